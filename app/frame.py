@@ -1,0 +1,30 @@
+"""``Frame``: the one currency of the application, from the source to the last sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A picture and when it was captured.
+
+    Attributes:
+        index: position in its source, counted from 0 without gaps.
+        captured_at: ``time.monotonic()`` seconds at which the source delivered it.
+        pixels: (H, W, 3) uint8 RGB. At the source the picture as captured; in an output frame the styled picture.
+        tensor: (3, H, W) float32 on the CPU in 0..1, cropped and resized for the engine; None until the capture
+            thread has made it.
+        media_time: presentation time in seconds within a file; None for live sources.
+        original: on a styled frame, the captured frame that it was made from.
+    """
+
+    index: int
+    captured_at: float
+    pixels: np.ndarray
+    tensor: torch.Tensor | None = None
+    media_time: float | None = None
+    original: Frame | None = None

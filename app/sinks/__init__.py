@@ -1,0 +1,1 @@
+"""Where styled frames go: one file per kind, all behind the ``Sink`` protocol in ``base.py``."""

@@ -1,0 +1,41 @@
+"""What the engine can be told: one immutable value. A change replaces the value (see ``Stream.configure``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.setting import Cost, check, setting
+
+SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m")
+GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """Settings of one stream. Sizes and frame buffer are not here: the engine reads them off the frames it is given.
+
+    Raises:
+        ValueError: a value is outside its range; the message names the setting, the value and the range.
+    """
+
+    prompt: str = setting("", "what the picture should become", cost=Cost.PROMPT)
+    negative_prompt: str = setting("", "what the picture should move away from", cost=Cost.PROMPT)
+    strength: float = setting(
+        0.8, "how far the picture moves from the input", low=0.05, high=1, step=0.05, cost=Cost.TABLES
+    )
+    steps: int = setting(1, "denoising steps for each frame", low=1, high=50, step=1, cost=Cost.SLOTS)
+    solver: str = setting("lcm", "how a denoising step is taken", choices=SOLVERS, cost=Cost.TABLES)
+    guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)
+    guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
+    delta: float = setting(1.0, "weight of the virtual negative residual (RCFG)", low=0, high=2, step=0.05)
+    seed: int = setting(0, "which noise is used", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
+    similarity_filter: bool = setting(False, "skip frames that look like the last one (SSF)")
+    similarity_threshold: float = setting(
+        0.98, "similarity above which a frame may be skipped (eta)", low=0, high=1, step=0.005
+    )
+    similarity_skip_cap: int = setting(
+        10, "at most this many frames are skipped in a row", low=0, high=10_000, step=1, unit="frames"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -1,0 +1,104 @@
+"""A setting is one line of a frozen dataclass: default, range, unit, help text and the cost of changing it.
+
+The same line validates a value, writes the command line's help, and draws the control in the window, so that the three
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+
+class Cost(IntEnum):
+    """What a change of a setting makes the engine do, from the cheapest to the dearest."""
+
+    NOTHING = 0  # a number read at the next tick
+    TABLES = 1  # new solver coefficients or noise; slots in flight are recomposed
+    PROMPT = 2  # text encoder, and new cross-attention keys and values
+    SLOTS = 3  # another number of slots or rows: new buffers, slots in flight kept where they can be
+    MODEL = 4  # other weights
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything there is to know about one setting, apart from its value."""
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    unit: str = ""
+    choices: tuple[str, ...] | None = None
+    cost: Cost = Cost.NOTHING
+
+    def problem(self, name: str, value: object, kind: type) -> str | None:
+        """One sentence on why ``value`` cannot be taken, or None where it can."""
+        label = name.replace("_", " ")
+        if self.choices is not None:
+            if value in self.choices:
+                return None
+            return f"{label} is {value!r}; it must be one of {', '.join(self.choices)}"
+        if kind in (bool, str):
+            return None if isinstance(value, kind) else f"{label} is {value!r}; it must be a {_KINDS[kind]}"
+        if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+            return f"{label} is {value!r}; it must be a {_KINDS[kind]}"
+        below = self.low is not None and value < self.low
+        above = self.high is not None and value > self.high
+        if below or above or not math.isfinite(value):
+            return f"{label} is {value}; it must be {self.span()}"
+        return None
+
+    def span(self) -> str:
+        """The range in words: ``between 0 and 1``."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.low is not None and self.high is not None:
+            return f"between {self.low:g} and {self.high:g}{unit}"
+        if self.low is not None:
+            return f"at least {self.low:g}{unit}"
+        return f"at most {self.high:g}{unit}" if self.high is not None else "a finite number"
+
+
+_KINDS = {bool: "yes or no", str: "text", int: "whole number", float: "number"}
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002 - the field's usual word
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    step: float | None = None,
+    unit: str = "",
+    choices: tuple[str, ...] | None = None,
+    cost: Cost = Cost.NOTHING,
+) -> Any:
+    """A dataclass field that knows its own range, unit, help text and cost of change."""
+    described = Setting(help, low, high, step, unit, choices, cost)
+    return dataclasses.field(default=default, metadata={"setting": described})
+
+
+def described(config: Any) -> Iterator[tuple[str, type, Setting]]:
+    """``(name, type, setting)`` of every described field of a dataclass or an instance of one."""
+    for field in dataclasses.fields(config):
+        if "setting" in field.metadata:
+            yield field.name, type(field.default), field.metadata["setting"]
+
+
+def check(config: Any) -> None:
+    """Raise ``ValueError`` with one sentence on the first setting that is out of its range."""
+    for name, kind, known in described(config):
+        problem = known.problem(name, getattr(config, name), kind)
+        if problem:
+            raise ValueError(problem)
+
+
+def cost_of_change(old: Any, new: Any) -> Cost:
+    """The dearest cost among the settings in which ``old`` and ``new`` differ."""
+    return max(
+        (known.cost for name, _, known in described(new) if getattr(old, name) != getattr(new, name)),
+        default=Cost.NOTHING,
+    )

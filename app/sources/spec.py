@@ -1,0 +1,73 @@
+"""From a few words to a source: ``camera:1``, ``screen:2:0,0,640,480``, ``testcard:seed=1``, ``holiday.mp4``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.sources.base import Source, SourceError
+from app.sources.camera import CameraSource
+from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
+from app.sources.screen import ScreenSource
+from app.sources.testcard import TestCardSource
+from app.sources.video import VideoSource
+
+_TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
+
+
+def open_source(spec: str, *, live: bool = False) -> Source:
+    """The source that ``spec`` names, not yet opened.
+
+    Args:
+        spec: ``camera``, ``camera:NUMBER``, ``camera:PART OF NAME``, ``screen``, ``screen:NUMBER``,
+            ``screen:NUMBER:x,y,width,height``, ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99``
+            (any part of these), or the path of a video, a picture, or a folder of pictures.
+        live: play a video in real time and without end, repeat a picture without end, and keep a test card to the
+            clock. Cameras and screens are always live.
+
+    Raises:
+        SourceError: nothing is known by that name.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "camera":
+        return CameraSource(int(rest) if rest.isdecimal() else rest or 0)
+    if kind == "screen":
+        return _screen(spec, rest)
+    if kind == "testcard":
+        return _testcard(spec, rest, live)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return ImageFolderSource(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageSource(path, live=live)
+    if path.suffix or path.exists():
+        return VideoSource(path, realtime=live, loop=live)
+    raise SourceError(
+        f"{spec!r} is no file or folder; give one, or camera, camera:1, screen, screen:2:0,0,640,480 or testcard."
+    )
+
+
+def _screen(spec: str, rest: str) -> ScreenSource:
+    number, _, region = rest.partition(":")
+    try:
+        monitor = int(number or 1)
+        numbers = tuple(int(part) for part in region.split(",")) if region else None
+        if numbers is None:
+            return ScreenSource(monitor)
+        x, y, width, height = numbers
+    except ValueError as error:
+        raise SourceError(f"{spec!r} is not understood; write screen:1 or screen:1:x,y,width,height.") from error
+    return ScreenSource(monitor, (x, y, width, height))
+
+
+def _testcard(spec: str, rest: str, live: bool) -> TestCardSource:
+    options = {}
+    try:
+        for part in filter(None, rest.split(",")):
+            name, _, value = part.partition("=")
+            options[name.strip()] = _TESTCARD_OPTIONS[name.strip()](value)
+    except (KeyError, ValueError) as error:
+        known = ", ".join(_TESTCARD_OPTIONS)
+        raise SourceError(f"{spec!r} is not understood; write testcard:NAME=NUMBER,… with {known}.") from error
+    if not live:
+        options.setdefault("frames", 300)
+    return TestCardSource(live=live, **options)

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from app.frame import Frame
@@ -210,13 +212,33 @@ def _upright(frame: av.VideoFrame, stream: VideoStream) -> np.ndarray:
     """(H, W, 3) uint8 RGB with square pixels, turned as the file's display matrix asks."""
     aspect = stream.sample_aspect_ratio
     width = round(frame.width * aspect) if aspect and aspect != 1 else frame.width
-    pixels = frame.reformat(width=max(1, width), format="rgb24").to_ndarray()
+    pixels = frame.reformat(width=max(1, width), format="rgb24", **_colours(frame)).to_ndarray()
     turn = _TURNS.get(round(frame.rotation / 90) % 4)
     return np.asarray(pixels if turn is None else cv2.rotate(pixels, turn), np.uint8)
 
 
 # FFmpeg counts quarter turns counterclockwise.
 _TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+
+
+def _colours(frame: av.VideoFrame) -> dict[str, Any]:
+    """How the frame's YUV is meant; where the file does not say, HD is BT.709 and the rest BT.601, as in players."""
+    if frame.format.is_rgb:
+        return {}
+    matrix = _MATRICES.get(frame.colorspace, Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
+    full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return {"src_colorspace": matrix, "src_color_range": ColorRange.JPEG if full else ColorRange.MPEG}
+
+
+# By the numbers of ITU-T H.273.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
 
 
 def _estimate_frames(container: InputContainer, stream: VideoStream) -> int | None:

@@ -1,0 +1,78 @@
+"""Frames into pictures: a folder of numbered PNG files, or a single one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.frame import Frame
+from app.sinks.base import SinkError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class ImageFolderSink:
+    """Numbers the frames from 1: ``frame_000001.png`` and so on. The folder is made where its parent is there."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self.name = f"pictures to {self._folder.name}/"
+        self._written = 0
+
+    def open(self) -> None:
+        """Make the folder. Raises ``SinkError`` where that cannot be done."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise SinkError(f"{self._folder} is a file; give a folder for the pictures.") from error
+        except OSError as error:
+            raise SinkError(f"The folder {self._folder} cannot be made: {error.strerror}.") from error
+        self._written = 0
+
+    def write(self, frame: Frame) -> None:
+        """Write the next picture. Raises ``SinkError`` where the disk does not take it."""
+        write_image(self._folder / f"frame_{self._written + 1:06d}.png", frame.pixels)
+        self._written += 1
+
+    def close(self) -> None:
+        """Nothing to finish: every picture is complete once written."""
+
+
+class ImageSink:
+    """One picture, replaced by every further frame: at the end it shows the last."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self.name = f"picture to {self._path.name}"
+
+    def open(self) -> None:
+        """Check the name and the folder. Raises ``SinkError`` where no picture can be written there."""
+        if self._path.suffix.lower() not in _SUFFIXES:
+            kinds = ", ".join(_SUFFIXES)
+            raise SinkError(f"{self._path.name} is not a kind of picture that can be written; use one of {kinds}.")
+        if not self._path.parent.is_dir():
+            raise SinkError(f"{self._path} cannot be written: there is no folder {self._path.parent}.")
+
+    def write(self, frame: Frame) -> None:
+        """Write the picture. Raises ``SinkError`` where the disk does not take it."""
+        write_image(self._path, frame.pixels)
+
+    def close(self) -> None:
+        """Nothing to finish: the picture is complete once written."""
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB in the format of the suffix; a picture that fails halfway is removed.
+
+    Raises:
+        SinkError: the disk does not take it.
+    """
+    encoded = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
+    try:
+        path.write_bytes(encoded.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page
+    except OSError as error:
+        if path.is_file():
+            path.unlink()
+        raise SinkError(f"{path} cannot be written: {error.strerror}.") from error

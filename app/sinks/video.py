@@ -1,0 +1,246 @@
+"""Frames into a video file that can be played even if the program is killed while it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.codec import Codec, codecs_available
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from app.frame import Frame
+from app.sinks.audio import AudioCopy
+from app.sinks.base import SinkError
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+_CLOCK = Fraction(1, 90_000)  # ticks in which presentation times are written; whole for 24, 25, 30 and 60 fps
+_FALLBACK_FPS = 30.0
+
+
+class VideoSink:
+    """An H.264 file; MPEG-4 where this FFmpeg has no H.264 encoder, which ``lost`` then says.
+
+    The size is that of the first frame, made even; later frames of another size are fitted into it. A frame is shown
+    at its ``media_time``, or for live sources when it was captured, counted from the first; with ``fps`` frame n is
+    shown at n / fps.
+
+    While it grows the file is a chain of fragments, each complete; a clean end turns an MP4 into an ordinary one.
+
+    Attributes:
+        lost: one sentence on what the file lacks (sound that cannot be copied, the better codec); else None.
+
+    Args:
+        path: ends in .mp4, .m4v, .mov or .mkv; an existing file is replaced with the first frame, not before.
+        fps: constant frame rate; None to keep the frames' own times.
+        nominal_fps: the rate that the header names when the frames keep their own times; known from the source.
+        audio_from: file whose sound is copied, in step with ``media_time``, up to the end of the pictures.
+        quality: x264's constant rate factor, 0 (lossless) to 51.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fps: float | None = None,
+        nominal_fps: float | None = None,
+        audio_from: str | Path | None = None,
+        quality: int = 18,
+    ) -> None:
+        self._path = Path(path)
+        self.name = f"recording to {self._path.name}"
+        self.lost: str | None = None
+        self._fps = fps
+        self._nominal_fps = fps or nominal_fps or _FALLBACK_FPS
+        self._audio_from = Path(audio_from) if audio_from is not None else None
+        self._quality = quality
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._audio: AudioCopy | None = None
+        self._zero: float | None = None
+        self._written = 0
+        self._last_pts = -1
+        self._last_step = round(1 / self._nominal_fps / _CLOCK)
+
+    def open(self) -> None:
+        """Check that the file can be written; it is created with the first frame.
+
+        Raises:
+            SinkError: unknown suffix, missing folder, or no permission to write.
+        """
+        if self._path.suffix.lower() not in VIDEO_SUFFIXES:
+            kinds = ", ".join(VIDEO_SUFFIXES)
+            raise SinkError(f"{self._path.name} is not a kind of video that can be written; use one of {kinds}.")
+        if self._audio_from is not None and _same_file(self._path, self._audio_from):
+            raise SinkError(f"{self._path} is also the input; give the output another name.")
+        check_writable(self._path)
+
+    def write(self, frame: Frame) -> None:
+        """Add a frame. What came before an error stays playable.
+
+        Raises:
+            SinkError: the disk is full, or the file cannot be written for another reason.
+        """
+        try:
+            if self._container is None:
+                self._start(frame.pixels)
+            self._encode(frame)
+        except (FFmpegError, OSError) as error:
+            self._abandon()
+            raise SinkError(f"{self._path} cannot be written: {_reason(error)}.") from error
+        self._written += 1
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and the end of the sound.
+
+        Raises:
+            SinkError: this could not be written; the file is playable up to there.
+        """
+        container, stream, audio = self._container, self._stream, self._audio
+        if container is None or stream is None:
+            return
+        try:
+            container.mux(stream.encode(None))
+            if audio is not None:
+                audio.advance(float((self._last_pts + self._last_step) * _CLOCK))
+                audio.finish()
+                self.lost = self.lost or audio.lost
+            self._container = None
+            container.close()
+        except (FFmpegError, OSError) as error:
+            self._abandon()
+            raise SinkError(f"The end of {self._path} could not be written: {_reason(error)}.") from error
+        finally:
+            self._release_audio()
+
+    def _start(self, pixels: np.ndarray) -> None:
+        height, width = pixels.shape[:2]
+        options = _mux_options(self._path.suffix.lower())
+        self._container = container = av.open(
+            str(self._path), "w", format=_FORMATS[self._path.suffix.lower()], options=options
+        )
+        codec = "libx264" if "libx264" in codecs_available else "mpeg4"
+        if codec == "mpeg4":
+            self.lost = "This FFmpeg has no H.264 encoder, so the file is MPEG-4: larger, and less sharp."
+        rate = Fraction(self._nominal_fps).limit_denominator(1001)
+        stream = container.add_stream(Codec(codec, "w").name, rate=rate)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        context = stream.codec_context
+        context.time_base = _CLOCK if codec == "libx264" else Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
+        context.gop_size = max(1, round(rate))
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
+        # Zero latency: nothing waits in the encoder, so nothing is lost with it.
+        context.options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(self._quality)}
+        if codec == "mpeg4":
+            context.options = {"qscale": "3", "flags": "+qscale"}
+        self._stream = stream
+        if self._audio_from is not None:
+            self._audio = AudioCopy(self._audio_from, container, self._path.suffix.lower())
+            self.lost = self.lost or self._audio.lost
+
+    def _encode(self, frame: Frame) -> None:
+        container, stream = self._container, self._stream
+        assert container is not None
+        assert stream is not None
+        pts = max(self._last_pts + 1, round(self._time_of(frame) / _CLOCK))
+        if self._written:
+            self._last_step = pts - self._last_pts
+        self._last_pts = pts
+        pixels = _fitted(frame.pixels, stream.width, stream.height)
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture.pts, picture.time_base = pts, _CLOCK
+        for packet in stream.encode(picture):
+            # Else the last frame would last as long as the nominal rate says.
+            packet.duration = round(self._last_step * _CLOCK / packet.time_base)
+            container.mux(packet)
+        if self._audio is not None:
+            self._audio.advance(float(pts * _CLOCK))
+
+    def _time_of(self, frame: Frame) -> float:
+        """When the frame is to be shown, in seconds from the beginning of the file."""
+        if self._fps is not None:
+            return self._written / self._fps
+        if frame.media_time is not None:
+            return max(0.0, frame.media_time)
+        if self._zero is None:
+            self._zero = frame.captured_at
+        return frame.captured_at - self._zero
+
+    def _abandon(self) -> None:
+        """Let go after an error; a file without a single frame in it is removed."""
+        container, self._container = self._container, None
+        self._stream = None
+        self._release_audio()
+        if container is not None:
+            with contextlib.suppress(FFmpegError, OSError):  # the error that led here says it all
+                container.close()
+        if not self._written:
+            self._path.unlink(missing_ok=True)
+
+    def _release_audio(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
+            self._audio = None
+
+
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``SinkError`` with one sentence where no file can be written at ``path``; leaves everything as it was."""
+    if not path.parent.is_dir():
+        raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise SinkError(f"{path} cannot be written: it is a folder.")
+    existed = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise SinkError(f"{path} cannot be written: {_reason(error)}.") from error
+    if not existed:
+        path.unlink()
+
+
+def _mux_options(suffix: str) -> dict[str, str]:
+    # A second of pictures without sound to match is not held back for more than that second.
+    common = {"flush_packets": "1", "max_interleave_delta": "1000000"}
+    if suffix == ".mkv":
+        return common | {"cluster_time_limit": "500"}
+    return common | {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof", "frag_duration": "500000"}
+
+
+def _fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """``pixels`` as (height, width, 3): an odd edge doubled, black bars where the shape differs."""
+    high, wide = pixels.shape[:2]
+    if (high + high % 2, wide + wide % 2) == (height, width):
+        if (high, wide) == (height, width):
+            return np.ascontiguousarray(pixels)
+        return cv2.copyMakeBorder(pixels, 0, height - high, 0, width - wide, cv2.BORDER_REPLICATE)
+    scale = min(width / wide, height / high)
+    size = max(1, min(width, round(wide * scale))), max(1, min(height, round(high * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    return cv2.copyMakeBorder(
+        small, top, height - size[1] - top, left, width - size[0] - left, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+    )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _reason(error: FFmpegError | OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]

@@ -67,7 +67,7 @@ _KINDS = {bool: "yes or no", str: "text", int: "whole number", float: "number"}
 
 def setting(
     default: Any,
-    help: str,  # noqa: A002 - the field's usual word
+    help: str,
     *,
     low: float | None = None,
     high: float | None = None,

@@ -1,0 +1,127 @@
+"""Cross-attention keys and values, computed once a prompt instead of once a step.
+
+StreamDiffusion (arXiv 2312.12491, section 3.5) describes this cache. Keys and values of a UNet's cross-attention
+depend on the prompt alone: they are the same for every frame, step and slot until the prompt or the weights change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.guidance import RowLayout
+
+
+class AttentionCache:
+    """Gives every cross-attention of a UNet a processor that reads cached keys and values.
+
+    ``inject`` and ``eject`` are exact inverses. The result is bit-equal to the UNet without the cache, since the very
+    same projections are applied to the very same embeddings, once.
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        self._unet = unet
+        self._originals: dict[Any, Any] = {}
+        self._processors: dict[Any, _CachedProcessor] = {}
+        self._sources: list[tuple[Any, str, nn.Module, list[tuple[nn.Parameter, int]]]] = []
+
+    @property
+    def injected(self) -> bool:
+        """Whether the UNet is reading from this cache."""
+        return bool(self._originals)
+
+    def inject(self) -> None:
+        """Put the cached processors in. The UNet must not be called before ``fill`` and ``select``."""
+        if self.injected:
+            return
+        for attention in _cross_attentions(self._unet):
+            self._originals[attention] = attention.processor
+            self._processors[attention] = _CachedProcessor()
+            attention.processor = self._processors[attention]
+
+    def eject(self) -> None:
+        """Give the UNet its own processors back and drop what is cached."""
+        for attention, original in self._originals.items():
+            attention.processor = original
+        self._originals.clear()
+        self._processors.clear()
+        self._sources.clear()
+
+    def fill(self, embeddings: torch.Tensor) -> None:
+        """Compute keys and values of ``embeddings``: (P, L, D), one row a prompt."""
+        self._sources.clear()
+        for attention, processor in self._processors.items():
+            # One prompt at a time: a batch of another size may take another kernel, and the cache is to be bit-exact.
+            keys = [_heads(attention.to_k(row), attention.heads) for row in embeddings.split(1)]
+            values = [_heads(attention.to_v(row), attention.heads) for row in embeddings.split(1)]
+            processor.fill(torch.cat(keys), torch.cat(values))
+            for name in ("to_k", "to_v"):
+                layer = getattr(attention, name)
+                versions = [(parameter, parameter._version) for parameter in layer.parameters()]
+                self._sources.append((attention, name, layer, versions))
+
+    def select(self, layout: RowLayout) -> None:
+        """Lay the prompts out over the rows of the coming UNet call."""
+        for processor in self._processors.values():
+            processor.select(layout)
+
+    @property
+    def stale(self) -> bool:
+        """Whether a projection's weights have changed since ``fill``, or an adapter has replaced one."""
+        return any(
+            getattr(attention, name) is not layer or any(p._version != version for p, version in versions)
+            for attention, name, layer, versions in self._sources
+        )
+
+
+class _CachedProcessor:
+    """Stands in for diffusers' ``AttnProcessor2_0`` in a cross-attention: asks the cache instead of the prompt."""
+
+    def __init__(self) -> None:
+        self._keys = self._values = torch.empty(0)  # (P, heads, L, head size)
+        self._rows: dict[RowLayout, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._selected: RowLayout = ()
+
+    def fill(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        self._keys, self._values = keys, values
+        self._rows.clear()
+
+    def select(self, layout: RowLayout) -> None:
+        self._selected = layout
+        if layout not in self._rows:
+            self._rows[layout] = (lay_out(self._keys, layout), lay_out(self._values, layout))
+
+    def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        keys, values = self._rows[self._selected]
+        queries = _heads(attn.to_q(hidden_states), attn.heads)
+        attended = F.scaled_dot_product_attention(queries, keys, values)
+        attended = attended.transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
+
+
+def lay_out(prompts: torch.Tensor, layout: RowLayout) -> torch.Tensor:
+    """Repeat rows of ``prompts`` (P, ...) as ``layout`` says; one prompt alone is repeated without a copy."""
+    rows = [prompts[index : index + 1].expand(count, *prompts.shape[1:]) for index, count in layout]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def _cross_attentions(unet: nn.Module) -> list[Any]:
+    """The cross-attentions whose computation ``_CachedProcessor`` covers; any other kind keeps its own processor."""
+    return [
+        module
+        for module in unet.modules()
+        if getattr(module, "is_cross_attention", False)
+        and getattr(module, "group_norm", None) is None
+        and getattr(module, "spatial_norm", None) is None
+        and not getattr(module, "norm_cross", None)
+        and getattr(module, "norm_q", None) is None
+        and not getattr(module, "residual_connection", False)
+    ]
+
+
+def _heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
+    """(B, L, heads * size) to (B, heads, L, size)."""
+    return projected.unflatten(-1, (heads, -1)).transpose(1, 2)

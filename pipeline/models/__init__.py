@@ -1,0 +1,6 @@
+"""Find, check and load models; a ``Model`` bundle comes out."""
+
+from pipeline.models.loader import EMBEDDED, EMBEDDED_PATH, find_model, load_model
+from pipeline.models.model import Model, ModelError
+
+__all__ = ["EMBEDDED", "EMBEDDED_PATH", "Model", "ModelError", "find_model", "load_model"]

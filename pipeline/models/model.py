@@ -1,0 +1,49 @@
+"""``Model``: the bundle of loaded parts that a stream runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pipeline.autoencoder import Autoencoder
+from pipeline.prompt import PromptEncoder
+from pipeline.schedule import NoiseSchedule
+
+
+class ModelError(Exception):
+    """A model cannot be found or loaded. The message is one sentence: what, why, and what to do."""
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """Everything that is the same for all streams of one model.
+
+    Attributes:
+        name: for people, and for reports.
+        unet: a ``UNet2DConditionModel`` in evaluation mode.
+        autoencoder: pictures to latents and back.
+        prompts: text to embeddings.
+        schedule: the noise schedule, and what the UNet's output means.
+        device, dtype: where and in which number format the parts are.
+        default_size: side in pixels that the model was made for.
+        notes: what was chosen or lacking while loading, in words that a user can act on.
+        acceleration: which backend runs the UNet.
+    """
+
+    name: str
+    unet: Any
+    autoencoder: Autoencoder
+    prompts: PromptEncoder
+    schedule: NoiseSchedule
+    device: torch.device
+    dtype: torch.dtype
+    default_size: int
+    notes: list[str] = field(default_factory=list)
+    acceleration: str = "eager"
+
+    @property
+    def sees_input(self) -> bool:
+        """Whether the UNet is also given the input latent (InstructPix2Pix layout: twice the latent channels)."""
+        return self.unet.config.in_channels == 2 * self.autoencoder.latent_channels

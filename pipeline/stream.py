@@ -1,0 +1,257 @@
+"""The engine: one frame in, one frame out. ``Stream.__call__`` is the recipe: filter, encode, denoise, decode."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.config import StreamConfig
+from pipeline.denoiser import Denoiser
+from pipeline.guidance import data_weights, needs_negative_prompt
+from pipeline.models.model import Model
+from pipeline.setting import described
+from pipeline.similarity import SimilarityFilter
+from pipeline.solver import SolverTable, build_table
+from pipeline.stream_batch import StreamBatch
+from pipeline.timing import StageClock
+
+Tags = tuple[Hashable, ...]
+
+_FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
+_PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """What one call of a stream gives back.
+
+    Attributes:
+        image: (F, 3, H, W) float32 in 0..1 on the model's device.
+        tags: the F tags of the frames that these pictures are of.
+        skipped: the similarity filter skipped the call's frames: no model work was done, these are the last pictures.
+        repeated: the pictures of these tags were returned before (the slots are still filling): not to be shown twice.
+    """
+
+    image: torch.Tensor
+    tags: Tags
+    skipped: bool = False
+    repeated: bool = False
+
+
+class Stream:
+    """A live img2img stream on one model.
+
+    Every call takes F frames and gives F pictures; with T denoising steps the pictures are of the frames of T - 1 calls
+    ago. The first frames are denoised at once, so that no call ever returns a picture that is not finished. Frame
+    size and frame buffer F are read off the frames and may change between calls. Not for use by two threads at once.
+
+    Example::
+
+        stream = Stream(load_model("embedded"), StreamConfig(prompt="a watercolour", strength=0.8))
+        output = stream(frame)  # frame: (3, 256, 256) float 0..1
+        output.image            # (1, 3, 256, 256) float 0..1
+    """
+
+    def __init__(self, model: Model, config: StreamConfig | None = None) -> None:
+        self.model = model
+        self._config = config or StreamConfig()
+        self._denoiser = Denoiser(model)
+        self._clock = StageClock(model.device)
+        self._batch: StreamBatch | None = None
+        self._frames_shape: tuple[int, ...] = ()
+        self._in_flight: deque[tuple[Tags, bool]] = deque()  # (tags, repeated) at positions 1 .. T-1, oldest first
+        self._unsettled = 0  # calls until the last frame let in has finished
+        self._count = 0
+        self._last_tags: Tags = ()
+        self._set_prompts()
+        self._set_filter()
+
+    @property
+    def config(self) -> StreamConfig:
+        """The settings in force; replace them with ``configure``."""
+        return self._config
+
+    @property
+    def similarity(self) -> float:
+        """Cosine similarity (0..1) that the filter last saw."""
+        return self._filter.similarity
+
+    def stages_ms(self) -> dict[str, float]:
+        """Median milliseconds of ``encode``, ``unet`` and ``decode`` over the last calls."""
+        return self._clock.medians_ms()
+
+    @torch.inference_mode()
+    def __call__(self, frames: torch.Tensor, tags: Sequence[Hashable] | None = None) -> Output:
+        """Take the next frames, give the next pictures.
+
+        Args:
+            frames: (F, 3, H, W) or (3, H, W) float in 0..1, on any device; H and W multiples of the autoencoder's
+                factor (8 for all common models).
+            tags: one for each frame, given back with its picture; by default counted from 0.
+
+        Raises:
+            ValueError: the frames have another shape or type.
+        """
+        frames = self._checked(frames)
+        arriving = self._tagged(tags, len(frames))
+        if self._batch is None or frames.shape != self._frames_shape:
+            return self._first(frames, arriving)
+        skip = self._config.similarity_filter and self._filter.should_skip(frames)
+        self._in_flight.append((arriving, False))
+        leaving, repeated = self._in_flight.popleft()
+        if not skip:
+            self._latent = self._encode(frames)
+            self._unsettled = self._config.steps
+        # A skipped frame first lets the frames in flight finish, so that a still scene settles on its own latest frame.
+        skip = skip and self._unsettled == 0
+        if not skip:
+            self._tick(self._batch)
+        return self._output(leaving, skip, repeated)
+
+    @torch.inference_mode()
+    def flush(self) -> list[Output]:
+        """Finish all frames in flight: their outputs, in order, each once. The next frame starts anew."""
+        finished = []
+        while self._in_flight and self._batch is not None:
+            leaving, repeated = self._in_flight.popleft()
+            if self._unsettled:
+                self._tick(self._batch)
+            if not repeated:
+                finished.append(self._output(leaving))
+        self.reset()
+        return finished
+
+    def reset(self) -> None:
+        """Forget the frames in flight: the next frame starts anew. For another source."""
+        self._batch = None
+        self._in_flight.clear()
+        self._unsettled = 0
+        self._filter.reset()
+
+    @torch.inference_mode()
+    def configure(self, config: StreamConfig) -> None:
+        """Take other settings from the next call on, by the cheapest rebuild that is enough.
+
+        Frames in flight go on under the new settings. When ``steps`` shrinks, the oldest of them are dropped; call
+        ``flush`` before where every frame counts.
+        """
+        old, self._config = self._config, config
+
+        def differ(*names: str) -> bool:
+            return any(getattr(old, name) != getattr(config, name) for name in names)
+
+        if differ(*_FILTERING, "seed"):
+            self._set_filter()
+        if differ("prompt", "negative_prompt", "guidance"):
+            self._set_prompts()
+        if differ("steps", "strength", "solver", "seed"):
+            self._change_table(old.steps)
+        if differ("steps", "strength", "solver", "guidance", "guidance_scale", "delta"):
+            self._set_guidance()
+        if differ(*_PICTURING):
+            # The picture is to change although the scene may be still.
+            self._filter.reset()
+
+    def close(self) -> None:
+        """Give the model's UNet back as it was; for using the model without Vitrail afterwards."""
+        self._denoiser.close()
+
+    def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
+        """Denoise the first frames of a kind at once and fill the slots with them."""
+        self.reset()
+        if self._config.similarity_filter:
+            self._filter.should_skip(frames)  # sets the reference
+        self._frames_shape = tuple(frames.shape)
+        self._latent = self._encode(frames)
+        channels, height, width = self._latent.shape[1:]
+        self._batch = StreamBatch(self._denoiser, len(frames), (channels, height, width), self.model.sees_input)
+        self._batch.prepare(self._table(), self._noise())
+        self._set_guidance()
+        with self._clock("unet"):
+            latent = self._batch.prime(self._latent)
+        self._image = self._decode(latent)
+        self._in_flight.extend([(tags, True)] * (self._config.steps - 1))
+        return self._output(tags)
+
+    def _tick(self, batch: StreamBatch) -> None:
+        with self._clock("unet"):
+            latent = batch.tick(self._latent)
+        self._image = self._decode(latent)
+        self._unsettled -= 1
+
+    def _output(self, tags: Tags, skipped: bool = False, repeated: bool = False) -> Output:
+        self._last_tags = tags
+        return Output(self._image, tags, skipped, repeated)
+
+    def _encode(self, frames: torch.Tensor) -> torch.Tensor:
+        with self._clock("encode"):
+            uploaded = frames.to(self.model.device, non_blocking=True)
+            uploaded = uploaded.to(self.model.dtype, memory_format=torch.channels_last)
+            return self.model.autoencoder.encode(uploaded).float()
+
+    def _decode(self, latent: torch.Tensor) -> torch.Tensor:
+        with self._clock("decode"):
+            latent = latent.to(self.model.dtype, memory_format=torch.channels_last)
+            return self.model.autoencoder.decode(latent)
+
+    def _checked(self, frames: torch.Tensor) -> torch.Tensor:
+        frames = frames.unsqueeze(0) if frames.ndim == 3 else frames
+        factor = self.model.autoencoder.factor
+        if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape or not frames.is_floating_point():
+            raise ValueError(
+                f"frames are {frames.dtype} {tuple(frames.shape)}; they must be float (F, 3, H, W) or (3, H, W) in 0..1"
+            )
+        if frames.shape[2] % factor or frames.shape[3] % factor:
+            raise ValueError(
+                f"frames are {frames.shape[3]}x{frames.shape[2]}; width and height must be multiples of {factor}"
+            )
+        return frames
+
+    def _tagged(self, tags: Sequence[Hashable] | None, count: int) -> Tags:
+        tags = tuple(tags) if tags is not None else tuple(range(self._count, self._count + count))
+        if len(tags) != count:
+            raise ValueError(f"there are {len(tags)} tags for {count} frames")
+        self._count += count
+        return tags
+
+    def _table(self) -> SolverTable:
+        schedule, config = self.model.schedule, self._config
+        return build_table(config.solver, schedule, schedule.timesteps(config.steps, config.strength))
+
+    def _noise(self) -> torch.Tensor:
+        """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""
+        generator = torch.Generator().manual_seed(self._config.seed)
+        shape = self._latent.shape[1:]
+        drawn = [torch.randn(shape, generator=generator) for _ in range(self._config.steps + 1)]
+        return torch.stack(drawn).to(self.model.device)
+
+    def _change_table(self, old_steps: int) -> None:
+        if self._batch is None:
+            return
+        self._batch.change(self._table(), self._noise())
+        steps = self._config.steps
+        for _ in range(old_steps, steps):
+            self._in_flight.appendleft((self._last_tags, True))
+        for _ in range(steps, old_steps):
+            self._in_flight.popleft()
+        if self._unsettled:
+            # The frame let in last stays at its position, which is now nearer to the end, or farther from it.
+            self._unsettled = max(0, self._unsettled + steps - old_steps)
+
+    def _set_guidance(self) -> None:
+        if self._batch is not None:
+            config = self._config
+            weights = data_weights(self._table(), config.guidance, config.guidance_scale, config.delta)
+            self._batch.set_guidance(config.guidance, config.guidance_scale, weights)
+
+    def _set_prompts(self) -> None:
+        config = self._config
+        negative = config.negative_prompt if needs_negative_prompt(config.guidance) else None
+        self._denoiser.set_prompts(config.prompt, negative)
+
+    def _set_filter(self) -> None:
+        config = self._config
+        self._filter = SimilarityFilter(config.similarity_threshold, config.similarity_skip_cap, config.seed)

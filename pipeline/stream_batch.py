@@ -1,0 +1,158 @@
+"""Stream Batch: T denoising steps of T successive frames in one UNet call.
+
+(StreamDiffusion, arXiv 2312.12491, section 3.1.) Position k holds a frame that is about to take step k; position T
+holds the frame that finished last. At each tick every frame takes its step and moves one position on, so that at tick n
+position k holds frame n - k. Whatever a solver or RCFG needs of a frame (earlier data predictions, the anchor of a
+singlestep group, the input latent, ``x0*``) lies at the same position and moves along::
+
+    enter -> [0] -step 0-> [1] -step 1-> [2] ... [T-1] -step T-1-> [T] -> decode
+
+The buffers are written in place and never change their shape, so that a captured graph can run on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from pipeline.guidance import DataWeights, RowLayout, combine_full, is_residual, row_layout
+from pipeline.solver import SolverTable
+
+Denoise = Callable[[torch.Tensor, torch.Tensor, RowLayout], torch.Tensor]
+
+
+class StreamBatch:
+    """The frames in flight, and the one UNet call that moves them all.
+
+    All tensors are float32 and have the shape (positions, F, C, h, w); F is the frame buffer.
+    """
+
+    def __init__(self, denoise: Denoise, frames: int, latent_shape: tuple[int, int, int], sees_input: bool) -> None:
+        """``latent_shape`` is (C, h, w); ``sees_input`` says that the UNet takes the input latent as well."""
+        self._denoise = denoise
+        self._frames = frames
+        self._shape = latent_shape
+        self._sees_input = sees_input
+        self._kind, self._scale = "none", 1.0
+
+    def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
+        """Allocate for ``table``; no frame is in flight afterwards.
+
+        Args:
+            noise: (T + 1, C, h, w), fixed for each position; the last is that of a stochastic solver's last step.
+        """
+        self._set_table(table, noise)
+        positions = table.steps + 1
+        blank = torch.zeros(positions, self._frames, *self._shape, device=noise.device)
+        self._latent, self._data, self._older = blank, blank.clone(), blank.clone()
+        self._anchor, self._input, self._star = blank.clone(), blank.clone(), blank.clone()
+
+    def _set_table(self, table: SolverTable, noise: torch.Tensor) -> None:
+        self._table = table
+        self._noise = noise.unsqueeze(1)
+        self._timesteps = table.timesteps.to(noise.device)
+        self._alpha, self._sigma = _column(table.alpha, noise), _column(table.sigma, noise)
+        self._from_x, self._from_x0 = _column(table.a, noise), _column(table.b, noise)
+        # Most solvers have weight on one of these or on none: the others cost nothing.
+        self._others = {name: _column(getattr(table, name), noise) for name in "cdef" if table.uses(name)}
+        # Whether the frame that arrives at position k + 1 starts a new singlestep group there.
+        starts = torch.cat([table.group_start[1:] == torch.arange(1, table.steps), torch.tensor([True])])
+        self._starts_group = starts.to(noise.device).view(-1, 1, 1, 1, 1)
+
+    def set_guidance(self, kind: str, scale: float, weights: DataWeights) -> None:
+        """Take another guidance; frames in flight keep their ``x0*``, at first their own input latent."""
+        self._kind = kind
+        self._scale = scale
+        self._from_latent = _column(weights.latent, self._noise)
+        self._from_output = _column(weights.output, self._noise)
+        self._from_star = _column(weights.star, self._noise)
+
+    def prime(self, latent: torch.Tensor) -> torch.Tensor:
+        """Denoise one input latent (F, C, h, w) step by step, and leave it at every position on the way.
+
+        Returns the finished latent. Nothing that was in flight before is left.
+        """
+        self._enter(latent)
+        for step in range(self._table.steps):
+            self._advance(step, step + 1)
+        return self._latent[-1]
+
+    def tick(self, latent: torch.Tensor) -> torch.Tensor:
+        """Let an input latent (F, C, h, w) in, move every frame one step on; the latent that finished."""
+        self._enter(latent)
+        self._advance(0, self._table.steps)
+        return self._latent[-1]
+
+    def change(self, table: SolverTable, noise: torch.Tensor) -> None:
+        """Go on with another table: other timesteps, another solver, more or fewer steps.
+
+        Each frame in flight keeps its data prediction and is noised anew to the level that its position now has, so no
+        picture is ever made of a latent at the wrong noise level. With more steps, the frame that finished last fills
+        the new positions; with fewer, the oldest frames fall out.
+        """
+        old = (self._data, self._older, self._input, self._star)
+        last = self._table.steps
+        finished = self._latent[last]
+        self.prepare(table, noise)
+        steps = table.steps
+        origin = torch.arange(steps + 1, device=noise.device).clamp_max(last)
+        for mine, before in zip((self._data, self._older, self._input, self._star), old, strict=True):
+            mine.copy_(before[origin])
+        self._data[origin == last] = finished
+        which = torch.arange(steps) if table.renoises else torch.zeros(steps, dtype=torch.long)
+        self._latent[:-1] = self._alpha * self._data[:-1] + self._sigma * self._noise[which.to(noise.device)]
+        self._latent[-1] = self._data[-1]
+        group = table.group_start.to(noise.device)
+        self._anchor[:-1] = self._alpha[group] * self._data[:-1] + self._sigma[group] * self._noise[:1]
+
+    def _enter(self, latent: torch.Tensor) -> None:
+        noisy = self._alpha[0] * latent + self._sigma[0] * self._noise[0]
+        self._latent[0], self._anchor[0] = noisy, noisy
+        for carried in (self._data, self._older, self._input, self._star):
+            carried[0] = latent
+
+    def _advance(self, first: int, end: int) -> None:
+        """Steps ``first`` to ``end - 1``: the frames at those positions move to the next."""
+        here, there = slice(first, end), slice(first + 1, end + 1)
+        x = self._latent[here]
+        output = self._ask(first, end)
+        data = self._from_latent[here] * x + self._from_output[here] * output
+        if is_residual(self._kind):
+            data = data + self._from_star[here] * self._star[here]
+        following = self._from_x[here] * x + self._from_x0[here] * data
+        sources = {"c": self._data[here], "d": self._older[here], "e": self._anchor[here], "f": self._noise[there]}
+        for name, weight in self._others.items():
+            following = following + weight[here] * sources[name]
+        self._anchor[there] = torch.where(self._starts_group[here], following, self._anchor[here])
+        self._older[there] = self._data[here].clone()
+        self._data[there] = data
+        self._input[there] = self._input[here].clone()
+        self._star[there] = self._star[here].clone()
+        self._latent[there] = following
+
+    def _ask(self, first: int, end: int) -> torch.Tensor:
+        """The UNet's output for the frames at positions ``first`` to ``end - 1``, (end - first, F, C, h, w)."""
+        slots, frames = end - first, self._frames
+        layout = row_layout(self._kind, slots, frames, first == 0)
+        rows = self._latent[first:end].flatten(0, 1)
+        if self._sees_input:
+            rows = torch.cat([rows, self._input[first:end].flatten(0, 1)], dim=1)
+        timesteps = self._timesteps[first:end].repeat_interleave(frames)
+        negatives = sum(count for _, count in layout[1:])
+        if negatives:
+            rows = torch.cat([rows, rows[:negatives]])
+            timesteps = torch.cat([timesteps, timesteps[:negatives]])
+        output = self._denoise(rows, timesteps, layout)
+        positive = output[: slots * frames].unflatten(0, (slots, frames))
+        if self._kind == "full":
+            return combine_full(positive, output[slots * frames :].unflatten(0, (slots, frames)), self._scale)
+        if negatives:
+            table = self._table
+            self._star[0] = float(table.p[0]) * self._latent[0] + float(table.q[0]) * output[slots * frames :]
+        return positive
+
+
+def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(T,) float64 to (T, 1, 1, 1, 1) float32 on the device of ``like``."""
+    return values.to(like.device, torch.float32).view(-1, 1, 1, 1, 1)

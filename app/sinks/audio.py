@@ -74,14 +74,14 @@ class AudioCopy:
             item, self._pending = self._pending[1], None
             if isinstance(item, Packet):
                 item.stream = self._copy
-                self._output.mux(item)
+                self._mux([item])
             elif self._encoder is not None:
-                self._output.mux(self._encoder.encode(item))
+                self._mux(self._encoder.encode(item))
 
     def finish(self) -> None:
         """Write what the encoder still holds."""
         if self._encoder is not None:
-            self._output.mux(self._encoder.encode(None))
+            self._mux(self._encoder.encode(None))
 
     def close(self) -> None:
         """Release the source. Safe to call more than once."""
@@ -90,6 +90,12 @@ class AudioCopy:
         if self._input is not None:
             self._input.close()
             self._input = None
+
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            # What codecs put before the beginning, to get going, would make the muxer move everything by as much.
+            if packet.pts is None or packet.pts + (packet.duration or 0) > 0:
+                self._output.mux(packet)
 
     def _next(self) -> tuple[float, Packet | AudioFrame] | None:
         try:
@@ -127,6 +133,7 @@ def _frames(container: InputContainer, track: AudioStream, zero: float, encoder:
 
 def _aac_stream(output: OutputContainer, source: AudioCodecContext) -> AudioStream:
     stream = output.add_stream("aac", rate=min(source.sample_rate, _HIGHEST_RATE))
-    stream.codec_context.layout = source.layout.name if source.layout.nb_channels <= 2 else "stereo"
+    # Not the source's own layout: raw sound often does not say which of its channels is which.
+    stream.codec_context.layout = "mono" if source.layout.nb_channels == 1 else "stereo"
     stream.codec_context.format = "fltp"
     return stream

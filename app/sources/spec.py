@@ -35,11 +35,11 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     if kind == "testcard":
         return _testcard(spec, rest, live)
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if spec and path.is_dir():
         return ImageFolderSource(path)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(path, live=live)
-    if path.suffix or path.exists():
+    if path.suffix or (spec and path.exists()):
         return VideoSource(path, realtime=live, loop=live)
     raise SourceError(
         f"{spec!r} is no file or folder; give one, or camera, camera:1, screen, screen:2:0,0,640,480 or testcard."

@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.error import EOFError as FileEnds
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
@@ -145,7 +146,9 @@ class VideoSource:
             self._round_seconds = end
             found += 1
             yield media_time, _upright(frame, stream)
-        missing = _missing_frames(container, stream, found, end, period)
+        short = _promised_seconds(container, stream, damaged=damaged > 0) - end
+        # Headers round, and a last frame may be shown for long: only a gap of several frames means a cut.
+        missing = round(short * found / end) if found and short > 3 * period + 0.1 else 0
         if damaged or missing:
             about = max(damaged, missing)
             word = "frame" if about == 1 else "frames"
@@ -168,6 +171,8 @@ def _open_container(path: Path) -> InputContainer:
         raise SourceError(f"{path} is empty (0 bytes).")
     try:
         container = av.open(str(path), metadata_errors="replace")
+    except FileEnds as error:
+        raise SourceError(f"{path} breaks off before its first frame.") from error
     except (FFmpegError, OSError) as error:
         raise SourceError(f"{path} is not a video that can be read ({_reason(error)}).") from error
     if not container.streams.video:
@@ -250,19 +255,18 @@ def _estimate_frames(container: InputContainer, stream: VideoStream) -> int | No
     return None
 
 
-def _missing_frames(container: InputContainer, stream: VideoStream, found: int, end: float, period: float) -> int:
-    """About how many frames the header promises past ``end`` seconds; 0 where it promises none."""
+def _promised_seconds(container: InputContainer, stream: VideoStream, *, damaged: bool) -> float:
+    """How long the pictures last by the file's header; 0 where it does not say."""
+    promised = 0.0
     if stream.duration and stream.time_base:
         promised = float(stream.duration * stream.time_base)
     elif container.duration and len(container.streams) == 1:
         promised = container.duration / av.time_base
-    else:
-        return 0
-    short = promised - end
-    # Headers round, and a clip's first frame may start late: only a gap of several frames means a cut.
-    if short <= 3 * period + 0.1:
-        return 0
-    return stream.frames - found if stream.frames > found else max(1, round(short / period))
+    if damaged and stream.average_rate:
+        # AVI cuts the duration down to what is there. In a clip that is whole, this number also counts frames that were
+        # trimmed off, so it is believed only where there is damage.
+        promised = max(promised, stream.frames / float(stream.average_rate))
+    return promised
 
 
 def _reason(error: FFmpegError | OSError) -> str:

@@ -1,0 +1,171 @@
+"""The third thread: from finished tensors to pictures, and out to every sink."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from app.capture import EndOfSource
+from app.frame import Frame
+from app.frame_queue import Closed, FrameQueue
+from app.metrics import Metrics
+from app.sinks.base import Sink
+from app.status import SessionState, StatusBoard
+from app.worker import Styled
+
+
+class DisplayThread(threading.Thread):
+    """Brings pictures to the host as (H, W, 3) uint8, once for all sinks, and hands them to each sink in turn.
+
+    A sink that raises is closed, removed and reported; the others go on. When none is left, the session fails.
+
+    The sinks share this thread, so a slow one delays the others by the time of its ``write``, and for live sources the
+    output queue then drops frames instead of letting latency grow. A sink that may block for longer than a frame
+    (a network, a virtual camera) should have a thread of its own behind a ``FrameQueue``.
+
+    Args:
+        queue: gives ``Styled`` and ``EndOfSource``.
+        board, metrics: where to report.
+        fail: called with the exception that ended the thread, if one did.
+    """
+
+    def __init__(
+        self,
+        queue: FrameQueue[Styled | EndOfSource],
+        board: StatusBoard,
+        metrics: Metrics,
+        fail: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(name="vitrail-display", daemon=True)
+        self._queue = queue
+        self._board = board
+        self._metrics = metrics
+        self._fail = fail
+        self._outlets: list[_Outlet] = []
+        self._outlets_lock = threading.Lock()
+        # What is left to do, each with the outlet that is to blame if it raises. One job at a time, so that an
+        # exception costs its own job only and the rest is done after it.
+        self._jobs: deque[tuple[_Outlet | None, Callable[[], None]]] = deque()
+        self._blamed: _Outlet | None = None
+        self._ended = False
+        self._copy_stream: torch.cuda.Stream | None = None
+
+    def add(self, sink: Sink) -> None:
+        """Open ``sink`` on the caller's thread and send it every picture from now on. Raises ``SinkError``."""
+        sink.open()
+        with self._outlets_lock:
+            self._outlets.append(_Outlet(sink))
+
+    def remove(self, sink: Sink) -> None:
+        """Close ``sink`` on the caller's thread, after the picture that it may be taking, and send it no more.
+
+        Nothing happens if it is not there. Raises ``SinkError`` where its end could not be written.
+        """
+        with self._outlets_lock:
+            found = [outlet for outlet in self._outlets if outlet.sink is sink]
+            self._outlets = [outlet for outlet in self._outlets if outlet.sink is not sink]
+        for outlet in found:
+            outlet.close()
+
+    def run(self) -> None:
+        while not self._ended or self._jobs:
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001 - sinks are anyone's code; what one raises must not reach others
+                self._settle(error)
+
+    def _work(self) -> None:
+        while self._jobs:
+            self._blamed, job = self._jobs.popleft()
+            job()
+        self._blamed = None
+        if self._ended:
+            return
+        try:
+            item = self._queue.get()
+        except Closed:
+            self._ended = True
+            self._jobs.extend((outlet, outlet.close) for outlet in self._snapshot())
+            return
+        if isinstance(item, EndOfSource):
+            self._board.source(SessionState.ENDED, "The source is at its end")
+        else:
+            self._plan(item)
+
+    def _plan(self, styled: Styled) -> None:
+        """Line up the writing of these pictures to every sink."""
+        for captured, pixels in zip(styled.frames, self._to_pixels(styled.images), strict=True):
+            frame = Frame(captured.index, captured.captured_at, pixels, None, captured.media_time, captured)
+            for outlet in self._snapshot():
+                self._jobs.append((outlet, lambda outlet=outlet, frame=frame: outlet.write(frame)))
+            self._jobs.append((None, lambda frame=frame: self._count(frame)))
+
+    def _count(self, frame: Frame) -> None:
+        height, width = frame.pixels.shape[:2]
+        self._metrics.shown(frame.captured_at, width, height)
+
+    def _settle(self, error: Exception) -> None:
+        """After an exception: without its cause, the others go on."""
+        outlet = self._blamed
+        self._blamed = None
+        if outlet is None:
+            self._end_session(error)
+            return
+        with self._outlets_lock:
+            self._outlets = [other for other in self._outlets if other is not outlet]
+            left = len(self._outlets)
+        self._jobs = deque((whose, job) for whose, job in self._jobs if whose is not outlet)
+        self._board.notice(f"{outlet.sink.name} takes no more pictures: {error}", error)
+        if outlet.closing:
+            return
+        self._jobs.append((outlet, outlet.close))
+        if not left and not self._ended:
+            self._end_session(error)
+
+    def _end_session(self, error: Exception) -> None:
+        self._ended = True
+        self._jobs.extend((outlet, outlet.close) for outlet in self._snapshot())
+        self._fail(error)
+
+    def _snapshot(self) -> list[_Outlet]:
+        with self._outlets_lock:
+            return list(self._outlets)
+
+    def _to_pixels(self, images: torch.Tensor) -> np.ndarray:
+        """(N, 3, H, W) float 0..1 on any device to (N, H, W, 3) uint8 on the host, in one copy."""
+        with torch.inference_mode(), self._beside(images.device):
+            rounded = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+            return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _beside(self, device: torch.device) -> contextlib.AbstractContextManager:
+        """A CUDA stream of this thread's own: on the default one, the copy would wait for the worker's next frame."""
+        if device.type != "cuda":
+            return contextlib.nullcontext()
+        if self._copy_stream is None or self._copy_stream.device != device:
+            self._copy_stream = torch.cuda.Stream(device)
+        return torch.cuda.stream(self._copy_stream)
+
+
+class _Outlet:
+    """A sink in use: one caller at a time, and nothing after its close."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.closing = False
+        self._busy = threading.Lock()
+
+    def write(self, frame: Frame) -> None:
+        with self._busy:
+            if not self.closing:
+                self.sink.write(frame)
+
+    def close(self) -> None:
+        with self._busy:
+            if not self.closing:
+                self.closing = True
+                self.sink.close()

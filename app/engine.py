@@ -1,0 +1,153 @@
+"""What the worker needs of an engine, and how one is made: the seam at which tests put a scripted engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from app.settings import Settings
+from pipeline.config import StreamConfig
+
+if TYPE_CHECKING:
+    import torch
+
+
+class EngineOutput(Protocol):
+    """The pictures of one engine call (``pipeline.Output``)."""
+
+    @property
+    def image(self) -> torch.Tensor:
+        """(F, 3, H, W) float 0..1 on the engine's device."""
+        ...
+
+    @property
+    def tags(self) -> Sequence[Hashable]:
+        """F tags: whose pictures these are."""
+        ...
+
+    @property
+    def skipped(self) -> bool:
+        """The similarity filter showed the last picture again."""
+        ...
+
+    @property
+    def repeated(self) -> bool:
+        """The picture of these tags was returned before; it is not to be shown twice."""
+        ...
+
+
+class Engine(Protocol):
+    """A stream of pictures through a model (``pipeline.Stream``); used by one thread at a time."""
+
+    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable]) -> EngineOutput:
+        """Take frames (F, 3, H, W) float32 0..1 with F tags; return what comes out at this tick."""
+        ...
+
+    def flush(self) -> Iterable[EngineOutput]:
+        """The pictures of all frames still in flight, in order, each once."""
+        ...
+
+    def configure(self, config: StreamConfig, /) -> None:
+        """Follow new settings from the next frame on."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the frames in flight."""
+        ...
+
+    def stages_ms(self) -> Mapping[str, float]:
+        """Median milliseconds of ``encode``, ``unet`` and ``decode``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a loaded model.
+
+    Attributes:
+        name: for people.
+        device, dtype: as text: ``cuda:0``, ``float16``.
+        acceleration: ``eager``, or the name of what speeds it up.
+        default_size: the side in pixels at which the model is at its best.
+    """
+
+    name: str
+    device: str
+    dtype: str
+    acceleration: str
+    default_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine that is ready to run, the model in it, and what the user should know of how it was loaded."""
+
+    engine: Engine
+    facts: ModelFacts
+    notes: tuple[str, ...] = ()
+
+
+Loader = Callable[[Settings], Loaded]
+
+
+def load_engine(settings: Settings) -> Loaded:
+    """Load the model that the settings name and make a stream of it; takes seconds.
+
+    Raises:
+        pipeline.ModelError: it cannot be loaded; the message is one sentence for the user.
+    """
+    # Here and not above: to import torch takes seconds, which `vitrail --help` should not.
+    from pipeline import ModelError, Stream, load_model
+
+    try:
+        model = load_model(settings.model, device=settings.device, dtype=settings.dtype)
+    except ValueError as error:  # a device or number format that is not to be had here
+        raise ModelError(str(error)) from error
+    facts = ModelFacts(
+        name=model.name,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        acceleration=model.acceleration,
+        default_size=model.default_size,
+    )
+    return Loaded(Stream(model, settings.stream), facts, tuple(model.notes))
+
+
+class ModelLoading(threading.Thread):
+    """One model on its way in, on a thread of its own: the old one serves meanwhile, and a stop need not wait for it.
+
+    Args:
+        loader: makes an engine of settings.
+        settings: which model, where, and how it starts.
+        on_done: called on this thread when there is a result.
+
+    Attributes:
+        settings: as given.
+        loaded: the engine, once the thread has ended without an error.
+        error: what went wrong, once the thread has ended with one.
+    """
+
+    def __init__(self, loader: Loader, settings: Settings, on_done: Callable[[], None]) -> None:
+        # A daemon: reading weights cannot be interrupted, and must not keep the program from ending.
+        super().__init__(name="vitrail-model", daemon=True)
+        self._loader = loader
+        self._on_done = on_done
+        self._done = threading.Event()
+        self.settings = settings
+        self.loaded: Loaded | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.loaded = self._loader(self.settings)
+        except Exception as error:  # noqa: BLE001 - kept for the worker, which reports it
+            self.error = error
+        self._done.set()
+        self._on_done()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result, good or bad."""
+        return self._done.is_set()

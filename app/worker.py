@@ -1,0 +1,272 @@
+"""The second thread: from the input queue through the engine to the output queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from app.capture import Captured, EndOfSource
+from app.engine import Engine, EngineOutput, Loader, ModelLoading
+from app.frame import Frame
+from app.frame_queue import FILE, LIVE, Closed, FrameQueue
+from app.metrics import Metrics
+from app.settings import Settings
+from app.status import StatusBoard
+from pipeline.setting import Cost, cost_of_change
+
+# A live engine that fails this often in a row will not recover.
+MOST_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """The pictures of one engine call, on their way out.
+
+    Attributes:
+        images: (N, 3, H, W) float 0..1 on the engine's device, complete (nothing is left to wait for).
+        frames: the N captured frames that they were made from, in order.
+    """
+
+    images: torch.Tensor
+    frames: tuple[Frame, ...]
+
+
+class WorkerThread(threading.Thread):
+    """Groups frames, follows the settings, runs the engine.
+
+    Settings come with each frame. Where they differ from those of the frame before, the cheapest sufficient thing is
+    done between the two: nothing, ``configure``, or another model, which is loaded beside while the old one serves.
+    For a file, frames in flight are brought out first wherever a change could lose them.
+
+    An engine that raises is reset and goes on with the next live frame; after three failures in a row, and for files
+    at once, the session fails.
+
+    Args:
+        inputs, outputs: the queues on either side; ``outputs`` follows the source.
+        settings: with which to load the first model, before any frame is there.
+        loader: makes an engine of settings.
+        board, metrics: where to report.
+        fail: called with the exception that ended the thread, if one did.
+        once: close ``outputs`` and end the thread at the end of the source, instead of waiting for another.
+    """
+
+    def __init__(
+        self,
+        inputs: FrameQueue[Captured | EndOfSource],
+        outputs: FrameQueue[Styled | EndOfSource],
+        settings: Settings,
+        loader: Loader,
+        board: StatusBoard,
+        metrics: Metrics,
+        fail: Callable[[Exception], None],
+        *,
+        once: bool = False,
+    ) -> None:
+        super().__init__(name="vitrail-worker", daemon=True)
+        self._inputs = inputs
+        self._outputs = outputs
+        self._loader = loader
+        self._board = board
+        self._metrics = metrics
+        self._fail = fail
+        self._once = once
+        self._loading: ModelLoading | None = None
+        self._wanted = settings  # whose model serves, loads, or could not be loaded
+        self._engine: Engine | None = None
+        self._applied = settings  # what the engine follows
+        self._group: list[Captured] = []  # frames that wait for their group to fill
+        self._end: EndOfSource | None = None  # of the present source, until it is passed on
+        self._epoch = 0
+        self._live = False
+        self._failures = 0  # in a row
+        self._must_reset = False
+        self._size: tuple[int, ...] = ()  # of the tensors that the engine has seen last
+
+    def run(self) -> None:
+        while True:
+            try:
+                self._work()
+                break
+            except Closed:
+                break
+            except Exception as error:  # noqa: BLE001 - an engine may raise anything; nothing may end a thread unseen
+                if not self._survives(error):
+                    self._fail(error)
+                    break
+
+    def _work(self) -> None:
+        if self._engine is None:
+            self._load_first()
+        if self._must_reset:
+            self._reset()
+        while True:
+            if self._end is not None:
+                self._pass_on_end(self._end)
+                if self._once:
+                    return
+            item = self._inputs.get()
+            if item.epoch != self._epoch:
+                self._begin_source(item)
+            if isinstance(item, EndOfSource):
+                self._end = item  # noted first: should the engine fail on the tail, the end must still arrive
+                self._drain()
+                self._report_stages()
+            else:
+                self._take(item)
+
+    def _survives(self, error: Exception) -> bool:
+        """Whether to go on after ``error``, which is then reported."""
+        self._failures += 1
+        if self._engine is None or not self._live or self._failures >= MOST_FAILURES:
+            return False
+        self._board.notice(f"A frame was lost, the engine starts over: {error}", error)
+        self._metrics.dropped(len(self._group))
+        self._group = []
+        self._must_reset = True
+        return True
+
+    # -- sources ------------------------------------------------------------------------------------------------------
+
+    def _begin_source(self, item: Captured | EndOfSource) -> None:
+        # The old source was given up by whoever replaced it, and so are its frames in flight.
+        self._metrics.dropped(len(self._group))
+        self._group = []
+        self._epoch = item.epoch
+        self._live = item.live
+        self._outputs.follow(*(LIVE if item.live else FILE))
+        self._reset()
+
+    def _pass_on_end(self, end: EndOfSource) -> None:
+        self._end = None
+        self._put(end)
+        if self._once:
+            self._outputs.close()
+
+    def _reset(self) -> None:
+        if self._engine is not None:
+            self._engine.reset()
+        self._must_reset = False
+
+    # -- frames -------------------------------------------------------------------------------------------------------
+
+    def _take(self, item: Captured) -> None:
+        if self._group and (_size(item) != self._size or item.settings.frame_buffer != self._applied.frame_buffer):
+            self._run_group()
+        if not self._group:  # a group is of one mind: the settings of its first frame are those of all
+            self._follow(item)
+        self._group.append(item)
+        if len(self._group) >= self._applied.frame_buffer:
+            self._run_group()
+
+    def _run_group(self) -> None:
+        """Run what is in the group, repeating its last frame until the group has its full size."""
+        engine, group = self._engine, self._group
+        assert engine is not None
+        missing = self._applied.frame_buffer - len(group)
+        tags: list[Frame | None] = [one.frame for one in group]
+        tensors = [one.frame.tensor for one in group if one.frame.tensor is not None]
+        frames = torch.stack(tensors + tensors[-1:] * missing)
+        self._send(engine(frames, tags=tuple(tags + [None] * missing)))
+        self._group = []
+        self._failures = 0
+
+    def _drain(self) -> None:
+        """Bring everything out that is waiting or in flight."""
+        if self._group:
+            self._run_group()
+        if self._engine is not None:
+            self._send_all(self._engine.flush())
+
+    def _send_all(self, outputs: Iterable[EngineOutput]) -> None:
+        for output in outputs:
+            self._send(output)
+
+    def _send(self, output: EngineOutput) -> None:
+        if output.repeated:
+            return
+        frames = tuple(tag for tag in output.tags if isinstance(tag, Frame))  # a last group's padding has no frame
+        if not frames:
+            return
+        images = output.image[: len(frames)]
+        if output.skipped:
+            self._metrics.skipped(len(frames))
+        # The one synchronisation: without it, this thread would run ahead of the device, and latency would pile up
+        # there unseen. An error of the device also comes to light here, where it is handled.
+        wait_for_device(images.device)
+        self._report_stages()
+        self._put(Styled(images, frames))
+
+    def _put(self, item: Styled | EndOfSource) -> None:
+        for displaced in self._outputs.put(item):
+            if isinstance(displaced, Styled):
+                self._metrics.dropped(len(displaced.frames))
+
+    def _report_stages(self) -> None:
+        if self._engine is not None:
+            self._metrics.stages(self._engine.stages_ms())
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+
+    def _load_first(self) -> None:
+        loading = self._load(self._wanted)
+        status = self._board.wait(lambda status: loading.done or status.state.final)
+        if status.state.final:
+            raise Closed
+        if not self._adopt(loading):
+            raise loading.error or RuntimeError("the model loader came back with nothing")
+
+    def _load(self, settings: Settings) -> ModelLoading:
+        self._wanted = settings
+        self._loading = ModelLoading(self._loader, settings, self._board.wake)
+        self._loading.start()
+        return self._loading
+
+    def _adopt(self, loading: ModelLoading) -> bool:
+        """Go on with the model that has come in; False where it could not be loaded."""
+        self._loading = None
+        if loading.loaded is None:
+            return False
+        self._engine = loading.loaded.engine
+        self._applied = loading.settings
+        self._board.model = loading.loaded.facts
+        for note in loading.loaded.notes:
+            self._board.notice(note)
+        return True
+
+    def _follow(self, item: Captured) -> None:
+        """Make the engine follow the settings and the size that ``item`` came with."""
+        new = item.settings
+        if _model_of(new) != _model_of(self._wanted):
+            self._load(new)
+        arrived = self._loading if self._loading is not None and self._loading.done else None
+        cost = max(cost_of_change(self._applied, new), cost_of_change(self._applied.stream, new.stream))
+        if not self._live and (arrived or cost >= Cost.SLOTS or _size(item) != self._size):
+            self._drain()
+        if arrived and not self._adopt(arrived):
+            self._board.notice(f"{arrived.settings.model}: {arrived.error}; the model before it goes on", arrived.error)
+        if self._engine is not None and new.stream != self._applied.stream:
+            self._engine.configure(new.stream)
+        self._applied = new
+        self._size = _size(item)
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Return when all that this thread has asked of ``device`` is done; at once on the CPU, which never lags."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    elif device.type == "xpu":
+        torch.xpu.current_stream(device).synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _model_of(settings: Settings) -> tuple[str, str, str]:
+    return settings.model, settings.device, settings.dtype
+
+
+def _size(item: Captured) -> tuple[int, ...]:
+    tensor = item.frame.tensor
+    return tuple(tensor.shape) if tensor is not None else ()

@@ -1,0 +1,397 @@
+"""Whole sessions with real threads: nothing is lost, nothing hangs, whatever is slow, stuck or broken."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from app.engine import Loaded
+from app.session import STOP_SECONDS, Session
+from app.settings import Settings
+from app.sinks.base import SinkError
+from app.sources.base import SourceError, SourceStalled
+from app.status import Notice, SessionState, Status
+from pipeline.config import StreamConfig
+from tests.app.fakes import (
+    FACTS,
+    SAFETY_SECONDS,
+    BlockingSource,
+    FakeEngine,
+    FakeSource,
+    ListSink,
+    StubbornSource,
+    loader_of,
+    no_script,
+)
+
+# What `stop` may take over its own limit before this machine must be called broken rather than busy.
+LENIENCE_SECONDS = 3.0
+
+
+def session_of(
+    source: FakeSource,
+    *sinks: ListSink,
+    engine: FakeEngine | None = None,
+    settings: Settings | None = None,
+    once: bool = True,
+    listener: Callable[[Status | Notice], None] | None = None,
+) -> Session:
+    return Session(source, settings, sinks, loader=loader_of(engine or FakeEngine()), once=once, listener=listener)
+
+
+def sleep_for(seconds: float) -> Callable[[int], None]:
+    return lambda _: time.sleep(seconds)
+
+
+def stop_in_time(session: Session, *, all_ended: bool = True) -> None:
+    """Stop, and check that it took no longer than it may."""
+    started = time.monotonic()
+    ended = session.stop()
+    assert time.monotonic() - started < STOP_SECONDS + LENIENCE_SECONDS
+    assert ended == all_ended
+    assert bool(session.running) != all_ended
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "engine", "sink"),
+    [(0, 0, 0), (0, 0.002, 0), (0.002, 0, 0), (0, 0, 0.002), (0.001, 0.002, 0.001)],
+    ids=["all fast", "slow engine", "slow source", "slow sink", "all slow"],
+)
+@pytest.mark.parametrize(("steps", "frame_buffer"), [(1, 1), (3, 1), (2, 3)])
+def test_no_frame_of_a_file_is_lost(source: float, engine: float, sink: float, steps: int, frame_buffer: int) -> None:
+    taken = ListSink(sleep_for(sink) if sink else no_script)
+    session = session_of(
+        FakeSource(count=50, script=sleep_for(source) if source else no_script),
+        taken,
+        engine=FakeEngine(script=sleep_for(engine) if engine else no_script),
+        settings=Settings(stream=StreamConfig(steps=steps), frame_buffer=frame_buffer),
+    )
+    session.start()
+    assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert session.running == []
+    assert taken.indices == list(range(50))
+    assert taken.closed == 1
+    assert all((frame.pixels == 255 - frame.index).all() for frame in taken.frames)  # each its own picture
+    metrics = session.metrics()
+    assert (metrics.frames_in, metrics.frames_out, metrics.frames_dropped) == (50, 50, 0)
+    session.stop()
+
+
+def test_settings_change_between_file_frames_without_loss() -> None:
+    rng = random.Random(3)
+    taken = ListSink()
+
+    def change(_: int) -> None:
+        stream = StreamConfig(prompt=rng.choice("abc"), steps=rng.choice([1, 1, 2, 4]), strength=rng.choice([0.4, 0.8]))
+        session.update(Settings(stream=stream, width=rng.choice([0, 72]), frame_buffer=rng.choice([1, 1, 2])))
+
+    session = session_of(FakeSource(count=120, script=change), taken)
+    with session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert taken.indices == list(range(120))
+
+
+def test_an_empty_file_ends_and_finishes_its_sinks() -> None:
+    taken = ListSink()
+    with session_of(FakeSource(count=0), taken) as session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert (taken.opened, taken.closed, taken.indices) == (1, 1, [])
+
+
+# -- live -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_slow_engine_gets_the_newest_live_frames() -> None:
+    enough = threading.Event()
+    taken = ListSink(lambda index: enough.set() if index > 200 else None)
+    source = FakeSource(count=None, live=True, script=sleep_for(0.001))
+    with session_of(source, taken, engine=FakeEngine(script=sleep_for(0.02))) as session:
+        assert enough.wait(SAFETY_SECONDS)
+        metrics = session.metrics()
+    assert taken.indices == sorted(set(taken.indices))
+    assert metrics.frames_dropped > metrics.frames_out
+    assert metrics.latency_p50_ms > 0
+
+
+def test_a_slow_live_source_keeps_the_engine_waiting_not_spinning() -> None:
+    engine = FakeEngine()
+    taken = ListSink()
+    with session_of(FakeSource(count=20, live=True, script=sleep_for(0.01)), taken, engine=engine) as session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert engine.calls == len(taken.indices) <= 20
+
+
+def test_a_stall_is_reported_and_the_picture_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.capture.FIRST_RETRY_SECONDS", 0.001)
+    states: list[SessionState] = []
+    back = threading.Event()
+
+    def stall(index: int) -> None:
+        if index == 3 and source.opened < 4:
+            raise SourceStalled("The camera gives no pictures.")
+
+    source = FakeSource(count=None, live=True, script=stall)
+    taken = ListSink(lambda index: back.set() if index > 5 else None)
+
+    def listen(news: Status | Notice) -> None:
+        if isinstance(news, Status):
+            states.append(news.state)
+
+    with session_of(source, taken, listener=listen):
+        assert back.wait(SAFETY_SECONDS)
+    assert states.count(SessionState.STALLED) >= 1
+    assert states.index(SessionState.STALLED) < len(states) - 1 - states[::-1].index(SessionState.RUNNING)
+    assert states[-1] is SessionState.STOPPED
+
+
+# -- changes while running --------------------------------------------------------------------------------------------
+
+
+def test_the_source_is_swapped_while_running() -> None:
+    taken = ListSink()
+    first = FakeSource(count=None, live=True, script=sleep_for(0.001))
+    with session_of(first, taken, once=False) as session:
+        _until(lambda: len(taken.indices) > 3)
+        seen = len(taken.indices)
+        session.set_source(FakeSource(count=40))
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+        # The whole file, after whatever of the first source was already on its way.
+        assert taken.indices[-40:] == list(range(40))
+        assert len(taken.indices) >= seen + 40
+        session.set_source(FakeSource(count=5))
+        _until(lambda: taken.indices[-5:] == list(range(5)))
+        assert taken.closed == 0
+    assert taken.closed == 1
+    assert first.closed
+
+
+def test_the_model_is_swapped_while_running() -> None:
+    old, new = FakeEngine(), FakeEngine()
+
+    def load(settings: Settings) -> Loaded:
+        if settings.model == "embedded":
+            return Loaded(old, FACTS)
+        return Loaded(new, replace(FACTS, name=settings.model, default_size=72))
+
+    taken = ListSink()
+    session = Session(FakeSource(count=None, live=True, script=sleep_for(0.001)), sinks=[taken], loader=load)
+    with session:
+        _until(lambda: old.calls > 2)
+        session.set_model("other")
+        _until(lambda: new.calls > 2 and taken.frames[-1].pixels.shape == (72, 72, 3))
+        assert session.model is not None
+        assert session.model.name == "other"
+        assert session.settings.model == "other"
+
+
+def test_sinks_are_added_and_removed_while_running() -> None:
+    window, recorder = ListSink(), ListSink()
+    with session_of(FakeSource(count=None, live=True, script=sleep_for(0.001)), window, once=False) as session:
+        session.add_sink(recorder)
+        _until(lambda: len(recorder.indices) > 2)
+        session.remove_sink(recorder)
+        written = len(recorder.indices)
+        assert recorder.closed == 1
+        seen = len(window.indices)
+        _until(lambda: len(window.indices) > seen + 2)
+    assert len(recorder.indices) == written
+
+
+def test_a_sink_that_cannot_be_opened_finishes_the_others() -> None:
+    good = ListSink()
+    with pytest.raises(SinkError):
+        session_of(FakeSource(), good, ListSink(fail_open=True))
+    assert good.closed == 1
+
+
+# -- the report -------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_counts_the_session() -> None:
+    settings = Settings(stream=StreamConfig(steps=2, solver="ddim"))
+    with session_of(FakeSource(count=7), ListSink(), settings=settings) as session:
+        session.wait(SAFETY_SECONDS)
+        found = session.report()
+    assert found is not None
+    assert (found["frames_in"], found["frames_out"], found["frames_dropped"]) == (7, 7, 0)
+    assert (found["width"], found["height"], found["steps"], found["solver"]) == (64, 64, 2, "ddim")
+    assert found["stages_ms"] == {"encode": 1.0, "unet": 2.0, "decode": 3.0}
+    assert found["seconds"] > 0
+    assert found["latency_ms"]["p95"] >= found["latency_ms"]["p50"] > 0
+
+
+def test_there_is_no_report_without_a_model() -> None:
+    session = session_of(FakeSource())
+    assert session.report() is None
+    session.stop()
+
+
+# -- the end, whatever happens ----------------------------------------------------------------------------------------
+
+
+def test_stop_before_start_finishes_the_sinks() -> None:
+    taken = ListSink()
+    session = session_of(FakeSource(), taken)
+    stop_in_time(session)
+    assert taken.closed == 1
+    assert session.state is SessionState.STOPPED
+
+
+def test_stop_twice_is_no_error() -> None:
+    session = session_of(FakeSource(count=None), ListSink())
+    session.start()
+    stop_in_time(session)
+    stop_in_time(session)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_stop_at_any_moment(seed: int) -> None:
+    rng = random.Random(seed)
+    pause = rng.choice([0, 0, 0.001, 0.003])
+    taken = ListSink(sleep_for(rng.choice([0, 0.002])))
+    source = FakeSource(count=rng.choice([None, 3, 30]), live=rng.random() < 0.5, script=sleep_for(pause))
+    session = session_of(
+        source,
+        taken,
+        engine=FakeEngine(script=sleep_for(rng.choice([0, 0.004]))),
+        settings=Settings(stream=StreamConfig(steps=rng.choice([1, 4])), frame_buffer=rng.choice([1, 3])),
+        once=rng.random() < 0.5,
+    )
+    session.start()
+    time.sleep(rng.choice([0, 0, 0.001, 0.01, 0.03]))
+    if rng.random() < 0.3:
+        session.set_source(FakeSource(count=None, live=rng.random() < 0.5))
+    stop_in_time(session)
+    assert taken.closed == 1
+    assert taken.indices == sorted(taken.indices) or source.index < 30  # a swap may begin again at 0
+
+
+def test_stop_while_the_source_blocks() -> None:
+    taken = ListSink()
+    session = session_of(BlockingSource(count=1, live=True), taken)
+    session.start()
+    _until(lambda: taken.indices == [0])
+    stop_in_time(session)
+    assert taken.closed == 1
+
+
+def test_stop_while_the_source_hangs_even_in_close() -> None:
+    taken = ListSink()
+    source = StubbornSource()
+    session = session_of(source, taken)
+    session.start()
+    _until(lambda: source.opened == 1)
+    stop_in_time(session, all_ended=False)
+    assert session.running == ["vitrail-capture"]
+    assert taken.closed == 1
+    source.release.set()
+
+
+def test_stop_while_the_model_loads() -> None:
+    release = threading.Event()
+    taken = ListSink()
+
+    def load(_: Settings) -> Loaded:
+        release.wait(SAFETY_SECONDS)
+        return Loaded(FakeEngine(), FACTS)
+
+    session = Session(FakeSource(), sinks=[taken], loader=load)
+    session.start()
+    _until(lambda: session.state is SessionState.LOADING)
+    stop_in_time(session)
+    assert taken.closed == 1
+    release.set()
+
+
+def test_stop_while_the_engine_is_busy_still_finishes_the_sinks() -> None:
+    busy, release = threading.Event(), threading.Event()
+
+    def work(call: int) -> None:
+        if call == 2:
+            busy.set()
+            release.wait(SAFETY_SECONDS)
+
+    taken = ListSink()
+    session = session_of(FakeSource(), taken, engine=FakeEngine(script=work))
+    session.start()
+    assert busy.wait(SAFETY_SECONDS)
+    stop_in_time(session, all_ended=False)
+    assert session.running == ["vitrail-worker"]
+    assert taken.closed == 1
+    release.set()
+
+
+def _raise(error: Exception, at: int = 3) -> Callable[[int], None]:
+    def script(index: int) -> None:
+        if index == at:
+            raise error
+
+    return script
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("where", ["source", "open", "engine", "sink"])
+def test_an_exception_in_any_thread_ends_the_session_cleanly(where: str, live: bool) -> None:
+    error = ZeroDivisionError("oops")
+
+    def engine_script(call: int) -> None:
+        if where == "engine" and call >= 3:
+            raise error
+
+    taken = ListSink(_raise(error) if where == "sink" else no_script)
+    source = FakeSource(
+        count=None,
+        live=live,
+        script=(_raise(error) if where == "source" else sleep_for(0.001)),
+        on_open=_raise(error, at=1) if where == "open" else no_script,
+    )
+    session = session_of(source, taken, engine=FakeEngine(script=engine_script), once=False)
+    session.start()
+    status = session.wait(SAFETY_SECONDS)
+    assert status.state is SessionState.FAILED
+    assert status.error is error
+    assert status.message == "oops"
+    assert session.running == []
+    assert taken.closed == 1
+    if not live and where == "engine":
+        assert taken.indices == [0, 1, 2]  # what was done before is written
+    stop_in_time(session)
+    assert session.state is SessionState.FAILED  # to stop what has failed does not make it good
+
+
+def test_a_file_that_is_none_fails_with_its_own_words() -> None:
+    with session_of(FakeSource(on_open=_raise(SourceError("notes.txt is not a video."), at=1)), ListSink()) as session:
+        status = session.wait(SAFETY_SECONDS)
+    assert (status.state, status.message) == (SessionState.FAILED, "notes.txt is not a video.")
+
+
+def test_a_model_that_cannot_be_loaded_fails_with_its_own_words() -> None:
+    def load(_: Settings) -> Loaded:
+        raise ValueError("there is no model 'x'")
+
+    taken = ListSink()
+    with Session(FakeSource(), sinks=[taken], loader=load) as session:
+        status = session.wait(SAFETY_SECONDS)
+    assert (status.state, status.message) == (SessionState.FAILED, "there is no model 'x'")
+    assert (taken.closed, taken.indices) == (1, [])
+
+
+def test_wait_gives_up_after_its_timeout() -> None:
+    with session_of(FakeSource(count=None, live=True, script=sleep_for(0.001)), ListSink()) as session:
+        _until(lambda: session.state is SessionState.RUNNING)
+        assert session.wait(0.01).state is SessionState.RUNNING
+
+
+def _until(done: Callable[[], bool]) -> None:
+    limit = time.monotonic() + SAFETY_SECONDS
+    while not done():
+        assert time.monotonic() < limit, "did not happen"
+        time.sleep(0.002)

@@ -6,8 +6,24 @@ stream = Stream(load_model("embedded"), StreamConfig(prompt="a watercolour"))
 picture = stream(frame).image  # frame: (3, 256, 256) float 0..1; picture: (1, 3, 256, 256)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from pipeline.config import GUIDANCE_KINDS, SOLVERS, StreamConfig
-from pipeline.models import Model, ModelError, load_model
-from pipeline.stream import Output, Stream
+
+if TYPE_CHECKING:
+    from pipeline.models import Model, ModelError, load_model
+    from pipeline.stream import Output, Stream
 
 __all__ = ["GUIDANCE_KINDS", "SOLVERS", "Model", "ModelError", "Output", "Stream", "StreamConfig", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    # These need torch and diffusers, which take seconds to import; who only reads the settings, as `vitrail --help`
+    # does, should not wait for them.
+    if name in ("Output", "Stream"):
+        import pipeline.stream as home
+    elif name in ("Model", "ModelError", "load_model"):
+        import pipeline.models as home
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(home, name)

@@ -143,7 +143,7 @@ class _Feed:
         self._latest: tuple[float, np.ndarray] | None = None
         self._ended = False
         # A daemon, because a driver that never returns must not keep the program from ending.
-        threading.Thread(target=self._run, name="camera", daemon=True).start()
+        threading.Thread(target=self._run, name="vitrail-camera", daemon=True).start()
 
     def next(self, patience: float) -> tuple[float, np.ndarray] | None:
         """The latest picture not yet given; None after ``patience`` seconds without one, or when stopped."""

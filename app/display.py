@@ -120,11 +120,12 @@ class DisplayThread(threading.Thread):
             self._outlets = [other for other in self._outlets if other is not outlet]
             left = len(self._outlets)
         self._jobs = deque((whose, job) for whose, job in self._jobs if whose is not outlet)
-        self._board.notice(f"{outlet.sink.name} takes no more pictures: {error}", error)
-        if outlet.closing:
-            return
-        self._jobs.append((outlet, outlet.close))
-        if not left and not self._ended:
+        fatal = not left and not self._ended
+        if not fatal:
+            self._board.notice(f"{outlet.sink.name} takes no more pictures: {error}", error)
+        if not outlet.closing:
+            self._jobs.append((outlet, outlet.close))
+        if fatal:
             self._end_session(error)
 
     def _end_session(self, error: Exception) -> None:

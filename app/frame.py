@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+if TYPE_CHECKING:  # to import torch takes seconds, which a source alone should not cost
+    import numpy as np
+    import torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -43,7 +43,7 @@ class Settings:
     dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
     width: int = setting(
         0,
-        "width of the picture; 0: from the height, or from the model, by the source's shape",
+        "width of the picture; 0 follows the height, or the model, in the source's shape",
         low=0,
         high=8192,
         step=SIZE_STEP,
@@ -52,7 +52,7 @@ class Settings:
     )
     height: int = setting(
         0,
-        "height of the picture; 0: from the width, or from the model, by the source's shape",
+        "height of the picture; 0 follows the width, or the model, in the source's shape",
         low=0,
         high=8192,
         step=SIZE_STEP,

@@ -1,0 +1,103 @@
+"""The command line: ``vitrail``, ``vitrail demo``, ``vitrail render`` and ``vitrail doctor``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+from app.commands.logs import logging_to_file
+from app.commands.misuse import Misuse
+from app.commands.parser import build_parser
+
+logger = logging.getLogger(__name__)
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+_WITHOUT_WINDOW = "`vitrail demo` and `vitrail render` work without a window"
+# X11, Wayland, or a Qt platform that was chosen by hand.
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``vitrail`` with these arguments (by default the process's own).
+
+    Returns:
+        The exit code: 0 done, 1 something unforeseen (the log has the traceback), 2 misuse, 130 interrupted.
+    """
+    with logging_to_file() as log:
+        try:
+            code = _run(argv)
+        except Misuse as error:
+            code = _complain(str(error), MISUSED)
+        except KeyboardInterrupt:
+            code = _complain("interrupted", INTERRUPTED)
+        except Exception as error:
+            logger.critical("unforeseen", exc_info=error)
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            code = _complain(f"something unforeseen happened ({what}); the details are in {log}", FAILED)
+    if argv is None and _left_behind():
+        # A thread is stuck in a driver or in a long call of the model. Python would take the interpreter down around
+        # it, which native code does not survive; all files are finished, so leave at once.
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = build_parser().parse_args(argv)
+    if arguments.command is None:
+        return _open_app(arguments.source)
+    from rich.console import Console
+
+    if arguments.command == "doctor":
+        from app.doctor import run as doctor
+
+        return doctor(Console())
+    if arguments.command == "demo":
+        from app.commands.demo import run as demo
+
+        return demo(arguments, Console(stderr=True))
+    from app.commands.render import run as render
+
+    return render(arguments, Console(stderr=True))
+
+
+def _open_app(source: str | None) -> int:
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in _DISPLAYS):
+        raise Misuse(f"there is no display to open a window on; {_WITHOUT_WINDOW}")
+    try:
+        from ui.main import run
+    except ImportError as error:
+        logger.error("the window cannot be loaded", exc_info=error)
+        raise Misuse(f"the window cannot be loaded ({error}); {_WITHOUT_WINDOW}") from error
+    from app.settings import default_path, load
+
+    settings, notes = load(default_path())
+    for note in notes:
+        _say(note)
+    return run(settings, source)
+
+
+def _complain(message: str, code: int) -> int:
+    _say(message)
+    return code
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody is listening any more
+        sys.stderr.write(f"vitrail: {' '.join(message.split())}\n")
+
+
+def _left_behind() -> bool:
+    return any(thread.name.startswith("vitrail-") for thread in threading.enumerate())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

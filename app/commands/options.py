@@ -1,0 +1,87 @@
+"""Command line flags, written by the settings themselves: name, type, range, help and default come from there."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any, NoReturn
+
+from app.commands.misuse import Misuse
+from app.settings import SMALLEST_SIDE, Settings, multiple_of_step
+from pipeline.config import StreamConfig
+from pipeline.setting import Setting, described
+
+# In the settings, 0 leaves a side open; on a command line, one just does not name it.
+_SIDES = ("width", "height")
+_SIDE_HELP = f"{{}} of the picture (at least {SMALLEST_SIDE} pixels; default: the model's size, in the source's shape)"
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose complaints are one line instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``Misuse``."""
+        raise Misuse(f"{message} (see `{self.prog} --help`)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` one flag for every setting."""
+    _add_group(parser.add_argument_group("style"), StreamConfig)
+    _add_group(parser.add_argument_group("picture and model"), Settings)
+
+
+def settings_from(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:
+    """The settings that the flags ask for, the others at their defaults, and notes on what was rounded.
+
+    Raises:
+        Misuse: a value is outside its range.
+    """
+    notes: list[str] = []
+    given = _given(arguments, Settings)
+    for name in _SIDES:
+        if name in given:
+            given[name] = _side(name, given[name], notes)
+    try:
+        return Settings(stream=StreamConfig(**_given(arguments, StreamConfig)), **given), notes
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def _add_group(group: Any, kind: type) -> None:
+    for name, type_, known in described(kind):
+        flag = "--" + name.replace("_", "-")
+        default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
+        words = _SIDE_HELP.format(name) if name in _SIDES else _help(known, type_, default)
+        if type_ is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=words)
+        else:
+            metavar = "WORDS" if "prompt" in name else name.rpartition("_")[2].upper()
+            group.add_argument(flag, type=type_, metavar=metavar, help=words)
+
+
+def _help(known: Setting, kind: type, default: object) -> str:
+    facts = []
+    if known.choices is not None:
+        facts.append(" | ".join(known.choices))
+    elif known.low is not None or known.high is not None:
+        facts.append(known.span())
+    if kind is bool:
+        facts.append("default: on" if default else "default: off")
+    elif default != "":
+        facts.append(f"default: {default}")
+    text = f"{known.help} ({'; '.join(facts)})" if facts else known.help
+    return text.replace("%", "%%")
+
+
+def _given(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
+    names = [name for name, _, _ in described(kind)]
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+
+
+def _side(name: str, side: int, notes: list[str]) -> int:
+    if side < SMALLEST_SIDE:
+        raise Misuse(f"{name} is {side}; it must be at least {SMALLEST_SIDE} pixels")
+    rounded = multiple_of_step(side)
+    if rounded != side:
+        notes.append(f"{name} {side} is taken as {rounded}, the nearest that the model can do")
+    return rounded

@@ -1,0 +1,53 @@
+"""The whole command line, described. Cheap to import: what a command needs to run is not imported here."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from app.commands.options import Parser, add_settings
+
+
+def build_parser() -> Parser:
+    """The parser of ``vitrail`` with all its commands."""
+    parser = Parser(prog="vitrail", description="Live diffusion for your camera, screen, clips and drawings.")
+    parser.add_argument("--version", action="version", version=f"vitrail {_version()}")
+    parser.add_argument("--source", metavar="SPEC", help="open the app with camera:0, screen:1, testcard or a file")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="without a window", parser_class=Parser)
+    _add_demo(commands)
+    _add_render(commands)
+    words = "say what this machine has, and what to do about what it lacks"
+    commands.add_parser("doctor", help=words, description=_sentence(words))
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
+    words = "style the sample clip; needs no camera, display or GPU"
+    parser = commands.add_parser("demo", help=words, description=_sentence(words))
+    parser.add_argument("--out-dir", type=Path, default=Path(), metavar="FOLDER", help="where to write (default: here)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=float, metavar="SECONDS", help="only this much of the clip")
+    length.add_argument("--frames", type=int, metavar="FRAMES", help="only so many frames of the clip")
+    add_settings(parser)
+
+
+def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
+    words = "style a video, a picture or a folder of pictures"
+    parser = commands.add_parser("render", help=words, description=_sentence(words))
+    parser.add_argument("input", metavar="IN", help="video, picture, folder of pictures, testcard, camera:0, screen:1")
+    parser.add_argument("output", metavar="OUT", help="video, picture, or FOLDER/ for numbered pictures; is replaced")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="write frames, speed and latency to this file")
+    parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    add_settings(parser)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _version() -> str:
+    try:
+        return version("vitrail")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "(not installed)"

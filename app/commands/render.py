@@ -1,0 +1,100 @@
+"""``vitrail render IN OUT``: a file in, a styled file out; every frame, in order, with its sound."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from app.commands.misuse import Misuse
+from app.commands.options import settings_from
+from app.settings import write_json
+from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
+from app.sinks.video import check_writable
+from app.sources import Source, SourceError, open_source
+from app.sources.images import IMAGE_SUFFIXES
+from app.sources.video import VideoSource
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Carry the command out. Raises ``Misuse``, or what ``run_to_end`` raises."""
+    settings, notes = settings_from(arguments)
+    if arguments.report is not None:
+        check_report(arguments.report)
+    try:
+        source = open_source(arguments.input)
+        probe(source)
+        sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio)
+        sink.open()  # checks the output now, before seconds go into loading a model
+    except (SourceError, SinkError) as error:
+        raise Misuse(str(error)) from error
+
+    # Only now, as these import torch: a mistyped name should not take seconds to be told.
+    from app.commands.progress import Narrator, run_to_end, say, summary
+    from app.session import Session
+
+    if not settings.stream.prompt:
+        notes.append("without --prompt the picture stays much as it is")
+    for note in notes:
+        say(console, note)
+    narrator = Narrator(console)
+    session = Session(source, settings, [sink], once=True, listener=narrator)
+    run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
+    if lost := getattr(sink, "lost", None):
+        say(console, lost)
+    if arguments.report is not None:
+        write_report(arguments.report, session.report())
+    say(console, f"{arguments.output}: {summary(session)}")
+    return 0
+
+
+def probe(source: Source) -> None:
+    """Read one frame of a file, so that one that cannot be read is known at once. Raises ``SourceError``."""
+    try:
+        source.open()
+        if not source.live and source.read() is None:
+            raise SourceError(f"{source.name} has no frames.")
+    finally:
+        source.close()
+
+
+def choose_sink(spec: str, output: str, source: Source, *, audio: bool) -> Sink:
+    """The sink that ``output`` asks for by its form, given what comes in.
+
+    Raises:
+        Misuse: the output is the input, or a folder where a file is wanted.
+    """
+    path = Path(output)
+    came_from = Path(spec)
+    if came_from.exists() and path.exists() and came_from.samefile(path):
+        raise Misuse(f"{output} is also the input; give the output another name.")
+    still = source.frame_count == 1
+    pictures = came_from.is_dir() or (still and not isinstance(source, VideoSource))
+    if output.endswith(("/", os.sep)) or (pictures and (path.is_dir() or not path.suffix)):
+        return ImageFolderSink(path)
+    if path.is_dir():
+        raise Misuse(f"{output} is a folder; write {output}{os.sep} to have numbered pictures in it.")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        if not still:
+            raise Misuse(f"{output} is one picture, {source.name} is many; give a video or a folder{os.sep}.")
+        check_writable(path)
+        return ImageSink(path)
+    return VideoSink(path, audio_from=came_from if audio and isinstance(source, VideoSource) else None)
+
+
+def check_report(path: Path) -> None:
+    """Raise ``Misuse`` where no report can be written."""
+    try:
+        check_writable(path)
+    except SinkError as error:
+        raise Misuse(f"The report {error}") from error
+
+
+def write_report(path: Path, report: object) -> None:
+    """Write the report, whole or not at all. Raises ``Misuse`` where the disk does not take it."""
+    try:
+        write_json(path, report)
+    except OSError as error:
+        raise Misuse(f"The report {path} cannot be written: {error.strerror}.") from error

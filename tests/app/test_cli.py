@@ -1,0 +1,380 @@
+"""The command line in this process: every misuse is one line and exit code 2, and rendering does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+
+import app.cli
+import app.commands.logs
+import app.settings
+from app.cli import main
+from app.commands.options import settings_from
+from app.commands.parser import build_parser
+from app.settings import Settings
+from pipeline.config import StreamConfig
+from tests.app.media import add_clicks, cards, clicks, write_clip
+from tests.tiny_model import write_tiny_model
+
+NO_MODEL_NEEDED = ["--model", "nowhere"]  # were it loaded, that would be the complaint
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the user's settings nor the user's log is touched."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setattr(app.commands.logs.platformdirs, "user_log_dir", lambda *_, **__: str(home / "log"))
+    monkeypatch.setattr(app.settings.platformdirs, "user_config_dir", lambda *_, **__: str(home / "config"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a model that is small and knows nothing."""
+    return str(write_tiny_model(tmp_path_factory.mktemp("model") / "tiny", sees_input=True))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine frames."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", cards(9))
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that went to stderr."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("vitrail: ")
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Run with these arguments, which must be refused; gives the complaint."""
+    assert main([str(argument) for argument in arguments]) == 2
+    return complaint(capsys)
+
+
+def frame_count(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+# -- misuse -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--strength", "1.7"], "strength is 1.7; it must be between 0.05 and 1"),
+        (["--strength", "nan"], "strength is nan"),
+        (["--strength", "inf"], "strength is inf"),
+        (["--strength", "strong"], "--strength"),
+        (["--steps", "0"], "steps is 0; it must be between 1 and 50"),
+        (["--steps", "1.5"], "--steps"),
+        (["--solver", "magic"], "solver is 'magic'; it must be one of lcm"),
+        (["--guidance", "more"], "guidance is 'more'"),
+        (["--guidance-scale", "-1"], "guidance scale is -1"),
+        (["--width", "0"], "width is 0; it must be at least 64 pixels"),
+        (["--height", "-64"], "height is -64; it must be at least 64 pixels"),
+        (["--width", "100000"], "width is 100000"),
+        (["--frame-buffer", "0"], "frame buffer is 0"),
+        (["--fit", "squeeze"], "fit is 'squeeze'"),
+        (["--device", "toaster"], "device is 'toaster'"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--sparkle"], "--sparkle"),
+    ],
+)
+def test_a_value_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path, flags: list[str], words: str
+) -> None:
+    assert words in refuse(capsys, "render", clip, tmp_path / "out.mp4", *flags)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("command", [["render"], ["render", "in.mp4"], ["dance"], ["demo", "--frames", "x"]])
+def test_a_command_that_is_none(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert "--help" in refuse(capsys, *command)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "no frames", "audio only", "empty folder", "a bad word"])
+def test_an_input_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "in.mp4"
+    words = {
+        "missing": "No such file",
+        "empty": "empty",
+        "text": "not a video",
+        "no frames": "frame",
+        "audio only": "only sound",
+        "empty folder": "no pictures",
+        "a bad word": "is no file or folder",
+    }[kind]
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("This is a letter, not a video. " * 100, encoding="utf-8")
+    elif kind == "no frames":
+        whole = write_clip(tmp_path / "whole.mkv", cards(3)).read_bytes()
+        path = tmp_path / "in.mkv"
+        path.write_bytes(whole[: whole.index(b"\x1f\x43\xb6\x75")])  # up to the first cluster: a header, no data
+    elif kind == "audio only":
+        with av.open(str(path), "w") as container:
+            add_clicks(container, "aac", 1.0)
+    elif kind == "empty folder":
+        path = tmp_path / "folder"
+        path.mkdir()
+    spec = "sparkle" if kind == "a bad word" else path
+    assert words in refuse(capsys, "render", spec, tmp_path / "out.mp4", *NO_MODEL_NEEDED)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("kind", ["no folder", "a folder", "the input", "unknown kind", "a picture of many"])
+def test_an_output_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path, kind: str
+) -> None:
+    output, words = {
+        "no folder": (tmp_path / "nowhere" / "out.mp4", "there is no folder"),
+        "a folder": (tmp_path, "is a folder"),
+        "the input": (clip, "is also the input"),
+        "unknown kind": (tmp_path / "out.txt", "not a kind of video"),
+        "a picture of many": (tmp_path / "out.png", "is one picture"),
+    }[kind]
+    before = clip.read_bytes()
+    assert words in refuse(capsys, "render", clip, output, *NO_MODEL_NEEDED)
+    assert clip.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this user may write anywhere")
+def test_an_output_without_permission(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "ermission" in refuse(capsys, "render", clip, tmp_path / "out.mp4", *NO_MODEL_NEEDED)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_report_that_cannot_be_written(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:
+    report = tmp_path / "nowhere" / "report.json"
+    words = refuse(capsys, "render", clip, tmp_path / "out.mp4", "--report", report, *NO_MODEL_NEEDED)
+    assert "report" in words
+    assert "no folder" in words
+
+
+def test_an_unknown_model(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:
+    assert "nowhere" in refuse(capsys, "render", clip, tmp_path / "out.mp4", "--prompt", "x", "--model", "nowhere")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--frames", "0"], "frames is 0"),
+        (["--seconds", "nan"], "seconds is nan"),
+        (["--seconds", "-1"], "seconds is -1"),
+        (["--out-dir", "nowhere"], "There is no folder nowhere"),
+        (["--seconds", "1", "--frames", "1"], "not allowed with"),
+    ],
+)
+def test_a_demo_that_cannot_be(capsys: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+    assert words in refuse(capsys, "demo", *flags)
+
+
+# -- flags ------------------------------------------------------------------------------------------------------------
+
+
+def test_flags_become_settings() -> None:
+    flags = (
+        "--prompt ink --steps 2 --similarity-filter --guidance-scale 1.5 --width 128 --mirror --no-similarity-filter"
+    )
+    settings, notes = settings_from(build_parser().parse_args(["render", "a", "b", *flags.split()]))
+    assert settings == Settings(
+        stream=StreamConfig(prompt="ink", steps=2, guidance_scale=1.5, similarity_filter=False), width=128, mirror=True
+    )
+    assert notes == []
+
+
+def test_a_side_is_rounded_and_that_is_said() -> None:
+    settings, notes = settings_from(build_parser().parse_args(["render", "a", "b", "--width", "333"]))
+    assert settings.width == 336
+    assert "333" in notes[0]
+    assert "336" in notes[0]
+
+
+@pytest.mark.parametrize("command", [["--help"], ["render", "--help"], ["demo", "--help"], ["--version"]])
+def test_help_is_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
+    assert "vitrail" in capsys.readouterr().out
+
+
+# -- render -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_frame_is_rendered_and_reported(
+    capsys: pytest.CaptureFixture[str], tiny: str, clip: Path, tmp_path: Path
+) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "report.json"
+    flags = f"--prompt ink --model {tiny} --steps 2 --frame-buffer 2 --height 64 --solver ddim --report {report}"
+    assert main(["render", str(clip), str(out), *flags.split()]) == 0
+    assert frame_count(out) == 9
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert (found["frames_in"], found["frames_out"], found["frames_dropped"]) == (9, 9, 0)
+    assert (found["width"], found["height"], found["steps"], found["solver"]) == (88, 64, 2, "ddim")
+    assert found["model"] == "tiny"
+    assert str(out) in complaint(capsys)  # the summary; nothing else is said
+
+
+def test_a_truncated_clip_is_rendered_as_far_as_it_goes(
+    capsys: pytest.CaptureFixture[str], tiny: str, tmp_path: Path
+) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", cards(24))
+    short = tmp_path / "short.mkv"
+    data = whole.read_bytes()
+    short.write_bytes(data[: len(data) * 2 // 3])
+    out = tmp_path / "out.mp4"
+    assert main(["render", str(short), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
+    assert 0 < frame_count(out) < 24
+    assert "lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(333, 251), (65, 64), (64, 201)])
+def test_odd_sizes_are_rendered(tiny: str, tmp_path: Path, size: tuple[int, int]) -> None:
+    clip = write_clip(tmp_path / "odd.mp4", cards(2, *size))
+    out = tmp_path / "out.mp4"
+    assert main(["render", str(clip), str(out), "--prompt", "x", "--model", tiny]) == 0
+    assert frame_count(out) == 2
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_the_sound_is_kept_unless_it_is_not_wanted(tiny: str, tmp_path: Path, audio: bool) -> None:
+    clip = write_clip(tmp_path / "loud.mp4", cards(12), fps=6, sound="aac", sound_seconds=2.0)
+    out = tmp_path / "out.mp4"
+    flags = [] if audio else ["--no-audio"]
+    assert main(["render", str(clip), str(out), "--prompt", "x", "--model", tiny, "--height", "64", *flags]) == 0
+    if audio:
+        assert clicks(out) == pytest.approx(clicks(clip), abs=0.05)
+    else:
+        with av.open(str(out)) as container:
+            assert not container.streams.audio
+
+
+def test_a_picture_becomes_a_picture(tiny: str, tmp_path: Path) -> None:
+    picture = tmp_path / "in.png"
+    cv2.imwrite(str(picture), cards(1)[0])
+    out = tmp_path / "out.png"
+    assert main(["render", str(picture), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
+    assert cv2.imread(str(out)).shape == (64, 88, 3)
+
+
+def test_a_folder_becomes_a_folder(tiny: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index, picture in enumerate(cards(3)):
+        cv2.imwrite(str(folder / f"{index}.png"), picture)
+    out = tmp_path / "out"
+    assert main(["render", str(folder), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
+    assert len(list(out.iterdir())) == 3
+
+
+def test_a_video_becomes_a_folder_where_a_slash_says_so(tiny: str, clip: Path, tmp_path: Path) -> None:
+    assert main(["render", str(clip), f"{tmp_path / 'out'}/", "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 9
+
+
+def test_a_disk_that_fills_up_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: str, clip: Path, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    out = f"{tmp_path / 'out'}/"
+    assert main(["render", str(clip), out, "--prompt", "x", "--model", tiny, "--height", "64"]) == 2
+    assert "No space left" in complaint(capsys)
+
+
+def test_the_unforeseen_is_one_line_and_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("app.commands.render.probe", broken)
+    assert main(["render", str(clip), str(tmp_path / "out.mp4")]) == 1
+    line = complaint(capsys)
+    assert "ZeroDivisionError: oops" in line
+    log = Path(line.rpartition(" ")[2])
+    assert "Traceback" in log.read_text(encoding="utf-8")
+
+
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.commands.render.probe", interrupt)
+    assert main(["render", "testcard", str(tmp_path / "out.mp4")]) == 130
+    assert "interrupted" in complaint(capsys)
+
+
+# -- demo -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_writes_a_clip_and_a_sheet(capsys: pytest.CaptureFixture[str], tiny: str, tmp_path: Path) -> None:
+    assert main(["demo", "--out-dir", str(tmp_path), "--frames", "7", "--model", tiny, "--height", "64"]) == 0
+    assert frame_count(tmp_path / "vitrail-demo.mp4") == 7
+    sheet = cv2.imread(str(tmp_path / "vitrail-demo.png"))
+    assert sheet.shape[1] > 3 * sheet.shape[0]  # six styles beside each other
+    said = capsys.readouterr().err
+    assert "vitrail-demo.mp4" in said
+    assert "vitrail-demo.png" in said
+
+
+# -- the app ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_display_it_says_what_works(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.cli.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    line = refuse(capsys)
+    assert "`vitrail demo`" in line
+    assert "`vitrail render`" in line
+
+
+def test_without_qt_it_says_what_works(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.setitem(sys.modules, "ui.main", None)  # what Python does for a module that cannot be imported
+    line = refuse(capsys)
+    assert "`vitrail demo`" in line
+
+
+def test_the_app_opens_with_the_saved_settings_and_the_source(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[Settings, str | None]] = []
+
+    class FakeWindow:
+        @staticmethod
+        def run(settings: Settings, source: str | None) -> int:
+            opened.append((settings, source))
+            return 0
+
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.setitem(sys.modules, "ui.main", FakeWindow)  # pyright: ignore[reportArgumentType]
+    path = app.settings.default_path()
+    app.settings.save(Settings(mirror=True), path)
+    assert main(["--source", "testcard"]) == 0
+    path.write_text("{", encoding="utf-8")
+    assert main([]) == 0
+    assert opened == [(Settings(mirror=True), "testcard"), (Settings(), None)]
+    assert "damaged" in complaint(capsys)

@@ -1,0 +1,116 @@
+"""The command line as a process of its own: what only a real one can show."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from app.commands.demo import TOUR
+from tests.tiny_model import write_tiny_model
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_SECONDS = 110
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "app.cli", *map(str, arguments)]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A user who has nothing: no display, no settings, no cache."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "DISPLAY", "WAYLAND_", "QT_"))
+    }
+    return kept | {"HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+
+
+def run(environment: dict[str, str], folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+def test_importing_the_command_line_is_cheap(environment: dict[str, str]) -> None:
+    script = (
+        "import sys, app.cli; app.cli.build_parser().format_help();"
+        "print([name for name in ('torch', 'diffusers', 'PySide6', 'cv2', 'av') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["render", "missing.mp4", "out.mp4"], "missing.mp4"),
+        (["render", "testcard", "out.mp4", "--strength", "1.7"], "strength is 1.7"),
+        *([([], "vitrail demo")] if sys.platform == "linux" else []),
+    ],
+)
+def test_misuse_is_one_line(environment: dict[str, str], tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = run(environment, tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+
+
+def test_the_demo_needs_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(environment, tmp_path, "demo", "--frames", len(TOUR) * 2)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    with av.open(str(tmp_path / "vitrail-demo.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(TOUR) * 2
+    sheet = cv2.imread(str(tmp_path / "vitrail-demo.png"))
+    before, after = np.split(sheet[: sheet.shape[0] // 2 * 2].astype(int), 2)
+    assert np.abs(before - after).mean() > 5  # something was done to the pictures
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C there")
+def test_ctrl_c_leaves_a_file_that_plays(environment: dict[str, str], tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny", sees_input=True)
+    out = tmp_path / "out.mp4"
+    flags = ("--prompt", "x", "--model", model, "--height", "64")
+    process = subprocess.Popen(
+        command("render", "testcard:frames=100000,width=128,height=96", out, *flags),
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        limit = time.monotonic() + LIMIT_SECONDS
+        while not (out.exists() and out.stat().st_size > 8_000):
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 5

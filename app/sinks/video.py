@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class VideoSink:
     Args:
         path: ends in .mp4, .m4v, .mov or .mkv; an existing file is replaced with the first frame, not before.
         fps: constant frame rate; None to keep the frames' own times.
-        nominal_fps: the rate that the header names when the frames keep their own times; known from the source.
+        nominal_fps: asked at the first frame for the rate that the header is to name when the frames keep their own
+            times; usually ``lambda: source.fps``.
         audio_from: file whose sound is copied, in step with ``media_time``, up to the end of the pictures.
         quality: x264's constant rate factor, 0 (lossless) to 51.
     """
@@ -50,7 +52,7 @@ class VideoSink:
         path: str | Path,
         *,
         fps: float | None = None,
-        nominal_fps: float | None = None,
+        nominal_fps: Callable[[], float | None] = lambda: None,
         audio_from: str | Path | None = None,
         quality: int = 18,
     ) -> None:
@@ -58,7 +60,7 @@ class VideoSink:
         self.name = f"recording to {self._path.name}"
         self.lost: str | None = None
         self._fps = fps
-        self._nominal_fps = fps or nominal_fps or _FALLBACK_FPS
+        self._nominal_fps = nominal_fps
         self._audio_from = Path(audio_from) if audio_from is not None else None
         self._quality = quality
         self._container: OutputContainer | None = None
@@ -67,7 +69,7 @@ class VideoSink:
         self._zero: float | None = None
         self._written = 0
         self._last_pts = -1
-        self._last_step = round(1 / self._nominal_fps / _CLOCK)
+        self._last_step = 0  # ticks between the last two frames
 
     def open(self) -> None:
         """Check that the file can be written; it is created with the first frame.
@@ -129,7 +131,8 @@ class VideoSink:
         codec = "libx264" if "libx264" in codecs_available else "mpeg4"
         if codec == "mpeg4":
             self.lost = "This FFmpeg has no H.264 encoder, so the file is MPEG-4: larger, and less sharp."
-        rate = Fraction(self._nominal_fps).limit_denominator(1001)
+        rate = Fraction(self._fps or self._nominal_fps() or _FALLBACK_FPS).limit_denominator(1001)
+        self._last_step = round(1 / rate / _CLOCK)
         stream = container.add_stream(Codec(codec, "w").name, rate=rate)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"

@@ -30,7 +30,7 @@ def write(sink: VideoSink, pictures: list[np.ndarray], fps: float | None = 24) -
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_every_frame_is_there_with_its_time_and_colours(tmp_path: Path, suffix: str):
     path = tmp_path / f"out{suffix}"
-    sink = VideoSink(path, nominal_fps=24)
+    sink = VideoSink(path, nominal_fps=lambda: 24.0)
     write(sink, cards(20))
     source = VideoSource(path)
     frames = list(frames_of(source))

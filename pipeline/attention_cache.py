@@ -34,12 +34,17 @@ class AttentionCache:
         return bool(self._originals)
 
     def inject(self) -> None:
-        """Put the cached processors in. The UNet must not be called before ``fill`` and ``select``."""
+        """Put the cached processors in. The UNet must not be called before ``fill`` and ``select``.
+
+        Another cache that is in this UNet is ejected: it notices by ``injected``.
+        """
         if self.injected:
             return
         for attention in _cross_attentions(self._unet):
+            if isinstance(attention.processor, _CachedProcessor):
+                attention.processor.owner.eject()
             self._originals[attention] = attention.processor
-            self._processors[attention] = _CachedProcessor()
+            self._processors[attention] = _CachedProcessor(self)
             attention.processor = self._processors[attention]
 
     def eject(self) -> None:
@@ -60,7 +65,7 @@ class AttentionCache:
             processor.fill(torch.cat(keys), torch.cat(values))
             for name in ("to_k", "to_v"):
                 layer = getattr(attention, name)
-                versions = [(parameter, parameter._version) for parameter in layer.parameters()]
+                versions = [(parameter, _version(parameter)) for parameter in layer.parameters()]
                 self._sources.append((attention, name, layer, versions))
 
     def select(self, layout: RowLayout) -> None:
@@ -72,7 +77,7 @@ class AttentionCache:
     def stale(self) -> bool:
         """Whether a projection's weights have changed since ``fill``, or an adapter has replaced one."""
         return any(
-            getattr(attention, name) is not layer or any(p._version != version for p, version in versions)
+            getattr(attention, name) is not layer or any(_version(p) != version for p, version in versions)
             for attention, name, layer, versions in self._sources
         )
 
@@ -80,7 +85,8 @@ class AttentionCache:
 class _CachedProcessor:
     """Stands in for diffusers' ``AttnProcessor2_0`` in a cross-attention: asks the cache instead of the prompt."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: AttentionCache) -> None:
+        self.owner = owner
         self._keys = self._values = torch.empty(0)  # (P, heads, L, head size)
         self._rows: dict[RowLayout, tuple[torch.Tensor, torch.Tensor]] = {}
         self._selected: RowLayout = ()
@@ -120,6 +126,11 @@ def _cross_attentions(unet: nn.Module) -> list[Any]:
         and getattr(module, "norm_q", None) is None
         and not getattr(module, "residual_connection", False)
     ]
+
+
+def _version(parameter: nn.Parameter) -> int:
+    """Counts in-place changes; inference tensors do not, and cannot be changed outside inference mode either."""
+    return 0 if parameter.is_inference() else parameter._version
 
 
 def _heads(projected: torch.Tensor, heads: int) -> torch.Tensor:

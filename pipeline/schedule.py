@@ -62,12 +62,18 @@ class NoiseSchedule:
         alpha_bar = self.alpha_bar[timesteps]
         return alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
 
-    def timesteps(self, steps: int, strength: float) -> torch.Tensor:
+    def timesteps(self, steps: int, strength: float, grid: int | None = None) -> torch.Tensor:
         """(T,) int64, decreasing: ``steps`` timesteps from ``strength`` (0..1] of the schedule down, evenly spaced.
 
         The spacing is "trailing" (arXiv 2305.08891, table 2): the first step is exactly at the strength asked for,
         which matters when there is one step only. A strength that leaves fewer timesteps than ``steps`` is raised.
+
+        ``grid`` is the number of timesteps that a consistency model was distilled on; where they are enough for
+        ``steps``, the nearest of them are taken, as diffusers' ``LCMScheduler`` does.
         """
+        if grid is not None and steps <= (reached := int(grid * strength)):
+            chosen = torch.linspace(0, reached, steps + 1, dtype=torch.float64)[:-1].floor().long()
+            return (reached - chosen) * (len(self) // grid) - 1
         start = min(max(round(strength * len(self)), steps), len(self))
         ladder = start - torch.arange(steps, dtype=torch.float64) * (start / steps)
         return ladder.round().long() - 1

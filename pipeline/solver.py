@@ -82,6 +82,11 @@ class _Levels:
         return (self.next_alpha / self.next_sigma).log() - self.log_snr
 
 
+def plan(solver: str, schedule: NoiseSchedule, steps: int, strength: float) -> SolverTable:
+    """The table of ``solver`` for ``steps`` steps from ``strength`` (0..1] of the schedule down to no noise."""
+    return build_table(solver, schedule, schedule.timesteps(steps, strength, _GRID.get(solver)))
+
+
 def build_table(solver: str, schedule: NoiseSchedule, timesteps: torch.Tensor) -> SolverTable:
     """The coefficient table of ``solver`` along ``timesteps`` ((T,) int64, strictly decreasing), ending noise-free.
 
@@ -157,3 +162,6 @@ _SOLVERS: dict[str, Callable[[_Levels, NoiseSchedule], dict[str, torch.Tensor]]]
     "dpmpp-2m": _dpmpp_2m,
 }
 _RENOISING = frozenset({"lcm"})
+
+# Consistency models are distilled on this many timesteps (LCM, section 4.3); others know them all.
+_GRID = {"lcm": 50}

@@ -14,7 +14,7 @@ from pipeline.guidance import data_weights, needs_negative_prompt
 from pipeline.models.model import Model
 from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
-from pipeline.solver import SolverTable, build_table
+from pipeline.solver import SolverTable, plan
 from pipeline.stream_batch import StreamBatch
 from pipeline.timing import StageClock
 
@@ -218,8 +218,7 @@ class Stream:
         return tags
 
     def _table(self) -> SolverTable:
-        schedule, config = self.model.schedule, self._config
-        return build_table(config.solver, schedule, schedule.timesteps(config.steps, config.strength))
+        return plan(self._config.solver, self.model.schedule, self._config.steps, self._config.strength)
 
     def _noise(self) -> torch.Tensor:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""

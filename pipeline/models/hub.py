@@ -41,9 +41,7 @@ def download(name: str) -> Path:
             f"{name} is gated: accept its licence on its hub page, then log in with `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
-        raise ModelError(
-            f"the hub has no public model {name}; check the name, or log in if it is private"
-        ) from None
+        raise ModelError(f"the hub has no public model {name}; check the name, or log in if it is private") from None
     except HfHubHTTPError as error:
         raise ModelError(f"the hub refused {name}: {error}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError):

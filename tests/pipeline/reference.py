@@ -1,0 +1,95 @@
+"""Sequential denoising written straight from the papers, sharing no code with the stream batch.
+
+Guidance is in noise space, as StreamDiffusion defines it; solvers are in the form of their papers; the UNet is called
+without the attention cache, one row at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+
+from pipeline import Model, StreamConfig
+
+
+class Reference:
+    """Denoises one frame after the other under one configuration."""
+
+    def __init__(self, model: Model, config: StreamConfig) -> None:
+        self.model, self.config = model, config
+        self.unet = copy.deepcopy(model.unet)
+        self.unet.set_attn_processor(AttnProcessor2_0())  # no cache, whatever stream is using the model
+        grid = 50 if config.solver == "lcm" else None
+        self.timesteps = model.schedule.timesteps(config.steps, config.strength, grid).tolist()
+        self.prompt = model.prompts(config.prompt)
+        self.negative = model.prompts(config.negative_prompt)
+
+    @torch.inference_mode()
+    def __call__(self, frame: torch.Tensor) -> torch.Tensor:
+        """(3, H, W) in 0..1 to the (3, H, W) picture."""
+        latent = self.model.autoencoder.encode(frame.unsqueeze(0))
+        generator = torch.Generator().manual_seed(self.config.seed)
+        noise = [torch.randn(latent.shape[1:], generator=generator) for _ in range(self.config.steps + 1)]
+        alpha, sigma = self._levels(0)
+        x, star, before = alpha * latent + sigma * noise[0], latent, None
+        for k in range(self.config.steps):
+            alpha, sigma = self._levels(k)
+            epsilon = self._epsilon(x, latent, k, self.prompt)
+            if self.config.guidance == "onetime-negative" and k == 0:
+                star = (x - sigma * self._epsilon(x, latent, k, self.negative)) / alpha
+            epsilon = self._guide(epsilon, x, latent, star, k)
+            data = (x - sigma * epsilon) / alpha
+            x, before = self._step(x, data, before, k, noise)
+        return self.model.autoencoder.decode(x)[0]
+
+    def _levels(self, k: int) -> tuple[float, float]:
+        if k == len(self.timesteps):
+            return 1.0, 0.0
+        alpha_bar = float(self.model.schedule.alpha_bar[self.timesteps[k]])
+        return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+
+    def _epsilon(self, x: torch.Tensor, latent: torch.Tensor, k: int, prompt: torch.Tensor) -> torch.Tensor:
+        rows = torch.cat([x, latent], dim=1) if self.model.sees_input else x
+        output = self.unet(rows, self.timesteps[k], prompt).sample
+        alpha, sigma = self._levels(k)
+        if self.model.schedule.prediction_type == "epsilon":
+            return output
+        if self.model.schedule.prediction_type == "v_prediction":
+            return alpha * output + sigma * x
+        return (x - alpha * output) / sigma
+
+    def _guide(
+        self, epsilon: torch.Tensor, x: torch.Tensor, latent: torch.Tensor, star: torch.Tensor, k: int
+    ) -> torch.Tensor:
+        g, delta = self.config.guidance_scale, self.config.delta
+        if self.config.guidance == "none":
+            return epsilon
+        if self.config.guidance == "full":
+            negative = self._epsilon(x, latent, k, self.negative)
+            return negative + g * (epsilon - negative)
+        alpha, sigma = self._levels(k)
+        virtual = (x - alpha * star) / sigma
+        return delta * virtual + g * (epsilon - delta * virtual)
+
+    def _step(
+        self, x: torch.Tensor, data: torch.Tensor, before: torch.Tensor | None, k: int, noise: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        alpha, sigma = self._levels(k)
+        next_alpha, next_sigma = self._levels(k + 1)
+        if self.config.solver == "lcm":
+            scaled, spread = self.timesteps[k] * 10.0, 0.25
+            data = data * scaled / (scaled**2 + spread) ** 0.5 + x * spread / (scaled**2 + spread)
+            return next_alpha * data + next_sigma * noise[k + 1], data
+        if k + 1 == self.config.steps:
+            return data, data
+        if self.config.solver == "dpmpp-2m" and before is not None:
+            here, past, after = (torch.tensor(a / s).log() for a, s in self._pairs(k))
+            ratio = (here - past) / (after - here)
+            extrapolated = data + (data - before) / (2 * ratio)
+            return next_sigma / sigma * x - next_alpha * torch.expm1(-(after - here)) * extrapolated, data
+        return next_alpha * data + next_sigma * (x - alpha * data) / sigma, data
+
+    def _pairs(self, k: int) -> tuple[tuple[float, float], ...]:
+        return self._levels(k), self._levels(k - 1), self._levels(k + 1)

@@ -1,0 +1,199 @@
+"""Stream Batch equals sequential denoising, and goes on doing so after every live change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+
+from pipeline import GUIDANCE_KINDS, SOLVERS, Stream, StreamConfig
+from tests.pipeline.reference import Reference
+from tests.tiny_model import tiny_model
+
+CLOSE = 1e-4
+BASE = StreamConfig(
+    prompt="a watercolour",
+    negative_prompt="a photo",
+    steps=3,
+    strength=0.7,
+    guidance="onetime-negative",
+    guidance_scale=1.6,
+    delta=0.8,
+)
+
+
+def frames(count: int, height: int = 32, width: int = 32, seed: int = 0) -> torch.Tensor:
+    """(count, 3, height, width): pictures that differ plainly."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, height, width, generator=generator)
+
+
+def streamed(stream: Stream, clip: torch.Tensor, buffer: int = 1) -> dict[object, torch.Tensor]:
+    """Every picture by its tag, the tail flushed; asserts that each frame came out once and in order."""
+    outputs = [stream(group) for group in clip.split(buffer)] + stream.flush()
+    shown = [output for output in outputs if not output.repeated]
+    tags = [tag for output in shown for tag in output.tags]
+    assert tags == sorted(set(tags))
+    return {tag: image for output in shown for tag, image in zip(output.tags, output.image, strict=True)}
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
+@pytest.mark.parametrize(("steps", "buffer"), list(product([1, 2, 4], [1, 2, 3])))
+def test_stream_batch_equals_sequential(steps: int, buffer: int, guidance: str) -> None:
+    clip = frames(3 * buffer)
+    for number, solver in enumerate(SOLVERS):
+        # A UNet that sees the input latent in every other case: enough to cross both with everything else.
+        model = tiny_model(sees_input=(steps + buffer + number) % 2 == 0)
+        config = replace(BASE, steps=steps, guidance=guidance, solver=solver)
+        pictures = streamed(Stream(model, config), clip, buffer)
+        assert list(pictures) == list(range(len(clip)))
+        reference = Reference(model, config)
+        for index in (1, len(clip) - 1):
+            assert torch.allclose(pictures[index], reference(clip[index]), atol=CLOSE), (solver, index)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("channels", [3, 4, 16])
+def test_every_prediction_type_and_latent_size(prediction_type: str, channels: int) -> None:
+    model = tiny_model(False, prediction_type, channels)
+    clip = frames(4, 24, 56)
+    config = replace(BASE, steps=3, solver="dpmpp-2m", guidance="self-negative")
+    pictures = streamed(Stream(model, config), clip)
+    assert torch.allclose(pictures[3], Reference(model, config)(clip[3]), atol=CLOSE)
+
+
+CHANGES = {
+    "prompt": {"prompt": "a neon sign"},
+    "negative prompt": {"negative_prompt": "grey"},
+    "strength": {"strength": 0.4},
+    "strength to one": {"strength": 1.0},
+    "more steps": {"steps": 4},
+    "one step": {"steps": 1},
+    "solver": {"solver": "euler"},
+    "no guidance": {"guidance": "none"},
+    "full guidance": {"guidance": "full"},
+    "self-negative": {"guidance": "self-negative"},
+    "scale": {"guidance_scale": 1.2},
+    "delta": {"delta": 0.3},
+    "seed": {"seed": 7},
+    "everything": {"prompt": "x", "strength": 0.9, "steps": 2, "solver": "ddim", "guidance": "full", "seed": 3},
+}
+
+
+@pytest.mark.parametrize("solver", ["lcm", "dpmpp-2m"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_equal_again_after_each_live_change(change: str, solver: str) -> None:
+    model = tiny_model(True)
+    before = replace(BASE, solver=solver)
+    after = replace(before, **CHANGES[change])
+    clip = frames(12)
+    stream = Stream(model, before)
+    outputs = [stream(frame) for frame in clip[:4]]
+    stream.configure(after)
+    outputs += [stream(frame) for frame in clip[4:]]
+    outputs += stream.flush()
+    tags = [output.tags[0] for output in outputs]
+    assert tags == sorted(tags), "a picture from the past came back"
+    assert tags[-1] == len(clip) - 1
+    assert all(bool(output.image.isfinite().all()) for output in outputs)
+    reference = Reference(model, after)
+    old = Reference(model, before)
+    settled = [output for output in outputs if isinstance(output.tags[0], int) and output.tags[0] >= 4]
+    assert len({output.tags[0] for output in settled}) == 8
+    for output in settled:
+        frame = clip[output.tags[0]]
+        assert torch.allclose(output.image[0], reference(frame), atol=CLOSE)
+        assert not torch.allclose(output.image[0], old(frame), atol=10 * CLOSE), "the change changed nothing"
+
+
+def test_toggling_back_and_forth_ends_where_it_began() -> None:
+    model = tiny_model(True)
+    stream, clip = Stream(model, BASE), frames(30)
+    for index, frame in enumerate(clip[:20]):
+        steps = (1, 4, 2, 3)[index % 4]
+        stream.configure(replace(BASE, steps=steps, strength=0.3 + 0.1 * steps, solver=SOLVERS[index % 4]))
+        stream(frame)
+    stream.configure(BASE)
+    for frame in clip[20:]:
+        last = stream(frame)
+    assert last.tags == (27,)
+    assert torch.allclose(last.image[0], Reference(model, BASE)(clip[27]), atol=CLOSE)
+
+
+def test_size_and_frame_buffer_may_change_between_two_frames() -> None:
+    model = tiny_model(True)
+    stream, reference = Stream(model, BASE), Reference(model, BASE)
+    for clip in (frames(1), frames(1, 48, 24), frames(3, 48, 24), frames(2, 16, 16)):
+        stream(clip)
+        output = stream(clip)
+        assert output.image.shape == clip.shape
+        assert torch.allclose(output.image[-1], reference(clip[-1]), atol=CLOSE)
+
+
+def test_no_warm_up_frame_is_ever_shown() -> None:
+    """The very first output is finished: equal to sequential denoising of the first frame."""
+    model = tiny_model()
+    config = replace(BASE, steps=4)
+    clip = frames(6)
+    stream, reference = Stream(model, config), Reference(model, config)
+    outputs = [stream(frame) for frame in clip]
+    assert [output.tags[0] for output in outputs] == [0, 0, 0, 0, 1, 2]
+    assert [output.repeated for output in outputs] == [False, True, True, True, False, False]
+    for output in outputs[:4]:
+        assert torch.allclose(output.image[0], reference(clip[0]), atol=CLOSE)
+
+
+def test_fewer_steps_drop_the_oldest_frames_only_without_a_flush() -> None:
+    model = tiny_model()
+    clip = frames(8)
+    stream = Stream(model, replace(BASE, steps=4))
+    shown = [stream(frame) for frame in clip[:6]]
+    shown += stream.flush()
+    stream.configure(replace(BASE, steps=1))
+    shown += [stream(frame) for frame in clip[6:]]
+    assert [output.tags[0] for output in shown if not output.repeated] == list(range(8))
+
+
+def test_self_negative_stays_bounded_over_300_frames() -> None:
+    model = tiny_model(True)
+    clip = frames(300, 16, 16)
+    for steps in (1, 4):
+        config = replace(BASE, steps=steps, guidance="self-negative", guidance_scale=2.0, delta=1.0)
+        stream = Stream(model, config)
+        for frame in clip:
+            last = stream(frame)
+        index = 300 - steps
+        assert last.tags == (index,)
+        assert torch.allclose(last.image[0], Reference(model, config)(clip[index]), atol=CLOSE)
+
+
+def test_two_streams_on_one_model_do_not_touch_each_other() -> None:
+    model, clip = tiny_model(), frames(4)
+    configs = [replace(BASE, prompt="first", steps=1), replace(BASE, prompt="second", steps=1)]
+    streams = [Stream(model, config) for config in configs]
+    for frame in clip:
+        for stream, config in zip(streams, configs, strict=True):
+            assert torch.allclose(stream(frame).image[0], Reference(model, config)(frame), atol=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        (torch.zeros(3, 30, 32), "32x30; width and height must be multiples of 8"),
+        (torch.zeros(4, 32, 32), "must be float"),
+        (torch.zeros(3, 32, 32, dtype=torch.uint8), "must be float"),
+        (torch.zeros(0, 3, 32, 32), "must be float"),
+        (torch.zeros(32, 32), "must be float"),
+    ],
+)
+def test_frames_of_the_wrong_kind_are_refused_and_do_no_harm(bad: torch.Tensor, expected: str) -> None:
+    stream, clip = Stream(tiny_model(), replace(BASE, steps=2)), frames(3)
+    stream(clip[0])
+    with pytest.raises(ValueError, match=expected):
+        stream(bad)
+    stream(clip[1], tags=["b"])
+    assert stream(clip[2]).tags == ("b",)
+    with pytest.raises(ValueError, match="2 tags for 1 frames"):
+        stream(clip[2], tags=[1, 2])

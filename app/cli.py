@@ -54,6 +54,8 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.command is None:
         return _open_app(arguments.source)
+    for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")  # their remarks on a model's files are not for its user
     from rich.console import Console
 
     if arguments.command == "doctor":

@@ -24,7 +24,7 @@ class Policy(Enum):
 # (policy, capacity). A second place would cost a live picture one more frame of latency; for a file it evens out
 # frames that take longer than others.
 LIVE = (Policy.NEWEST_WINS, 1)
-FILE = (Policy.WAIT, 4)
+FILE = (Policy.WAIT, 2)
 
 
 class FrameQueue(Generic[T]):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pytest
 
 import app.cli
@@ -60,6 +61,12 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """Run with these arguments, which must be refused; gives the complaint."""
     assert main([str(argument) for argument in arguments]) == 2
     return complaint(capsys)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    return pixels
 
 
 def frame_count(path: Path) -> int:
@@ -271,7 +278,7 @@ def test_a_picture_becomes_a_picture(tiny: str, tmp_path: Path) -> None:
     cv2.imwrite(str(picture), cards(1)[0])
     out = tmp_path / "out.png"
     assert main(["render", str(picture), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
-    assert cv2.imread(str(out)).shape == (64, 88, 3)
+    assert read_picture(out).shape == (64, 88, 3)
 
 
 def test_a_folder_becomes_a_folder(tiny: str, tmp_path: Path) -> None:
@@ -330,7 +337,7 @@ def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 def test_the_demo_writes_a_clip_and_a_sheet(capsys: pytest.CaptureFixture[str], tiny: str, tmp_path: Path) -> None:
     assert main(["demo", "--out-dir", str(tmp_path), "--frames", "7", "--model", tiny, "--height", "64"]) == 0
     assert frame_count(tmp_path / "vitrail-demo.mp4") == 7
-    sheet = cv2.imread(str(tmp_path / "vitrail-demo.png"))
+    sheet = read_picture(tmp_path / "vitrail-demo.png")
     assert sheet.shape[1] > 3 * sheet.shape[0]  # six styles beside each other
     said = capsys.readouterr().err
     assert "vitrail-demo.mp4" in said

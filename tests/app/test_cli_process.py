@@ -76,12 +76,13 @@ def test_misuse_is_one_line(environment: dict[str, str], tmp_path: Path, argumen
 
 
 def test_the_demo_needs_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    done = run(environment, tmp_path, "demo", "--frames", len(TOUR) * 2)
+    done = run(environment, tmp_path, "demo", "--frames", str(len(TOUR) * 2))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     with av.open(str(tmp_path / "vitrail-demo.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == len(TOUR) * 2
     sheet = cv2.imread(str(tmp_path / "vitrail-demo.png"))
+    assert sheet is not None
     before, after = np.split(sheet[: sheet.shape[0] // 2 * 2].astype(int), 2)
     assert np.abs(before - after).mean() > 5  # something was done to the pictures
 

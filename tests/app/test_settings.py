@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +86,11 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     save(Settings(), path)
     before = path.read_bytes()
 
-    def full(*_: object, **__: object) -> None:
+    def full(self: Path, text: str, **_: object) -> None:
+        self.write_bytes(text[:10].encode())
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(json, "dump", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
         save(Settings(mirror=True), path)
     assert path.read_bytes() == before

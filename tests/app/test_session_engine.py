@@ -1,0 +1,125 @@
+"""Sessions with the real engine on a tiny model: the contract that the scripted engines stand in for."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from app.engine import Loaded, ModelFacts
+from app.session import Session
+from app.settings import Settings
+from app.sources.testcard import TestCardSource
+from app.status import SessionState
+from pipeline import Stream, StreamConfig
+from tests.app.fakes import SAFETY_SECONDS, FakeSource, ListSink
+from tests.tiny_model import tiny_model
+
+FACTS = ModelFacts("tiny", "cpu", "float32", "eager", 64)
+
+
+def load(settings: Settings) -> Loaded:
+    """A stream on the shared tiny model."""
+    return Loaded(Stream(tiny_model(sees_input=True), settings.stream), FACTS)
+
+
+def render(source: FakeSource | TestCardSource, settings: Settings) -> tuple[ListSink, Session]:
+    """Everything that comes out of a file."""
+    taken = ListSink()
+    with Session(source, settings, [taken], loader=load, once=True) as session:
+        status = session.wait(2 * SAFETY_SECONDS)
+    assert status.state is SessionState.ENDED, status
+    return taken, session
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("frame_buffer", [1, 2])
+@pytest.mark.parametrize("similarity_filter", [False, True])
+def test_every_frame_of_a_file_comes_out_once(steps: int, frame_buffer: int, similarity_filter: bool) -> None:
+    stream = StreamConfig(steps=steps, similarity_filter=similarity_filter, similarity_threshold=0.5)
+    settings = Settings(stream=stream, frame_buffer=frame_buffer, width=64, height=64)
+    taken, session = render(TestCardSource(width=64, height=64, frames=11), settings)
+    assert taken.indices == list(range(11))
+    assert session.metrics().frames_out == 11
+    assert session.metrics().stages_ms["unet"] > 0
+    assert (session.metrics().frames_skipped > 0) == similarity_filter
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"prompt": "ink"},
+    {"steps": 3},
+    {"strength": 0.5},
+    {"guidance": "full", "negative_prompt": "grey", "guidance_scale": 1.5},
+    {"steps": 1, "solver": "ddim"},
+    {"guidance": "self-negative"},
+    {"steps": 2, "guidance": "onetime-negative", "seed": 5},
+    {"similarity_filter": True, "guidance": "none"},
+]
+
+
+def test_every_setting_may_change_between_file_frames() -> None:
+    changes = iter(CHANGES)
+
+    def change(index: int) -> None:
+        if index % 3 == 2 and (values := next(changes, None)):
+            now = session.settings
+            session.update(
+                replace(
+                    now,
+                    stream=replace(now.stream, **values),
+                    width=64 + 8 * (index % 2),
+                    height=64,
+                    frame_buffer=1 + index % 2,
+                )
+            )
+
+    taken = ListSink()
+    session = Session(FakeSource(count=30, script=change), sinks=[taken], loader=load, once=True)
+    with session:
+        assert session.wait(2 * SAFETY_SECONDS).state is SessionState.ENDED
+    assert taken.indices == list(range(30))
+    assert next(changes, None) is None
+    assert session.settings.stream.similarity_filter
+
+
+def test_a_change_meets_exactly_the_frames_that_came_after_it() -> None:
+    """The prompt changes with frame 4: up to there the pictures equal those of the one prompt, then of the other."""
+
+    def pictures(*prompts: str) -> list[torch.Tensor]:
+        def change(index: int) -> None:
+            stream = StreamConfig(prompt=prompts[0] if index < 4 else prompts[-1], strength=1.0)
+            session.update(Settings(stream=stream, width=64, height=64))
+
+        taken = ListSink()
+        session = Session(FakeSource(count=8, script=change), sinks=[taken], loader=load, once=True)
+        with session:
+            session.wait(2 * SAFETY_SECONDS)
+        return [torch.from_numpy(frame.pixels).int() for frame in taken.frames]
+
+    first, second, changed = pictures("ink"), pictures("a mosaic"), pictures("ink", "a mosaic")
+    assert any((a != b).any() for a, b in zip(first, second, strict=True))  # the prompts do differ
+    for index, picture in enumerate(changed):
+        torch.testing.assert_close(picture, (first if index < 4 else second)[index], atol=1, rtol=0)
+
+
+def test_a_live_session_takes_every_change() -> None:
+    enough = threading.Event()
+    changes = iter(CHANGES)
+
+    def change(index: int) -> None:
+        if index % 5 == 4:
+            if (values := next(changes, None)) is None:
+                enough.set()
+                return
+            session.update(replace(session.settings, stream=replace(session.settings.stream, **values)))
+
+    taken = ListSink(script=change)  # on the display thread, as a window would
+    source = TestCardSource(width=64, height=64, fps=200, live=True)
+    with Session(source, Settings(width=64, height=64), [taken], loader=load) as session:
+        assert enough.wait(2 * SAFETY_SECONDS), session.status
+        assert session.state is SessionState.RUNNING
+        assert session.notices == []
+    assert taken.indices == sorted(set(taken.indices))  # nothing doubled, nothing out of order

@@ -1,0 +1,58 @@
+"""Settings: every line has a range and a help text, and a bad value is one sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from pipeline import StreamConfig
+from pipeline.setting import Cost, cost_of_change, described
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"strength": 1.7}, "strength is 1.7; it must be between 0.05 and 1"),
+        ({"strength": math.nan}, "strength is nan; it must be between 0.05 and 1"),
+        ({"strength": -math.inf}, "strength is -inf; it must be between"),
+        ({"strength": "much"}, "strength is 'much'; it must be a number"),
+        ({"steps": 0}, "steps is 0; it must be between 1 and 50"),
+        ({"steps": 1.5}, "steps is 1.5; it must be a whole number"),
+        ({"steps": True}, "steps is True; it must be a whole number"),
+        ({"solver": "heun"}, "solver is 'heun'; it must be one of lcm"),
+        ({"prompt": None}, "prompt is None; it must be a text"),
+        ({"similarity_filter": 1}, "similarity filter is 1; it must be a yes or no"),
+        ({"seed": -1}, "seed is -1; it must be between 0 and"),
+    ],
+)
+def test_a_bad_value_is_one_sentence(change: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected.replace("(", r"\(")):
+        replace(StreamConfig(), **change)  # type: ignore[arg-type]
+
+
+def test_every_field_is_described_and_its_default_is_valid() -> None:
+    names = [name for name, _, _ in described(StreamConfig)]
+    assert names == list(StreamConfig.__dataclass_fields__)
+    for _, kind, known in described(StreamConfig):
+        assert known.help
+        assert kind is str or kind is bool or known.choices or (known.low is not None and known.high is not None)
+
+
+def test_a_whole_number_is_fine_where_a_number_is_asked_for() -> None:
+    assert StreamConfig(strength=1).strength == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "cost"),
+    [
+        ({}, Cost.NOTHING),
+        ({"guidance_scale": 2.0}, Cost.NOTHING),
+        ({"strength": 0.5}, Cost.TABLES),
+        ({"prompt": "x", "strength": 0.5}, Cost.PROMPT),
+        ({"steps": 4, "prompt": "x"}, Cost.SLOTS),
+    ],
+)
+def test_the_cost_of_a_change_is_that_of_its_dearest_setting(change: dict[str, object], cost: Cost) -> None:
+    assert cost_of_change(StreamConfig(), replace(StreamConfig(), **change)) is cost  # type: ignore[arg-type]

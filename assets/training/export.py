@@ -1,0 +1,100 @@
+"""Writes the trained parts as an ordinary diffusers folder, fp16 safetensors, with the styles as data beside them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import LCMScheduler, UNet2DConditionModel
+
+from assets.training.autoencoder import load_autoencoder
+from assets.training.photos import SIZE
+from assets.training.schedule import BETA_END, BETA_START, TRAIN_STEPS
+from assets.training.text import load_text
+from assets.training.unet import load_unet, new_unet
+from assets.training.vocabulary import STYLES, TINTS, Phrases
+
+log = logging.getLogger(__name__)
+
+INDEX = {
+    "_class_name": "StableDiffusionInstructPix2PixPipeline",
+    "_diffusers_version": "0.35.0",
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "LCMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderTiny"],
+}
+
+
+def _phrases(entry: Phrases) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "prompt": entry.prompt,
+        "paraphrases": list(entry.trained[1:8]),
+        "held_out": list(entry.held_out),
+    }
+
+
+def styles_data() -> dict[str, object]:
+    """What the app offers: defaults, and name, prompt and wordings of every style and tint."""
+    return {
+        "default_strength": 0.8,
+        "default_steps": 1,
+        "size": SIZE,
+        "styles": [{"id": key, **_phrases(entry)} for key, entry in STYLES.items()],
+        "tints": [{"id": key, **_phrases(entry)} for key, entry in TINTS.items() if key != "none"],
+    }
+
+
+def new_scheduler() -> LCMScheduler:
+    """The schedule that the UNet was trained on, its output being the clean latent."""
+    return LCMScheduler(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_start=BETA_START,
+        beta_end=BETA_END,
+        beta_schedule="scaled_linear",
+        prediction_type="sample",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def export(run: Path, out: Path, untrained: bool = False) -> int:
+    """Write the model to `out`, replacing what is there in one move; a model card in `out` is kept.
+
+    `untrained` lets parts that are not there yet be random, for others to integrate against. Returns bytes on disk.
+    """
+    fresh = out.with_name(out.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    tokenizer, encoder = load_text(run)
+    unet: UNet2DConditionModel = new_unet() if untrained and not (run / "unet.pt").is_file() else load_unet(run)
+    load_autoencoder(run).to(torch.float16).save_pretrained(fresh / "vae")
+    unet.to(torch.float16).save_pretrained(fresh / "unet")
+    encoder.to(torch.float16).save_pretrained(fresh / "text_encoder")
+    tokenizer.save_pretrained(str(fresh / "tokenizer"))
+    for name in ("vocab.json", "merges.txt"):  # what older releases of transformers read
+        shutil.copy(run / "tokenizer" / name, fresh / "tokenizer" / name)
+    new_scheduler().save_pretrained(fresh / "scheduler")
+    (fresh / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n", encoding="utf-8")
+    (fresh / "styles.json").write_text(json.dumps(styles_data(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        if (out / "README.md").is_file():
+            shutil.copy(out / "README.md", fresh / "README.md")
+        out.rename(old)
+    fresh.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    log.info("%s: %.1f MB", out.name, size / 1e6)
+    return size

@@ -1,0 +1,260 @@
+"""Styles drawn by filters: deterministic, the same everywhere in the picture, and none that loses a face.
+
+None draws a regular pattern on plain ground (hatching, halftone dots, grout): from equal latents a network of
+convolutions and nearest-neighbour upsampling gives equal pixels, so it could never learn one.
+
+Every filter maps (256, 256, 3) uint8 RGB to the same. What follows a grid follows the autoencoder's 8-pixel one, so
+that a network can know where the grid is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+CELL = 8
+
+
+def _floats(photo: Array) -> Array:
+    """uint8 -> float32 in 0..1."""
+    return photo.astype(np.float32) / 255
+
+
+def _bytes(picture: Array) -> Array:
+    """Floats in 0..1 (clipped) -> uint8."""
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _grey(picture: Array) -> Array:
+    """(H, W, 3) floats -> (H, W) luma."""
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+def _blur(picture: Array, sigma: float) -> Array:
+    return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def _smooth_step(low: float, high: float, value: Array) -> Array:
+    """0 below `low`, 1 above `high`, smooth between."""
+    x = np.clip((value - low) / (high - low), 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _even_light(grey: Array, sigma: float = 40, amount: float = 0.6) -> Array:
+    """Lift dark regions and calm bright ones, so that lines are found in a dim room as well."""
+    local = _blur(grey, sigma)
+    return np.clip(grey * ((1 - amount) + amount * 0.55 / np.maximum(local, 0.12)), 0, 1)
+
+
+def _flatten(photo: Array, rounds: int, sigma_colour: float = 28, diameter: int = 7) -> Array:
+    """Bilateral smoothing: fewer textures, edges kept. uint8 in and out."""
+    for _ in range(rounds):
+        photo = cv2.bilateralFilter(photo, diameter, sigma_colour, diameter)
+    return photo
+
+
+def _saturate(picture: Array, factor: float) -> Array:
+    """Move colours away from their luma."""
+    grey = _grey(picture)[..., None]
+    return np.clip(grey + (picture - grey) * factor, 0, 1)
+
+
+def _ink_lines(grey: Array, sigma: float, sharpness: float, threshold: float, softness: float) -> Array:
+    """XDoG lines (Winnemoeller 2012): 1 on paper, 0 on ink."""
+    difference = (1 + sharpness) * _blur(grey, sigma) - sharpness * _blur(grey, sigma * 1.6)
+    return np.where(difference >= threshold, 1.0, 1 + np.tanh((difference - threshold) * softness)).astype(np.float32)
+
+
+def _kuwahara(picture: Array, radius: int, sharpness: float = 8) -> Array:
+    """Generalised Kuwahara filter (Papari 2007): eight blurred sectors, the calmest weigh most. Floats in and out."""
+    reach = 2 * radius + 1
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
+    window = np.exp(-(x * x + y * y) / (2 * (0.5 * radius) ** 2)) * (x * x + y * y <= radius * radius + 0.5)
+    angle = np.arctan2(y, x)
+    total, weights = np.zeros_like(picture), np.zeros(picture.shape[:2], np.float32)
+    for sector in range(8):
+        apart = np.abs((angle - sector * np.pi / 4 + np.pi) % (2 * np.pi) - np.pi)
+        kernel = window * np.clip(1.2 - apart / (np.pi / 4), 0, 1)
+        kernel[radius, radius] = window[radius, radius] / 8
+        kernel = (kernel / kernel.sum()).reshape(reach, reach)
+        mean = cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REFLECT)
+        square = cv2.filter2D(picture * picture, -1, kernel, borderType=cv2.BORDER_REFLECT)
+        deviation = np.sqrt(np.maximum(square - mean * mean, 0).sum(2))
+        weight = 1 / (1 + (deviation * 255 / 12) ** sharpness)
+        total += mean * weight[..., None]
+        weights += weight
+    return total / np.maximum(weights, 1e-12)[..., None]
+
+
+def pencil(photo: Array) -> Array:
+    """Graphite on paper: fine contours and soft shading."""
+    grey = _even_light(_grey(_floats(photo)), 45, 0.5)
+    dodge = np.clip(grey / np.maximum(_blur(grey, 5), 0.02), 0, 1) ** 2.4
+    tone = _blur(grey, 1.5)
+    shade = 1 - 0.42 * _smooth_step(0.60, 0.05, tone)
+    paper = 0.97 * dodge * shade
+    return _bytes(paper[..., None] * np.array([1.0, 0.99, 0.965], np.float32))
+
+
+def ink(photo: Array) -> Array:
+    """Brush and pen, black on white: bold lines and filled shadows, nothing between."""
+    grey = _even_light(_grey(_floats(_flatten(photo, 2))), 30, 0.7)
+    lines = _ink_lines(grey, 1.0, 16, 0.42, 6)
+    black = _smooth_step(0.16, 0.24, _blur(grey, 1.5))
+    return _bytes(np.repeat((lines * black)[..., None], 3, 2))
+
+
+def comic(photo: Array) -> Array:
+    """Flat bright colours in few tones, black outlines."""
+    flat = _floats(_flatten(photo, 3, 32))
+    grey = _even_light(_grey(flat), 45, 0.35)
+    levels = 4
+    position = grey * levels
+    stepped = (np.floor(position) + _smooth_step(0.42, 0.58, position - np.floor(position))) / levels
+    colour = _saturate(np.clip(flat * ((0.12 + stepped) / np.maximum(_grey(flat), 0.06))[..., None], 0, 1), 1.75)
+    lines = _ink_lines(_even_light(_grey(flat), 30, 0.7), 1.1, 14, 0.40, 5)
+    return _bytes(colour * lines[..., None])
+
+
+def oil(photo: Array) -> Array:
+    """Thick paint: Kuwahara strokes, rich colours, light falling on the relief."""
+    painted = _kuwahara(_floats(photo), 4)
+    painted = _kuwahara(painted.astype(np.float32), 3)
+    rich = _saturate(np.clip((painted - 0.5) * 1.15 + 0.52, 0, 1), 1.5)
+    height = _blur(_grey(rich), 0.8)
+    relief = cv2.filter2D(height, -1, np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32))
+    return _bytes(rich + 0.35 * np.clip(relief, -0.4, 0.4)[..., None] + 0.01)
+
+
+def watercolour(photo: Array) -> Array:
+    """Pale washes that pool a little darker at their edges, white paper showing through the lights."""
+    washed = _kuwahara(_floats(_flatten(photo, 2, 34)), 4).astype(np.float32)
+    grey = _grey(washed)
+    lifted = 0.24 + 0.76 * np.power(grey, 0.75)
+    light = _saturate(washed, 1.3) * (lifted / np.maximum(grey, 0.10))[..., None]
+    wash = _saturate(np.clip(0.75 * light + 0.25 * lifted[..., None], 0, 1), 1.15)
+    calm = _blur(grey, 1.0)
+    pool = np.clip((_blur(grey, 2.2) - calm) * 4.0, 0, 0.34)  # only on the dark side of an edge
+    white = 0.85 * _smooth_step(0.60, 0.88, grey)[..., None]
+    paper = np.array([1.0, 0.99, 0.965], np.float32)
+    bloom = 1 + 0.30 * np.clip(_blur(grey, 7) - grey, -0.3, 0.3)
+    return _bytes((wash * (1 - white) + white) * ((1 - pool) * bloom)[..., None] * paper)
+
+
+def neon(photo: Array) -> Array:
+    """Glowing tubes on night blue, each edge in its own vivid colour."""
+    flat = _floats(_flatten(photo, 3, 30))
+    even = _even_light(_grey(flat), 30, 0.8)
+    smooth = _blur(even, 1.0)
+    dx, dy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    edge = _smooth_step(0.10, 0.55, np.sqrt(dx * dx + dy * dy))
+    angle = (np.arctan2(dy, dx) / np.pi) % 1.0  # orientation, without sign
+    warm = 0.5 + 0.5 * np.cos(2 * np.pi * angle)
+    pink, cyan = np.array([1.0, 0.16, 0.72], np.float32), np.array([0.1, 0.85, 1.0], np.float32)
+    colour = warm[..., None] * pink + (1 - warm[..., None]) * cyan
+    tubes = edge[..., None] * colour
+    glow = _blur(tubes, 2.2) * 1.1 + _blur(tubes, 7) * 1.0
+    core = _smooth_step(0.6, 1.0, edge)[..., None] * 0.55
+    night = np.array([0.03, 0.02, 0.10], np.float32) + 0.16 * _blur(even, 1.2)[..., None] * np.array(
+        [0.35, 0.2, 0.9], np.float32
+    )
+    return _bytes(night + tubes * 0.75 + glow + core)
+
+
+# Colours for the pixel artist: DawnBringer's sixteen and four lighter skins and lights.
+PALETTE = np.array(
+    [
+        [20, 12, 28], [68, 36, 52], [48, 52, 109], [78, 74, 78], [133, 76, 48], [52, 101, 36], [208, 70, 72],
+        [117, 113, 97], [89, 125, 206], [210, 125, 44], [133, 149, 161], [109, 170, 44], [210, 170, 153],
+        [109, 194, 202], [218, 212, 94], [222, 238, 214],
+        [238, 195, 154],
+        [172, 112, 84],
+        [250, 236, 140],
+        [96, 64, 120],
+    ],
+    np.float32,
+) / 255  # fmt: skip
+
+
+def pixel_art(photo: Array) -> Array:
+    """Blocks of 4x4 pixels in the colours of PALETTE."""
+    small = cv2.resize(_floats(_flatten(photo, 1)), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    small = _saturate(np.clip((small - 0.45) * 1.25 + 0.47, 0, 1), 1.5)
+    lab = cv2.cvtColor(np.clip(small, 0, 1).astype(np.float32), cv2.COLOR_RGB2LAB)
+    swatches = cv2.cvtColor(PALETTE[None], cv2.COLOR_RGB2LAB)[0]
+    nearest = np.square(lab[:, :, None] - swatches[None, None]).sum(3).argmin(2)
+    return _bytes(cv2.resize(PALETTE[nearest], None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST))
+
+
+def mosaic(photo: Array) -> Array:
+    """Glazed square tiles; where the picture is detailed a tile falls into four; pale grout between unlike tiles."""
+    picture = _saturate(np.clip((_floats(photo) - 0.5) * 1.25 + 0.5, 0, 1), 1.8)
+    coarse = cv2.resize(picture, None, fx=1 / CELL, fy=1 / CELL, interpolation=cv2.INTER_AREA)
+    fine = cv2.resize(picture, None, fx=2 / CELL, fy=2 / CELL, interpolation=cv2.INTER_AREA)
+    again = np.kron(coarse, np.ones((2, 2, 1), np.float32))
+    spread = cv2.resize(np.abs(again - fine).sum(2), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    split = np.kron((spread > 0.16).astype(np.float32), np.ones((CELL, CELL), np.float32))[..., None]
+    half = np.ones((CELL // 2, CELL // 2, 1), np.float32)
+    tiles = np.where(split > 0, np.kron(fine, half), np.kron(again, half)).astype(np.float32)
+    above, left = np.roll(tiles, 1, 0), np.roll(tiles, 1, 1)
+    above[0], left[:, 0] = tiles[0], tiles[:, 0]
+    step = np.maximum(np.abs(tiles - above).sum(2), np.abs(tiles - left).sum(2))
+    grout = 0.85 * _smooth_step(0.02, 0.12, step)[..., None]
+    stone = np.array([0.93, 0.90, 0.84], np.float32)
+    glaze = 1 + 0.10 * np.roll(grout, (1, 1), (0, 1)) - 0.16 * np.roll(grout, (-1, -1), (0, 1))
+    return _bytes(tiles * glaze * (1 - grout) + stone * grout)
+
+
+def _anime_light(photo: Array) -> Array:
+    """Lifted tones, blue in the shadows and rose in the lights, as animation films grade their backgrounds."""
+    flat = _kuwahara(_floats(_flatten(photo, 2, 26)), 3).astype(np.float32)
+    grey = _grey(flat)[..., None]
+    shadow = np.array([-0.02, 0.0, 0.10], np.float32) * np.clip(1 - grey * 1.6, 0, 1)
+    light = np.array([0.05, 0.015, 0.02], np.float32) * _smooth_step(0.45, 0.8, grey)
+    return _bytes(_saturate(np.power(np.clip(flat, 0, 1), 0.82), 1.1) + shadow + light)
+
+
+def anime(photo: Array) -> Array:
+    """Cel tones, vivid colours, fine dark contours."""
+    flat = _floats(_flatten(_anime_light(photo), 2, 24, 5))
+    grey = _grey(flat)
+    levels = 5
+    position = np.power(grey, 0.80) * levels
+    stepped = (np.floor(position) + _smooth_step(0.25, 0.75, position - np.floor(position))) / levels
+    bright = np.clip(flat * ((0.06 + 0.98 * stepped) / np.maximum(grey, 0.05))[..., None], 0, 1)
+    vivid = _saturate(bright, 1.4)
+    lines = _ink_lines(_even_light(grey, 30, 0.6), 0.7, 10, 0.30, 5)
+    contour = np.array([0.16, 0.10, 0.22], np.float32)
+    amount = (0.85 * (1 - np.clip(lines, 0, 1)))[..., None]
+    return _bytes(vivid * (1 - amount) + contour * amount)
+
+
+def stained_glass(photo: Array, leads: Array) -> Array:
+    """The photo's colours as glowing panes, parted by the dark lines of a style network's picture (`leads`)."""
+    panes = _kuwahara(_floats(_flatten(photo, 3, 45)), 5).astype(np.float32)
+    grey = _grey(panes)
+    glow = panes * ((0.10 + 0.95 * np.power(grey, 0.7)) / np.maximum(grey, 0.06))[..., None]
+    glass = _saturate(np.clip(glow, 0, 1), 2.1)
+    pattern = _floats(leads)
+    tint = 0.55 + 0.9 * (_blur(pattern, 2.5) - 0.35)  # the network's panes differ in tone: so shall ours
+    glass = np.clip(glass * np.clip(tint, 0.5, 1.35), 0, 1)
+    line = 1 - _smooth_step(0.34, 0.60, _grey(pattern))
+    own = 1 - _ink_lines(_even_light(_grey(_floats(_flatten(photo, 2))), 30, 0.7), 1.2, 12, 0.34, 6)
+    lead = np.clip(line + 0.8 * own, 0, 1)[..., None]
+    return _bytes(glass * (1 - lead) + 0.03 * lead)
+
+
+FILTERS: dict[str, Callable[[Array], Array]] = {
+    "pencil": pencil,
+    "ink": ink,
+    "comic": comic,
+    "anime": anime,
+    "oil": oil,
+    "watercolour": watercolour,
+    "neon": neon,
+    "pixel_art": pixel_art,
+    "mosaic": mosaic,
+}

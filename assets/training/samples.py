@@ -1,0 +1,111 @@
+"""What the UNet is trained on: batches of (photo latent, noisy latent, timestep, prompt states, wanted latent)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assets.training.latents import CELLS, LatentStore
+from assets.training.prompts import STYLE_IDS, TINT_IDS, random_prompt
+from assets.training.schedule import TRAIN_STEPS, add_noise, style_amount
+from assets.training.store import load_checkpoint, save_checkpoint
+from assets.training.text import encode_texts, english_words, load_text
+
+PROMPTS_PER_WISH = 28
+PLAIN_PROMPTS = 200
+SHARE_PHOTO, SHARE_TINTED_PHOTO, SHARE_TINTED = 0.13, 0.08, 0.11  # the rest: one style, no tint
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All tensors on one device; latents are (B, 16, h, w) float32 and scaled."""
+
+    photo: Tensor
+    noisy: Tensor
+    wanted: Tensor
+    timesteps: Tensor
+    states: Tensor
+
+
+def build_prompt_pool(run: Path, seed: int) -> dict[tuple[int, int], Tensor]:
+    """States of many wordings of every (style, tint): (n, 77, d) float16 each; kept in `run/prompts.pt`."""
+    path = run / "prompts.pt"
+    if path.is_file() and path.stat().st_mtime > (run / "text.pt").stat().st_mtime:
+        stored = load_checkpoint(path)
+        return {(int(key.split()[0]), int(key.split()[1])): value for key, value in stored.items()}
+    tokenizer, encoder = load_text(run)
+    words = english_words(tokenizer)
+    random = np.random.default_rng((seed, 11))
+    pool: dict[tuple[int, int], Tensor] = {}
+    for style in range(len(STYLE_IDS)):
+        for tint in range(len(TINT_IDS)):
+            count = PLAIN_PROMPTS if style == tint == 0 else 3 * PROMPTS_PER_WISH if tint == 0 else PROMPTS_PER_WISH
+            texts = [random_prompt(random, words, style, tint).text for _ in range(count)]
+            if style == tint == 0:
+                texts[:20] = [""] * 20  # the empty prompt is the one that every guidance uses
+            pool[style, tint] = encode_texts(tokenizer, encoder, texts).half()
+    save_checkpoint(path, {f"{style} {tint}": value for (style, tint), value in pool.items()})
+    return pool
+
+
+class Sampler:
+    """Draws batches; the same for the same seed and step."""
+
+    def __init__(self, run: Path, seed: int, where: torch.device) -> None:
+        self.store = LatentStore(run)
+        self.pool = build_prompt_pool(run, seed)
+        self.seed = seed
+        self.where = where
+
+    def _draw(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """(photo latent, styled latent, style, tint) of one sample."""
+        store, kind = self.store, random.random()
+        if kind < SHARE_PHOTO:
+            rows = store.rows[0]
+            photo = store.arrays[0][rows[random.integers(len(rows))]]
+            return photo, photo, 0, 0
+        if kind < SHARE_PHOTO + SHARE_TINTED_PHOTO + SHARE_TINTED:
+            options = store.tinted_photos if kind < SHARE_PHOTO + SHARE_TINTED_PHOTO else store.tinted_styled
+            index = options[random.integers(len(options))]
+            row, style, tint = store.plan[index]
+            return store.arrays[0][row], store.tinted[index], style, tint
+        style = int(random.integers(1, len(STYLE_IDS)))
+        row = store.rows[style][random.integers(len(store.rows[style]))]
+        return store.arrays[0][row], store.arrays[style][row], style, 0
+
+    def batch(self, step: int, size: int, cells: int = CELLS) -> Batch:
+        """`size` samples, each a random `cells` x `cells` piece of its latents."""
+        random = np.random.default_rng((self.seed, step))
+        photos, styled, states = [], [], []
+        for _ in range(size):
+            photo, picture, style, tint = self._draw(random)
+            top, left = random.integers(0, CELLS - cells + 1, 2)
+            photos.append(photo[:, top : top + cells, left : left + cells])
+            styled.append(picture[:, top : top + cells, left : left + cells])
+            wordings = self.pool[style, tint]
+            states.append(wordings[int(random.integers(len(wordings)))])
+        photo, full = (torch.from_numpy(np.stack(a)).float().to(self.where) for a in (photos, styled))
+        timesteps = torch.from_numpy(_timesteps(random, size)).to(self.where)
+        aim = style_amount(timesteps)
+        later = torch.from_numpy(random.random(size) < 0.5).to(self.where)
+        seen = aim + (1 - aim) * torch.from_numpy(random.random(size)).float().to(self.where)
+        seen = torch.where(later, seen, torch.zeros_like(seen))
+        noise = torch.from_numpy(random.standard_normal(photo.shape, dtype=np.float32)).to(self.where)
+        start = torch.lerp(photo, full, seen[:, None, None, None])
+        wanted = torch.lerp(photo, full, torch.maximum(seen, aim)[:, None, None, None])
+        return Batch(
+            photo, add_noise(start, noise, timesteps), wanted, timesteps, torch.stack(states).float().to(self.where)
+        )
+
+
+def _timesteps(random: np.random.Generator, size: int) -> np.ndarray:
+    """(size,) int64: a third anywhere, most in the upper half, a few at the very end."""
+    kind = random.random(size)
+    anywhere = random.integers(0, TRAIN_STEPS, size)
+    upper = random.integers(TRAIN_STEPS // 2, TRAIN_STEPS, size)
+    made = np.where(kind < 0.35, anywhere, np.where(kind < 0.95, upper, TRAIN_STEPS - 1))
+    return made.astype(np.int64)

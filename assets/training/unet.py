@@ -1,0 +1,168 @@
+"""Trains the UNet: from noisy latent, photo latent and prompt to the styled latent (InstructPix2Pix, arXiv 2211.09800).
+
+It predicts the styled latent itself ("sample" prediction), so nothing is spent on reproducing noise. The prompt acts at
+every residual block, through the time embedding (conditional instance norm, arXiv 1610.07629), and by cross-attention.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from torch import Tensor, nn
+
+from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
+from assets.training.latents import CELLS
+from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance
+from assets.training.samples import Batch, Sampler
+from assets.training.sheets import draw_sheet
+from assets.training.store import (
+    Average,
+    cosine_rate,
+    device,
+    load_checkpoint,
+    save_checkpoint,
+    set_rate,
+    steps_with_clock,
+)
+from assets.training.text import WIDTH
+
+log = logging.getLogger(__name__)
+
+BATCH = 16
+STEPS = 9000
+SMALL_UNTIL = 0.35  # share of the steps on 24x24 pieces, latent loss alone; then whole pictures
+PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
+PIXEL_SAMPLES, PIXEL_CELLS = 6, 14  # decoded per step: this many samples, pieces of this many latent cells
+RATE = 1.0e-3
+SAVE_EVERY = 200
+SHEET_EVERY = 1000
+
+
+def new_unet() -> UNet2DConditionModel:
+    """Untrained. (`attention_head_dim` is the number of heads in this class.)"""
+    return UNet2DConditionModel(
+        sample_size=CELLS,
+        in_channels=2 * LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(96, 128, 160),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        use_linear_projection=True,
+        resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+    )
+
+
+def latent_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """L1 + L2 of latents."""
+    error = made - wanted
+    return error.abs().mean() + error.square().mean()
+
+
+def pixel_loss(
+    model: AutoencoderTiny, features: TinyDarknet, made: Tensor, wanted: Tensor, corner: tuple[int, int]
+) -> Tensor:
+    """L1, perceptual and Gram terms of decoded pieces, PIXEL_CELLS cells wide, of the first PIXEL_SAMPLES samples."""
+    top, left = corner
+    cut = (slice(PIXEL_SAMPLES), slice(None), slice(top, top + PIXEL_CELLS), slice(left, left + PIXEL_CELLS))
+    scale = model.config["scaling_factor"]
+    with torch.no_grad():
+        target = (model.decoder(wanted[cut] / scale).float() / 2 + 0.5).clamp(0, 1)
+        theirs = features(target)
+    picture = model.decoder(made[cut] / scale).float() / 2 + 0.5
+    ours = features(picture)
+    distance = feature_distance(ours, theirs).mean()
+    return (picture - target).abs().mean() + 0.25 * distance + 0.02 * gram_distance(ours, theirs).mean()
+
+
+class UNetTraining:
+    """Everything one step needs, and its saved state."""
+
+    def __init__(self, run: Path, data: Path, seed: int, steps: int) -> None:
+        self.run, self.steps, self.where = run, steps, device()
+        self.unet = new_unet().to(self.where, memory_format=torch.channels_last)  # type: ignore[call-arg]
+        self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+        self.average = Average(self.unet, 0.998)
+        self.sampler = Sampler(run, seed, self.where)
+        self.autoencoder = load_autoencoder(run).to(self.where, memory_format=torch.channels_last)  # type: ignore[call-arg]
+        weights = data / "weights" / "tiny_darknet.safetensors"
+        self.features = TinyDarknet(weights).to(self.where, memory_format=torch.channels_last)
+        self.step = 0
+
+    def load(self) -> None:
+        """Go on where `save` left off."""
+        state = load_checkpoint(self.run / "unet.pt")
+        self.unet.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load(state["average"])
+        self.step = int(state["step"])
+
+    def save(self) -> None:
+        """Write `run/unet.pt`."""
+        state = {
+            "model": self.unet.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.values,
+        }
+        save_checkpoint(self.run / "unet.pt", {**state, "step": self.step})
+
+    def learn(self, step: int) -> tuple[float, float]:
+        """One optimiser step; returns latent and pixel loss (0 where there is none)."""
+        set_rate(self.optimizer, cosine_rate(step, self.steps, RATE))
+        small = step < SMALL_UNTIL * self.steps
+        batch = self.sampler.batch(step, BATCH, 24 if small else CELLS)
+        with torch.autocast(self.where.type, torch.bfloat16):
+            made = self._predict(batch)
+            loss = latent_loss(made, batch.wanted)
+            pixels = torch.zeros(())
+            if step >= PIXELS_FROM * self.steps:
+                room = batch.photo.shape[-1] - PIXEL_CELLS + 1
+                corner = (step * 7919 % room, step * 104729 % room)
+                pixels = pixel_loss(self.autoencoder, self.features, made, batch.wanted, corner)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + 2 * pixels.to(self.where)).backward()
+        nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update(self.unet, step)
+        return float(loss.detach()), float(pixels.detach())
+
+    def _predict(self, batch: Batch) -> Tensor:
+        both = torch.cat([batch.noisy, batch.photo], 1).contiguous(memory_format=torch.channels_last)
+        return self.unet(both, batch.timesteps, batch.states).sample.float()
+
+
+def train_unet(run: Path, data: Path, minutes: float, resume: bool, seed: int, steps: int = STEPS) -> None:
+    """Train to `run/unet.pt`, sheets of samples to `run/sheets`; stops after `minutes`, goes on with `resume`."""
+    torch.manual_seed(seed)
+    training = UNetTraining(run, data, seed, steps)
+    if resume and (run / "unet.pt").is_file():
+        training.load()
+    began, first, mean = time.monotonic(), training.step, [0.0, 0.0]
+    for step in steps_with_clock("unet", training.step, steps, minutes):
+        losses = training.learn(step)
+        mean = [old * 0.98 + 0.02 * new if old else new for old, new in zip(mean, losses, strict=True)]
+        training.step = step + 1
+        if training.step % SAVE_EVERY == 0:
+            rate = (training.step - first) / (time.monotonic() - began)
+            log.info("unet step %d  latent loss %.4f  pixel loss %.4f  %.2f steps/s", training.step, *mean, rate)
+            training.save()
+        if training.step % SHEET_EVERY == 0:
+            draw_sheet(run, run / "sheets" / f"{training.step:06d}.png")
+    training.save()
+    draw_sheet(run, run / "sheets" / f"{training.step:06d}.png")
+
+
+def load_unet(run: Path) -> UNet2DConditionModel:
+    """The averaged weights of `run`, in evaluation mode."""
+    unet = new_unet()
+    unet.load_state_dict(load_checkpoint(run / "unet.pt")["average"])
+    return unet.eval().requires_grad_(False)

@@ -1,0 +1,315 @@
+"""Measures the embedded model on photos that training never saw.
+
+    python -m tests.model_quality --photos DIR --data DIR --report quality.json [--count N]
+
+The teachers and the list of styles are the training package's, the pictures come out of the engine as the app runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.logging import RichHandler
+from torch import Tensor
+
+from assets.training.perceptual import TinyDarknet, feature_distance
+from assets.training.photos import centre_square, clip_frames, find_photos, load_photo, split_photos
+from assets.training.prompts import STYLE_IDS
+from assets.training.teachers import Teachers
+from assets.training.tints import tint
+from assets.training.vocabulary import STYLES, TINTS
+from pipeline import Stream, StreamConfig, load_model
+from pipeline.models import EMBEDDED_PATH, Model
+
+log = logging.getLogger(__name__)
+
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+CLIP = Path("video") / "talking_woman_office.mp4"
+STILL = 2.0 / 255  # a pixel is still where the clip's own mean change between frames is below this
+TAPS = (2, 6, 10)
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def psnr(ours: Tensor, theirs: Tensor) -> float:
+    """Mean over pictures, in dB, of (B, 3, H, W) in 0..1."""
+    error = (ours - theirs).square().mean((1, 2, 3)).clamp_min(1e-10)
+    return float((-10 * error.log10()).mean())
+
+
+@dataclass
+class Bench:
+    """The model under test, its judges and its held-out photos."""
+
+    model: Model
+    judge: TinyDarknet
+    teachers: Teachers
+    photos: np.ndarray  # (N, 256, 256, 3) uint8
+    data: Path
+
+    def __post_init__(self) -> None:
+        self.frames = to_tensor(self.photos)
+        self.drawn = {style: np.stack([self.teachers.draw(style, p) for p in self.photos]) for style in STYLE_IDS}
+
+    def render(self, frames: Tensor, **settings: Any) -> Tensor:
+        """(B, 3, H, W) through the engine, each frame as the first of a stream, under StreamConfig(**settings)."""
+        stream = Stream(self.model, StreamConfig(**settings))
+        pictures = []
+        for frame in frames:
+            stream.reset()
+            pictures.append(stream(frame).image.cpu())
+        return torch.cat(pictures)
+
+    @torch.no_grad()
+    def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """(B,) perceptual distances."""
+        return torch.cat(
+            [
+                feature_distance(self.judge(a), self.judge(b))
+                for a, b in zip(ours.split(8), theirs.split(8), strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def describe(self, pictures: Tensor) -> Tensor:
+        """(B, F) what the style classifier sees: mean, deviation of features and of colours."""
+        rows = []
+        for part in pictures.split(8):
+            seen = [*self.judge(part), part]
+            columns = [torch.cat([f.float().mean((2, 3)), f.float().std((2, 3))], 1) for f in seen]
+            rows.append(torch.cat(columns, 1))
+        return torch.cat(rows)
+
+
+class StyleClassifier:
+    """Names a picture's style; logistic regression on feature statistics of teachers' pictures of training photos."""
+
+    def __init__(self, bench: Bench, photos: np.ndarray) -> None:
+        rows, labels = [], []
+        for index, style in enumerate(STYLE_IDS):
+            drawn = to_tensor(np.stack([bench.teachers.draw(style, photo) for photo in photos]))
+            rows.append(bench.describe(drawn))
+            labels += [index] * len(photos)
+        features, wanted = torch.cat(rows), torch.tensor(labels)
+        self.mean, self.deviation = features.mean(0), features.std(0) + 1e-6
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(features.shape[1], len(STYLE_IDS))
+        optimizer = torch.optim.AdamW(self.layer.parameters(), lr=0.02, weight_decay=0.05)
+        ready = (features - self.mean) / self.deviation
+        for _ in range(300):
+            noisy = ready + 0.1 * torch.randn_like(ready)
+            loss = torch.nn.functional.cross_entropy(self.layer(noisy), wanted, label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    @torch.no_grad()
+    def __call__(self, described: Tensor) -> Tensor:
+        """(B, F) descriptions -> (B,) positions in STYLE_IDS."""
+        return self.layer((described - self.mean) / self.deviation).argmax(1)
+
+
+def autoencoder_and_identity(bench: Bench) -> dict[str, Any]:
+    """PSNR of the autoencoder alone, of "a photo", of an empty prompt."""
+    coder, model = bench.model.autoencoder, bench.model
+    with torch.inference_mode():
+        coded = [
+            coder.decode(coder.encode(f[None].to(model.device, model.dtype)).to(model.dtype)) for f in bench.frames
+        ]
+    alone = psnr(torch.cat(coded).cpu(), bench.frames)
+    identity = {name: psnr(bench.render(bench.frames, prompt=prompt), bench.frames)
+                for name, prompt in (("a photo", "a photo"), ("empty prompt", ""))}  # fmt: skip
+    styled = []
+    for style in STYLE_IDS[1:]:
+        pictures = to_tensor(bench.drawn[style][:16])
+        with torch.inference_mode():
+            again = coder.decode(coder.encode(pictures.to(model.device, model.dtype)).to(model.dtype))
+        styled.append(psnr(again.cpu(), pictures))
+    return {"autoencoder_db": alone, "autoencoder_styled_db": float(np.mean(styled)), "identity_db": identity}
+
+
+def recognisable_and_faithful(bench: Bench, classify: StyleClassifier, steps: int) -> dict[str, Any]:
+    """Share of outputs whose style is named right, and the distance to the teacher relative to the photo's."""
+    right: dict[str, float] = {}
+    ratio: dict[str, float] = {}
+    for index, style in enumerate(STYLE_IDS):
+        made = bench.render(bench.frames, prompt=STYLES[style].prompt, steps=steps)
+        right[style] = float((classify(bench.describe(made)) == index).float().mean())
+        if style != "photo":
+            teacher = to_tensor(bench.drawn[style])
+            near = bench.distance(made, teacher).mean()
+            ratio[style] = float(near / bench.distance(bench.frames, teacher).mean())
+    return {
+        "recognised": right,
+        "recognised_mean": float(np.mean(list(right.values()))),
+        "teacher_distance_ratio": ratio,
+        "teacher_distance_ratio_mean": float(np.mean(list(ratio.values()))),
+    }
+
+
+def paraphrases(bench: Bench, classify: StyleClassifier, count: int = 4) -> dict[str, Any]:
+    """Share found right, over styles' and tints' wordings that were trained and ones that were not."""
+    frames = bench.frames[:count]
+    found: dict[str, list[float]] = {"trained": [], "held_out": []}
+    wrong: list[str] = []
+    for index, style in enumerate(STYLE_IDS):
+        for kind, texts in (("trained", STYLES[style].trained[1:4]), ("held_out", STYLES[style].held_out)):
+            for text in texts:
+                named = classify(bench.describe(bench.render(frames, prompt=text)))
+                found[kind].append(float((named == index).float().mean()))
+                if found[kind][-1] < 0.5:
+                    wrong.append(text)
+    for hue in list(TINTS)[1:]:
+        for kind, texts in (("trained", TINTS[hue].trained[:3]), ("held_out", TINTS[hue].held_out)):
+            for text in texts:
+                found[kind].append(_tint_found(bench, bench.render(frames, prompt=text), hue))
+                if found[kind][-1] < 0.5:
+                    wrong.append(text)
+    return {**{kind: float(np.mean(values)) for kind, values in found.items()}, "wrong": wrong}
+
+
+def _tint_found(bench: Bench, made: Tensor, wanted: str) -> float:
+    """Share of pictures nearest, in mean absolute difference, to their photo in the tint wanted."""
+    right = 0
+    for picture, photo in zip(made, bench.photos, strict=False):
+        near = {hue: float((picture - to_tensor(tint(hue, photo)[None])[0]).abs().mean()) for hue in TINTS}
+        right += min(near, key=near.__getitem__) == wanted
+    return right / len(made)
+
+
+def steady(bench: Bench) -> dict[str, float]:
+    """Change between successive outputs over change between successive inputs, where the clip's background is still."""
+    path = bench.data / CLIP
+    inputs = to_tensor(np.stack([centre_square(frame) for frame in clip_frames(path, 40)]))
+    change = (inputs[1:] - inputs[:-1]).abs().mean((0, 1))
+    still = torch.nn.functional.avg_pool2d(change[None, None], 9, 1, 4)[0, 0] < STILL
+    own = float((inputs[1:] - inputs[:-1]).abs().mean(1)[:, still].mean())
+    ratios: dict[str, float] = {"still_share": float(still.float().mean()), "input_change": own}
+    for style in STYLE_IDS:
+        stream = Stream(bench.model, StreamConfig(prompt=STYLES[style].prompt))
+        made = torch.cat([stream(frame).image.cpu() for frame in inputs])
+        ratios[style] = float((made[1:] - made[:-1]).abs().mean(1)[:, still].mean()) / own
+    return ratios
+
+
+def strength(bench: Bench, count: int = 8) -> dict[str, Any]:
+    """Mean absolute distance to the input along STRENGTHS, and in how many styles it only grows."""
+    frames, rows = bench.frames[:count], {}
+    for style in STYLE_IDS[1:]:
+        rows[style] = [
+            float((bench.render(frames, prompt=STYLES[style].prompt, strength=s) - frames).abs().mean())
+            for s in STRENGTHS
+        ]
+    grows = [style for style, row in rows.items() if all(a < b for a, b in pairwise(row))]
+    return {"distance": rows, "monotone": grows, "monotone_share": len(grows) / len(rows)}
+
+
+def guided(bench: Bench, count: int = 6) -> dict[str, Any]:
+    """A negative prompt's effect, and what guidance does to a picture's extremes."""
+    frames = bench.frames[:count]
+    away: dict[str, float] = {}
+    burnt: dict[str, float] = {}
+    for style in STYLE_IDS[1:]:
+        prompt, teacher = STYLES[style].prompt, to_tensor(bench.drawn[style][:count])
+        settings = {"prompt": "a photo", "guidance": "full", "guidance_scale": 1.5}
+        plain = bench.render(frames, **settings)
+        negative = bench.render(frames, negative_prompt=prompt, **settings)
+        away[style] = float((negative - teacher).abs().mean() - (plain - teacher).abs().mean())
+        clipped = [
+            _extremes(bench.render(frames, prompt=prompt, guidance="full", guidance_scale=scale))
+            for scale in (1.0, 1.5, 2.0)
+        ]
+        burnt[style] = max(clipped) - max(clipped[0], _extremes(teacher))
+    moved = [style for style, value in away.items() if value > 0]
+    return {"away": away, "moved_away_share": len(moved) / len(away), "extra_extremes": burnt,
+            "worst_extra_extremes": max(burnt.values())}  # fmt: skip
+
+
+def _extremes(pictures: Tensor) -> float:
+    """Share of values at the very ends of the range."""
+    return float(((pictures <= 0.004) | (pictures >= 0.996)).float().mean())
+
+
+def disk_and_time(bench: Bench) -> dict[str, Any]:
+    """Bytes of the model folder, parameters, and milliseconds a stage here."""
+    stream = Stream(bench.model, StreamConfig(prompt="a watercolour"))
+    began = time.perf_counter()
+    for frame in bench.frames[:20]:
+        stream(frame)
+    size = sum(path.stat().st_size for path in EMBEDDED_PATH.rglob("*") if path.is_file())
+    return {
+        "megabytes": size / 1e6,
+        "frame_ms": 1000 * (time.perf_counter() - began) / min(20, len(bench.frames)),
+        "stages_ms": stream.stages_ms(),
+        "device": str(bench.model.device),
+        "dtype": str(bench.model.dtype),
+    }
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything, in order; each part is logged as it comes."""
+    split = split_photos(find_photos(options.photos))
+    if len(split.held_out) < 10:
+        raise ValueError(f"only {len(split.held_out)} held-out photos in {options.photos}")
+    held = np.stack([load_photo(photo.path) for photo in split.held_out[: options.count]])
+    train = np.stack([load_photo(photo.path) for photo in split.train[: options.train]])
+    judge = TinyDarknet(options.data / "weights" / "tiny_darknet.safetensors", TAPS)
+    bench = Bench(load_model("embedded", device=options.device), judge, Teachers(), held, options.data)
+    report: dict[str, Any] = {"held_out": len(held), "held_out_in_folder": len(split.held_out)}
+    classify = StyleClassifier(bench, train)
+    sure = [classify(bench.describe(to_tensor(bench.drawn[s]))) == i for i, s in enumerate(STYLE_IDS)]
+    report["classifier_on_teachers"] = float(torch.cat(sure).float().mean())
+    parts: dict[str, Callable[[], Any]] = {
+        "disk_and_time": lambda: disk_and_time(bench),
+        "pictures": lambda: autoencoder_and_identity(bench),
+        "one_step": lambda: recognisable_and_faithful(bench, classify, 1),
+        "four_steps": lambda: recognisable_and_faithful(bench, classify, 4),
+        "steady": lambda: steady(bench),
+        "strength": lambda: strength(bench),
+        "paraphrases": lambda: paraphrases(bench, classify),
+        "guidance": lambda: guided(bench),
+    }
+    for name, part in parts.items():
+        report[name] = part()
+        log.info("%s: %s", name, json.dumps(report[name]))
+    return report
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; exit code 2 on misuse."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    parser = argparse.ArgumentParser(prog="python -m tests.model_quality", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--photos", type=Path, required=True, help="the folder of photos that training was given")
+    parser.add_argument("--data", type=Path, required=True, help="folder with weights/ and video/")
+    parser.add_argument("--report", type=Path, help="write the figures here as JSON")
+    parser.add_argument("--count", type=int, default=200, help="held-out photos at most (default: %(default)s)")
+    parser.add_argument(
+        "--train", type=int, default=60, help="training photos for the classifier (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    for path in (options.photos, options.data / "weights" / "tiny_darknet.safetensors", options.data / CLIP):
+        if not path.exists():
+            parser.exit(2, f"{parser.prog}: {path} is not there\n")
+    report = measure(options)
+    if options.report:
+        options.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

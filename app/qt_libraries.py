@@ -41,11 +41,16 @@ _ON_X11 = (
 )
 
 
-def missing_libraries() -> list[Library]:
-    """What Qt lacks to open a window here; empty where it has all it needs, and on other systems than Linux."""
+def missing_libraries(platform: str | None = None) -> list[Library]:
+    """What Qt lacks to open a window here; empty where it has all it needs, and on other systems than Linux.
+
+    Args:
+        platform: Qt's name of the window system, ``xcb`` for X11; by default the one that Qt would choose.
+    """
     if not sys.platform.startswith("linux"):
         return []
-    platform = os.environ.get("QT_QPA_PLATFORM", "xcb" if os.environ.get("DISPLAY") else "")
+    if platform is None:
+        platform = os.environ.get("QT_QPA_PLATFORM", "xcb" if os.environ.get("DISPLAY") else "")
     needed = _ALWAYS + _ON_X11 if platform.startswith("xcb") else _ALWAYS
     return [library for library in needed if not _loads(library.name)]
 

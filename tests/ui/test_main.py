@@ -1,0 +1,43 @@
+"""Opening the window, and the reasons not to."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+
+from app.qt_libraries import Library
+from app.session import Session
+from app.settings import Settings
+from tests.app.fakes import FakeEngine, loader_of
+from ui import main
+
+
+def test_a_library_that_is_missing_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    missing = [Library("libxcb-cursor.so.0", "libxcb-cursor0", "xcb-util-cursor")]
+    monkeypatch.setattr(main, "missing_libraries", lambda: missing)
+    assert main.run() == 2
+    said = capsys.readouterr().err
+    assert "the window needs libxcb-cursor.so.0" in said
+    assert "apt install libxcb-cursor0" in said
+
+
+def test_an_unknown_source_is_said_to_be(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(main, "missing_libraries", list)
+    assert main.run(source_spec="nonsense") == 2
+    assert "'nonsense' is no file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("qapp")
+def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.MonkeyPatch):
+    kept: list[Settings] = []
+    monkeypatch.setattr(main, "missing_libraries", list)
+    monkeypatch.setattr(main, "save", lambda settings, _: kept.append(settings))
+    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
+    QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
+    assert main.run(Settings(mirror=True), "testcard:width=64,height=64") == 0
+    assert [settings.mirror for settings in kept] == [True]

@@ -1,0 +1,87 @@
+"""Open the window. Qt is imported only once it is known that it will not bring the process down."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from app.qt_libraries import how_to_install, missing_libraries
+from app.session import Session
+from app.settings import Settings, default_path, save
+from app.sinks import CallbackSink
+from app.sources import Source, SourceError
+from ui.view import first_settings, first_source
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from ui.window import Window
+
+logger = logging.getLogger(__name__)
+
+DONE, MISUSED = 0, 2
+
+
+def run(settings: Settings | None = None, source_spec: str | None = None) -> int:
+    """Show the window until it is closed.
+
+    Args:
+        settings: to start with; the defaults where there are none.
+        source_spec: as ``open_source`` takes it; by default the first camera, else the sample clip.
+
+    Returns:
+        The exit code: 0, or 2 where the source is unknown or Qt lacks a library of the system.
+    """
+    missing = missing_libraries()
+    if missing:
+        names = ", ".join(library.name for library in missing)
+        return _refuse(f"the window needs {names}; {how_to_install(missing)}")
+    try:
+        source = first_source(source_spec)
+    except SourceError as error:
+        return _refuse(str(error))
+    try:
+        from PySide6.QtWidgets import QApplication
+    except ImportError as error:
+        return _refuse(f"the window cannot be loaded ({error}); try: vitrail doctor")
+    application = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(application, QApplication)
+    application.setApplicationName("Vitrail")
+    window = open_window(source, first_settings(settings))
+    window.show()
+    return _until_closed(application)
+
+
+def open_window(source: Source, settings: Settings) -> Window:
+    """A window on a running session; the session ends with it."""
+    from ui.bridge import Bridge
+    from ui.window import Window
+
+    bridge = Bridge()
+    session = Session(source, settings, [CallbackSink(bridge.put)], listener=bridge.tell)
+    window = Window(session, bridge, on_close=_keep)
+    session.start()
+    return window
+
+
+def _until_closed(application: QApplication) -> int:
+    # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second.
+    before = signal.signal(signal.SIGINT, lambda *_: application.closeAllWindows())
+    try:
+        return application.exec()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _keep(settings: Settings) -> None:
+    try:
+        save(settings, default_path())
+    except OSError as error:
+        logger.warning("the settings could not be kept: %s", error)
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"vitrail: {message}\n")
+    return MISUSED

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tests.ui.needs_qt  # noqa: F401 - before Qt
+
+# isort: split
+
 import threading
 
 import numpy as np

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tests.ui.needs_qt  # noqa: F401 - before Qt
+
+# isort: split
+
 from functools import partial
 
 import pytest

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tests.ui.needs_qt  # noqa: F401 - before Qt
+
+# isort: split
+
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt

@@ -63,12 +63,8 @@ def _text(path: Path) -> str:
 
 
 def _cameras_of_ffmpeg(kind: str) -> list[Camera]:
-    # PyAV lists devices from version 16 on; with an older one cameras go by their number only.
-    listing = getattr(av, "enumerate_input_devices", None)
-    if listing is None:
-        return []
     try:
-        devices = listing(kind)
+        devices = av.enumerate_input_devices(kind)
     except (ValueError, OSError, FFmpegError):
         return []
     seen = [device for device in devices if "video" in device.media_types]

@@ -130,12 +130,12 @@ def read_image(path: Path) -> np.ndarray:
     if not data:
         raise SourceError(f"{path} is empty (0 bytes).")
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise SourceError(f"{path} is not a picture that can be read.") from error
     if pixels is None:
         raise SourceError(f"{path} is not a picture that can be read.")
-    return pixels
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -267,11 +268,13 @@ def test_stop_at_any_moment(seed: int) -> None:
     )
     session.start()
     time.sleep(rng.choice([0, 0, 0.001, 0.01, 0.03]))
-    if rng.random() < 0.3:
+    swaps = rng.random() < 0.3
+    if swaps:
         session.set_source(FakeSource(count=None, live=rng.random() < 0.5))
     stop_in_time(session)
     assert taken.closed == 1
-    assert taken.indices == sorted(taken.indices) or source.index < 30  # a swap may begin again at 0
+    steps_back = sum(after <= before for before, after in itertools.pairwise(taken.indices))
+    assert steps_back <= swaps  # in order, and from 0 again only with another source
 
 
 def test_stop_while_the_source_blocks() -> None:
@@ -331,7 +334,7 @@ def test_stop_while_the_engine_is_busy_still_finishes_the_sinks() -> None:
 
 def _raise(error: Exception, at: int = 3) -> Callable[[int], None]:
     def script(index: int) -> None:
-        if index == at:
+        if index >= at:  # not "==": a live frame may be dropped
             raise error
 
     return script

@@ -221,8 +221,8 @@ class CaptureThread(threading.Thread):
                 self._interrupt.wait(next(delays))
         if self._interrupt.is_set():
             return
-        if lost := getattr(source, "lost", None):
-            self._board.notice(lost)
+        if source.lost:
+            self._board.notice(source.lost)
         self._enqueue(EndOfSource(self._epoch, source.live))
 
     def _read_to_end(self, source: Source) -> None:

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         say(console, note)
     narrator = Narrator(console)
     guided = GuidedSource(source, frames, settings, stops)
-    sinks = (VideoSink(video), ContactSheet(sheet, [stop.moment for stop in stops]))
+    sinks = (VideoSink(video, nominal_fps=lambda: source.fps), ContactSheet(sheet, [stop.moment for stop in stops]))
     try:
         session = Session(guided, guided.settings, sinks, once=True, listener=narrator)
     except SinkError as error:
@@ -87,6 +87,7 @@ class GuidedSource:
         self.live = False
         self.fps = source.fps
         self.frame_count: int | None = frames
+        self.lost: str | None = None
         self.settings = _with_prompt(settings, stops[0].prompt)
         self.change: Callable[[Settings], None] = lambda _: None
         self._source = source

@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     narrator = Narrator(console)
     session = Session(source, settings, [sink], once=True, listener=narrator)
     run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
-    if lost := getattr(sink, "lost", None):
-        say(console, lost)
+    if isinstance(sink, VideoSink) and sink.lost:
+        say(console, sink.lost)
     if arguments.report is not None:
         write_report(arguments.report, session.report())
     say(console, f"{arguments.output}: {summary(session)}")
@@ -81,7 +81,8 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool) -> Sink:
             raise Misuse(f"{output} is one picture, {source.name} is many; give a video or a folder{os.sep}.")
         check_writable(path)
         return ImageSink(path)
-    return VideoSink(path, audio_from=came_from if audio and isinstance(source, VideoSource) else None)
+    sound = came_from if audio and isinstance(source, VideoSource) else None
+    return VideoSink(path, audio_from=sound, nominal_fps=lambda: source.fps)
 
 
 def check_report(path: Path) -> None:

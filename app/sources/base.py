@@ -22,6 +22,7 @@ class Source(Protocol):
     live: bool  # True: newest wins, frames may be dropped. False: every frame counts (files)
     fps: float | None  # frames a second where known
     frame_count: int | None  # how many frames there will be, where known; an estimate
+    lost: str | None  # at the end: a sentence on what could not be read, if anything
 
     def open(self) -> None:
         """Acquire the device or file. Raises ``SourceError``."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +24,7 @@ from assets.training.store import (
     cosine_rate,
     device,
     load_checkpoint,
+    place,
     save_checkpoint,
     set_rate,
     steps_with_clock,
@@ -36,7 +37,7 @@ LATENT_SPREAD = 0.7  # standard deviation aimed at; the decoder squashes what li
 LATENT_NOISE = 0.03  # standard deviation; the decoder will be given a UNet's guesses, not exact latents
 CROP = 128
 BATCH = 12
-STEPS = 2400
+STEPS = 1800
 PERCEPTUAL_FROM = 0.7  # share of the steps; before, plain errors teach as much for less
 RATE = 1.2e-3
 
@@ -51,7 +52,7 @@ def new_autoencoder() -> AutoencoderTiny:
         num_decoder_blocks=(3, 2, 1, 0),
         scaling_factor=1.0,
     )
-    for block in model.modules():
+    for block in nn.Module.modules(model):
         if type(block).__name__ == "AutoencoderTinyBlock":
             last = [m for m in block.conv.modules() if isinstance(m, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
@@ -160,7 +161,7 @@ def train_autoencoder(run: Path, data: Path, minutes: float, resume: bool, seed:
     state = load_checkpoint(checkpoint) if resume and checkpoint.is_file() else None
     if state is None:
         start_from_components(model, torch.cat([crops.batch(steps + index) for index in range(40)]))
-    model = model.to(where, memory_format=torch.channels_last)  # type: ignore[call-arg]
+    place(model, where)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
     average = Average(model, 0.998)
     start = 0
@@ -169,7 +170,8 @@ def train_autoencoder(run: Path, data: Path, minutes: float, resume: bool, seed:
         optimizer.load_state_dict(state["optimizer"])
         average.load(state["average"])
         start = int(state["step"])
-    features = TinyDarknet(data / "weights" / "tiny_darknet.safetensors").to(where, memory_format=torch.channels_last)
+    features = TinyDarknet(data / "weights" / "tiny_darknet.safetensors")
+    place(features, where)
 
     def save(step: int) -> None:
         values = {

@@ -7,8 +7,9 @@ import logging
 import shutil
 from pathlib import Path
 
-import torch
-from diffusers import LCMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from torch import nn
 
 from assets.training.autoencoder import load_autoencoder
 from assets.training.photos import SIZE
@@ -78,9 +79,12 @@ def export(run: Path, out: Path, untrained: bool = False) -> int:
     fresh.mkdir(parents=True)
     tokenizer, encoder = load_text(run)
     unet: UNet2DConditionModel = new_unet() if untrained and not (run / "unet.pt").is_file() else load_unet(run)
-    load_autoencoder(run).to(torch.float16).save_pretrained(fresh / "vae")
-    unet.to(torch.float16).save_pretrained(fresh / "unet")
-    encoder.to(torch.float16).save_pretrained(fresh / "text_encoder")
+    autoencoder = load_autoencoder(run)
+    for part in (autoencoder, unet, encoder):
+        nn.Module.half(part)
+    autoencoder.save_pretrained(fresh / "vae")
+    unet.save_pretrained(fresh / "unet")
+    encoder.save_pretrained(fresh / "text_encoder")
     tokenizer.save_pretrained(str(fresh / "tokenizer"))
     for name in ("vocab.json", "merges.txt"):  # what older releases of transformers read
         shutil.copy(run / "tokenizer" / name, fresh / "tokenizer" / name)

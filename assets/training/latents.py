@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from rich.progress import track
 from torch import Tensor
 
 from assets.training.photos import SIZE
 from assets.training.prompts import STYLE_IDS, TINT_IDS
-from assets.training.store import PictureStore, device, open_array
+from assets.training.store import PictureStore, device, open_array, place
 from assets.training.tints import tint
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def cache_latents(run: Path, model: AutoencoderTiny, seed: int) -> None:
     store = PictureStore(run)
     folder = run / "latents"
     log.info("caching latents")
-    model = model.to(device(), memory_format=torch.channels_last)  # type: ignore[call-arg]
+    place(model, device())
     scale = folder / "scale.json"
     if not scale.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,9 @@ class Sampler:
         timesteps = torch.from_numpy(_timesteps(random, size)).to(self.where)
         aim = style_amount(timesteps)
         later = torch.from_numpy(random.random(size) < 0.5).to(self.where)
-        seen = aim + (1 - aim) * torch.from_numpy(random.random(size)).float().to(self.where)
+        # A later step of a run that began at some stronger timestep: it sees the style that run has made already.
+        began = timesteps + (TRAIN_STEPS - 1 - timesteps) * torch.from_numpy(random.random(size)).float().to(self.where)
+        seen = style_amount(began)
         seen = torch.where(later, seen, torch.zeros_like(seen))
         noise = torch.from_numpy(random.standard_normal(photo.shape, dtype=np.float32)).to(self.where)
         start = torch.lerp(photo, full, seen[:, None, None, None])

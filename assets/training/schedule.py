@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 TRAIN_STEPS = 1000

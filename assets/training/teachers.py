@@ -7,6 +7,7 @@ All are deterministic. Van Gogh, ukiyo-e and the leads of stained glass come fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,8 +61,7 @@ class Teachers:
 
 def _onnx_network(path: Path, threads: int) -> Network:
     """The network at `path` in onnxruntime."""
-    import onnxruntime
-
+    onnxruntime = import_module("onnxruntime")  # an optional dependency, like the package of the network itself
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -72,9 +72,7 @@ def _openvino_network(path: Path, inputs: dict[str, np.ndarray], threads: int) -
     """The same in OpenVINO, if that is installed: four times as fast where the processor has bf16 matrix units."""
     if find_spec("openvino") is None:
         return None
-    import openvino
-
-    core = openvino.Core()
+    core = import_module("openvino").Core()
     network = core.read_model(path)
     network.reshape({name: list(value.shape) for name, value in inputs.items()})
     compiled = core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": threads})

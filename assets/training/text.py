@@ -17,7 +17,15 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from assets.training.prompts import STYLE_IDS, TINT_IDS, Prompt, held_out_prompts, random_prompt
-from assets.training.store import cosine_rate, device, load_checkpoint, save_checkpoint, set_rate, steps_with_clock
+from assets.training.store import (
+    cosine_rate,
+    device,
+    load_checkpoint,
+    place,
+    save_checkpoint,
+    set_rate,
+    steps_with_clock,
+)
 from assets.training.vocabulary import STYLES, TINTS
 
 log = logging.getLogger(__name__)
@@ -25,8 +33,8 @@ log = logging.getLogger(__name__)
 MERGES = 3600
 WIDTH = 192
 LENGTH = 77
-BATCH = 96
-STEPS = 1500
+BATCH = 64
+STEPS = 700
 RATE = 1.5e-3
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -46,9 +54,13 @@ def make_tokenizer(source: Path, out: Path) -> CLIPTokenizer:
     return tokenizer
 
 
+def token_id(tokenizer: CLIPTokenizer, token: str) -> int:
+    """The number of one token."""
+    return tokenizer.get_vocab()[token]
+
+
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """Untrained."""
-    end = tokenizer.convert_tokens_to_ids(END)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -57,9 +69,9 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         num_attention_heads=4,
         max_position_embeddings=LENGTH,
         projection_dim=WIDTH,
-        bos_token_id=tokenizer.convert_tokens_to_ids(START),
-        eos_token_id=end,
-        pad_token_id=end,
+        bos_token_id=token_id(tokenizer, START),
+        eos_token_id=token_id(tokenizer, END),
+        pad_token_id=token_id(tokenizer, END),
     )
     return CLIPTextModel(config)
 
@@ -101,7 +113,7 @@ def _pairs(random: np.random.Generator, words: tuple[str, ...]) -> list[Prompt]:
 def text_loss(encoder: CLIPTextModel, heads: Heads, ids: Tensor, prompts: list[Prompt], end: int) -> Tensor:
     """Naming loss plus distance between the two halves' states, counted fully behind both texts, a little elsewhere."""
     states = encoder(input_ids=ids).last_hidden_state
-    after = (ids == end).float()
+    after = ids.eq(end).float()
     style, tint = heads(states, after)
     wanted_style = torch.tensor([prompt.style for prompt in prompts], device=ids.device)
     wanted_tint = torch.tensor([prompt.tint for prompt in prompts], device=ids.device)
@@ -119,7 +131,7 @@ def held_out_accuracy(encoder: CLIPTextModel, heads: Heads, tokenizer: CLIPToken
     """Share of held-out phrases whose style and tint are both named right, and those that are not."""
     prompts = held_out_prompts()
     ids = tokenize(tokenizer, [prompt.text for prompt in prompts]).to(next(encoder.parameters()).device)
-    after = (ids == tokenizer.convert_tokens_to_ids(END)).float()
+    after = ids.eq(token_id(tokenizer, END)).float()
     style, tint = (scores.argmax(1).tolist() for scores in heads(encoder(input_ids=ids).last_hidden_state, after))
     wrong = [p.text for p, s, t in zip(prompts, style, tint, strict=True) if (s, t) != (p.style, p.tint)]
     return 1 - len(wrong) / len(prompts), wrong
@@ -130,8 +142,10 @@ def train_text(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
     torch.manual_seed(seed)
     where = device()
     tokenizer = make_tokenizer(data / "tokenizer", run / "tokenizer")
-    encoder, heads = new_text_encoder(tokenizer).to(where), Heads().to(where)
-    words, end = english_words(tokenizer), int(tokenizer.convert_tokens_to_ids(END))  # type: ignore[arg-type]
+    encoder, heads = new_text_encoder(tokenizer), Heads()
+    place(encoder, where)
+    place(heads, where)
+    words, end = english_words(tokenizer), token_id(tokenizer, END)
     parameters = [*encoder.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.02)
     checkpoint, start = run / "text.pt", 0
@@ -163,7 +177,7 @@ def train_text(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        if step % 250 == 249:
+        if step % 100 == 99:
             right, wrong = held_out_accuracy(encoder, heads, tokenizer)
             log.info(
                 "text step %d  loss %.4f  held-out %.1f %%  wrong: %s",

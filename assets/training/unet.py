@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
@@ -24,6 +25,7 @@ from assets.training.store import (
     cosine_rate,
     device,
     load_checkpoint,
+    place,
     save_checkpoint,
     set_rate,
     steps_with_clock,
@@ -33,13 +35,13 @@ from assets.training.text import WIDTH
 log = logging.getLogger(__name__)
 
 BATCH = 16
-STEPS = 9000
-SMALL_UNTIL = 0.35  # share of the steps on 24x24 pieces, latent loss alone; then whole pictures
+STEPS = 2050
+SMALL_UNTIL = 0.94  # share of the steps on 24x24 pieces of latents; then whole ones
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
 PIXEL_SAMPLES, PIXEL_CELLS = 6, 14  # decoded per step: this many samples, pieces of this many latent cells
 RATE = 1.0e-3
-SAVE_EVERY = 200
-SHEET_EVERY = 1000
+SAVE_EVERY = 100
+SHEET_EVERY = 700
 
 
 def new_unet() -> UNet2DConditionModel:
@@ -89,13 +91,18 @@ class UNetTraining:
 
     def __init__(self, run: Path, data: Path, seed: int, steps: int) -> None:
         self.run, self.steps, self.where = run, steps, device()
-        self.unet = new_unet().to(self.where, memory_format=torch.channels_last)  # type: ignore[call-arg]
-        self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+        self.unet = new_unet()
+        place(self.unet, self.where)
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
         self.average = Average(self.unet, 0.998)
         self.sampler = Sampler(run, seed, self.where)
-        self.autoencoder = load_autoencoder(run).to(self.where, memory_format=torch.channels_last)  # type: ignore[call-arg]
+        self.autoencoder = load_autoencoder(run)
         weights = data / "weights" / "tiny_darknet.safetensors"
-        self.features = TinyDarknet(weights).to(self.where, memory_format=torch.channels_last)
+        self.features = TinyDarknet(weights)
+        for judge in (self.autoencoder, self.features):
+            place(judge, self.where)
         self.step = 0
 
     def load(self) -> None:

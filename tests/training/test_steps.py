@@ -13,7 +13,7 @@ from assets.training.latents import decode, encode
 from assets.training.prompts import random_prompt
 from assets.training.schedule import add_noise, alphas_cumprod, style_amount
 from assets.training.store import Average, cosine_rate, load_checkpoint, save_checkpoint
-from assets.training.text import Heads, new_text_encoder, text_loss, tokenize
+from assets.training.text import END, Heads, new_text_encoder, text_loss, token_id, tokenize
 from assets.training.unet import latent_loss, new_unet
 
 MODEL = Path(__file__).parents[2] / "assets" / "models" / "vitrail-mini"
@@ -69,7 +69,7 @@ def test_text_step() -> None:
     prompts = first + [random_prompt(random, (), prompt.style, prompt.tint) for prompt in first]
     ids = tokenize(tokenizer, [prompt.text for prompt in prompts])
     assert ids.shape == (6, 77)
-    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    end = token_id(tokenizer, END)
     loss = text_loss(encoder, heads, ids, prompts, end)
     loss.backward()
     assert torch.isfinite(loss)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.setting import Cost, check, setting
 
-SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m")
+SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
 

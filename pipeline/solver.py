@@ -14,10 +14,22 @@ lines to ``_SOLVERS``; nothing else in the engine knows which solver runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
+from pipeline.dpm_solver import (
+    Levels,
+    Row,
+    dpm_2,
+    dpm_3,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    dpmpp_2s,
+    dpmpp_3m,
+    first_order,
+    group_starts,
+)
 from pipeline.schedule import NoiseSchedule
 
 
@@ -48,8 +60,8 @@ class SolverTable:
     d: torch.Tensor
     e: torch.Tensor
     f: torch.Tensor
-    renoises: bool = False
-    group_start: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    renoises: bool
+    group_start: torch.Tensor
 
     @property
     def steps(self) -> int:
@@ -59,27 +71,6 @@ class SolverTable:
     def uses(self, column: str) -> bool:
         """Whether any step has weight on this column (``c``: history, ``d``: older history, ``e``: anchor)."""
         return bool(getattr(self, column).any())
-
-
-@dataclass(frozen=True, slots=True)
-class _Levels:
-    """(alpha, sigma) at each step and at the one after it, and half the log signal-to-noise ratio, all (T,)."""
-
-    timesteps: torch.Tensor
-    alpha: torch.Tensor
-    sigma: torch.Tensor
-    next_alpha: torch.Tensor
-    next_sigma: torch.Tensor
-
-    @property
-    def log_snr(self) -> torch.Tensor:
-        """lambda = log(alpha / sigma) of each step (DPM-Solver, section 3)."""
-        return (self.alpha / self.sigma).log()
-
-    @property
-    def log_snr_step(self) -> torch.Tensor:
-        """h = lambda_next - lambda; infinite at the last step, where the noise ends."""
-        return (self.next_alpha / self.next_sigma).log() - self.log_snr
 
 
 def plan(solver: str, schedule: NoiseSchedule, steps: int, strength: float) -> SolverTable:
@@ -98,14 +89,26 @@ def build_table(solver: str, schedule: NoiseSchedule, timesteps: torch.Tensor) -
     if len(timesteps) == 0 or bool((timesteps.diff() >= 0).any()):
         raise ValueError(f"the timesteps are {timesteps.tolist()}; they must decrease strictly")
     alpha, sigma = schedule.alpha_sigma(timesteps)
-    one, zero = alpha.new_ones(1), alpha.new_zeros(1)
-    levels = _Levels(timesteps, alpha, sigma, torch.cat([alpha[1:], one]), torch.cat([sigma[1:], zero]))
-    columns: dict[str, torch.Tensor] = {name: torch.zeros_like(alpha) for name in "abcdef"}
-    columns["skip"], columns["keep"] = torch.zeros_like(alpha), torch.ones_like(alpha)
-    columns["p"], columns["q"] = data_prediction(schedule.prediction_type, alpha, sigma)
-    columns["group_start"] = torch.arange(len(timesteps))
-    columns.update(_SOLVERS[solver](levels, schedule))
-    return SolverTable(timesteps, alpha, sigma, renoises=solver in _RENOISING, **columns)
+    levels = Levels(torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)]))
+    rows = _SOLVERS[solver](levels)
+    columns = {name: torch.tensor([row.get(name, 0.0) for row in rows], dtype=torch.float64) for name in "abcdef"}
+    p, q = data_prediction(schedule.prediction_type, alpha, sigma)
+    skip, keep = torch.zeros_like(alpha), torch.ones_like(alpha)
+    if solver in _CONSISTENCY:
+        skip, keep = consistency_boundary(schedule, timesteps)
+    starts = group_starts(len(timesteps), _GROUPED.get(solver, 1))
+    return SolverTable(
+        timesteps=timesteps,
+        alpha=alpha,
+        sigma=sigma,
+        p=p,
+        q=q,
+        skip=skip,
+        keep=keep,
+        **columns,
+        renoises=solver in _CONSISTENCY,
+        group_start=torch.tensor(starts),
+    )
 
 
 def data_prediction(
@@ -119,49 +122,38 @@ def data_prediction(
     return torch.zeros_like(alpha), torch.ones_like(alpha)
 
 
-def _lcm(levels: _Levels, schedule: NoiseSchedule) -> dict[str, torch.Tensor]:
-    """Multistep consistency sampling (LCM, arXiv 2310.04378, algorithm 3): predict the data, add new noise."""
-    scaled = levels.timesteps.double() * schedule.timestep_scaling
+def consistency_boundary(schedule: NoiseSchedule, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(skip, keep)`` of consistency models, which make the identity of the map at t = 0 (arXiv 2310.04378, eq. 7)."""
+    scaled = timesteps.double() * schedule.timestep_scaling
     variance = scaled**2 + schedule.sigma_data**2
-    return {
-        "skip": schedule.sigma_data**2 / variance,
-        "keep": scaled / variance.sqrt(),
-        "b": levels.next_alpha,
-        "f": levels.next_sigma,
-    }
+    return schedule.sigma_data**2 / variance, scaled / variance.sqrt()
 
 
-def _ddim(levels: _Levels, schedule: NoiseSchedule) -> dict[str, torch.Tensor]:  # noqa: ARG001 - one signature
-    """DDIM with eta = 0 (arXiv 2010.02502, eq. 12), which is DPM-Solver-1.
-
-    Euler's method in sigma / alpha is the same map once its latent is scaled back to unit variance: both names share
-    this row.
-    """
-    ratio = levels.next_sigma / levels.sigma
-    return {"a": ratio, "b": levels.next_alpha - ratio * levels.alpha}
+def _lcm(levels: Levels) -> list[Row]:
+    """Multistep consistency sampling (arXiv 2310.04378, algorithm 3): predict the data, add new noise."""
+    return [{"b": float(levels.alpha[k]), "f": float(levels.sigma[k])} for k in range(1, levels.steps + 1)]
 
 
-def _dpmpp_2m(levels: _Levels, schedule: NoiseSchedule) -> dict[str, torch.Tensor]:
-    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2).
-
-    The first and the last step are of first order: there is no history yet at the one, and at the other the step in
-    lambda is infinite.
-    """
-    first_order = _ddim(levels, schedule)
-    weight = first_order["b"]  # alpha_next (1 - exp(-h)), in the form that stays finite at the last step
-    ratio = torch.zeros_like(weight)
-    h = levels.log_snr_step
-    ratio[1:-1] = h[1:-1] / h[:-2]  # 1 / r of the paper
-    return {"a": first_order["a"], "b": weight * (1 + ratio / 2), "c": -weight * ratio / 2}
+def _ddim(levels: Levels) -> list[Row]:
+    """DDIM. Euler's method in sigma / alpha is the same map once its latent is scaled back to unit variance."""
+    return [first_order(levels, k) for k in range(levels.steps)]
 
 
-_SOLVERS: dict[str, Callable[[_Levels, NoiseSchedule], dict[str, torch.Tensor]]] = {
+_SOLVERS: dict[str, Callable[[Levels], list[Row]]] = {
     "lcm": _lcm,
     "ddim": _ddim,
     "euler": _ddim,
-    "dpmpp-2m": _dpmpp_2m,
+    "dpmpp-2m": dpmpp_2m,
+    "dpmpp-3m": dpmpp_3m,
+    "dpmpp-2s": dpmpp_2s,
+    "dpmpp-2m-sde": dpmpp_2m_sde,
+    "dpm-2": dpm_2,
+    "dpm-3": dpm_3,
 }
-_RENOISING = frozenset({"lcm"})
+_CONSISTENCY = frozenset({"lcm"})
+
+# Steps of a singlestep group; one for all others.
+_GROUPED = {"dpmpp-2s": 2, "dpm-2": 2, "dpm-3": 3}
 
 # Consistency models are distilled on this many timesteps (LCM, section 4.3); others know them all.
 _GRID = {"lcm": 50}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -18,7 +19,8 @@ from pipeline.solver import SolverTable, plan
 from pipeline.stream_batch import StreamBatch
 from pipeline.timing import StageClock
 
-Tags = tuple[Hashable, ...]
+# Whatever the caller knows its frames by.
+Tags = tuple[Any, ...]
 
 _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING)
@@ -84,7 +86,7 @@ class Stream:
         return self._clock.medians_ms()
 
     @torch.inference_mode()
-    def __call__(self, frames: torch.Tensor, tags: Sequence[Hashable] | None = None) -> Output:
+    def __call__(self, frames: torch.Tensor, tags: Sequence[Any] | None = None) -> Output:
         """Take the next frames, give the next pictures.
 
         Args:
@@ -210,7 +212,7 @@ class Stream:
             )
         return frames
 
-    def _tagged(self, tags: Sequence[Hashable] | None, count: int) -> Tags:
+    def _tagged(self, tags: Sequence[Any] | None, count: int) -> Tags:
         tags = tuple(tags) if tags is not None else tuple(range(self._count, self._count + count))
         if len(tags) != count:
             raise ValueError(f"there are {len(tags)} tags for {count} frames")

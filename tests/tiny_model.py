@@ -90,19 +90,16 @@ def tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", laten
 def _make_prompts_matter(unet: UNet2DConditionModel) -> None:
     """Random cross-attention is nearly uniform, and its answer to two prompts nearly the same: make it differ."""
     with torch.no_grad():
-        for module in unet.modules():
-            if getattr(module, "is_cross_attention", False):
-                for layer in (module.to_q, module.to_k, module.to_v):
-                    layer.weight.mul_(6)
+        for name, weight in unet.named_parameters():
+            if name.endswith(("attn2.to_q.weight", "attn2.to_k.weight", "attn2.to_v.weight")):
+                weight.mul_(6)
 
 
 def _make_pictures_matter(autoencoder: AutoencoderTiny) -> None:
     """Random autoencoders answer every picture with nearly the same grey: spread latents and pictures out."""
     with torch.no_grad():
-        latents = autoencoder.encoder.layers[-1]
-        latents.weight.mul_(8)
-        pictures = autoencoder.decoder.layers[-1]
-        pictures.weight.mul_(10)
+        list(autoencoder.encoder.parameters())[-2].mul_(8)
+        list(autoencoder.decoder.parameters())[-2].mul_(10)
 
 
 def _write_text_parts(folder: Path) -> None:

@@ -28,12 +28,13 @@ def download(name: str) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
-        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
+    # The hub's library has changed its HTTP client before; its own error derives from that of whichever it has.
+    client_error: type[Exception] = HfHubHTTPError.__bases__[0]
     try:
         return Path(snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
     except GatedRepoError:
@@ -44,7 +45,7 @@ def download(name: str) -> Path:
         raise ModelError(f"the hub has no public model {name}; check the name, or log in if it is private") from None
     except HfHubHTTPError as error:
         raise ModelError(f"the hub refused {name}: {error}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError):
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, client_error):
         raise ModelError(
             f"{name} is not in the local cache and the hub cannot be reached; "
             "connect once to fetch it, or use --model embedded"

@@ -1,17 +1,44 @@
 """Sequential denoising written straight from the papers, sharing no code with the stream batch.
 
-Guidance is in noise space, as StreamDiffusion defines it; solvers are in the form of their papers; the UNet is called
-without the attention cache, one row at a time.
+Guidance is in noise space, as StreamDiffusion defines it; solvers are those of diffusers, or two lines here; the UNet
+is called without the attention cache, one row at a time.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
+from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
 
 from pipeline import Model, StreamConfig
+
+SINGLESTEP = {"lower_order_final": True}
+NOISE_PREDICTION = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+
+
+# diffusers' name for each solver of the family.
+DPM_SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dpmpp-2m": (DPMSolverMultistepScheduler, {"solver_order": 2}),
+    "dpmpp-3m": (DPMSolverMultistepScheduler, {"solver_order": 3}),
+    "dpmpp-2m-sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp-2s": (DPMSolverSinglestepScheduler, {"solver_order": 2, "final_sigmas_type": "zero", **SINGLESTEP}),
+    "dpm-2": (DPMSolverSinglestepScheduler, {"solver_order": 2, **NOISE_PREDICTION, **SINGLESTEP}),
+    "dpm-3": (DPMSolverSinglestepScheduler, {"solver_order": 3, **NOISE_PREDICTION, **SINGLESTEP}),
+}
+
+
+def dpm_scheduler(solver: str, **options: Any) -> Any:
+    """diffusers' scheduler for ``solver`` on the tests' noise schedule."""
+    kind, known = DPM_SCHEDULERS[solver]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`algorithm_types=dpmsolver` is deprecated", FutureWarning)
+        return kind(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **known, **options)
 
 
 class Reference:
@@ -33,7 +60,10 @@ class Reference:
         generator = torch.Generator().manual_seed(self.config.seed)
         noise = [torch.randn(latent.shape[1:], generator=generator) for _ in range(self.config.steps + 1)]
         alpha, sigma = self._levels(0)
-        x, star, before = alpha * latent + sigma * noise[0], latent, None
+        x, star = alpha * latent + sigma * noise[0], latent
+        if self.config.solver in DPM_SCHEDULERS:
+            self.scheduler = dpm_scheduler(self.config.solver)
+            self.scheduler.set_timesteps(timesteps=np.array(self.timesteps))
         for k in range(self.config.steps):
             alpha, sigma = self._levels(k)
             epsilon = self._epsilon(x, latent, k, self.prompt)
@@ -41,7 +71,7 @@ class Reference:
                 star = (x - sigma * self._epsilon(x, latent, k, self.negative)) / alpha
             epsilon = self._guide(epsilon, x, latent, star, k)
             data = (x - sigma * epsilon) / alpha
-            x, before = self._step(x, data, before, k, noise)
+            x = self._step(x, data, k, noise)
         return self.model.autoencoder.decode(x)[0]
 
     def _levels(self, k: int) -> tuple[float, float]:
@@ -73,23 +103,17 @@ class Reference:
         virtual = (x - alpha * star) / sigma
         return delta * virtual + g * (epsilon - delta * virtual)
 
-    def _step(
-        self, x: torch.Tensor, data: torch.Tensor, before: torch.Tensor | None, k: int, noise: list[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(self, x: torch.Tensor, data: torch.Tensor, k: int, noise: list[torch.Tensor]) -> torch.Tensor:
         alpha, sigma = self._levels(k)
         next_alpha, next_sigma = self._levels(k + 1)
         if self.config.solver == "lcm":
             scaled, spread = self.timesteps[k] * 10.0, 0.25
             data = data * scaled / (scaled**2 + spread) ** 0.5 + x * spread / (scaled**2 + spread)
-            return next_alpha * data + next_sigma * noise[k + 1], data
+            return next_alpha * data + next_sigma * noise[k + 1]
         if k + 1 == self.config.steps:
-            return data, data
-        if self.config.solver == "dpmpp-2m" and before is not None:
-            here, past, after = (torch.tensor(a / s).log() for a, s in self._pairs(k))
-            ratio = (here - past) / (after - here)
-            extrapolated = data + (data - before) / (2 * ratio)
-            return next_sigma / sigma * x - next_alpha * torch.expm1(-(after - here)) * extrapolated, data
-        return next_alpha * data + next_sigma * (x - alpha * data) / sigma, data
-
-    def _pairs(self, k: int) -> tuple[tuple[float, float], ...]:
-        return self._levels(k), self._levels(k - 1), self._levels(k + 1)
+            return data
+        if self.config.solver in DPM_SCHEDULERS:
+            extra = {"variance_noise": noise[k + 1][None]} if self.config.solver.endswith("sde") else {}
+            epsilon = (x - alpha * data) / sigma
+            return self.scheduler.step(epsilon, self.timesteps[k], x, **extra).prev_sample
+        return next_alpha * data + next_sigma * (x - alpha * data) / sigma

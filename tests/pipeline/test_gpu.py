@@ -1,0 +1,57 @@
+"""The engine on a CUDA device: the same pictures, and a host that never waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+CONFIG = StreamConfig(prompt="a watercolour", negative_prompt="a photo", steps=2, guidance_scale=1.4)
+
+
+@pytest.fixture
+def no_synchronisation() -> Iterator[None]:
+    """Whatever becomes of the test, the next one may wait for the device again."""
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def clip(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.rand(count, 3, 16, 16, generator=generator)
+    return torch.nn.functional.interpolate(smooth, size=(256, 256), mode="bilinear")
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
+def test_pictures_are_those_of_the_cpu(guidance: str) -> None:
+    config, frames = replace(CONFIG, guidance=guidance), clip(4)
+    pictures = []
+    for device, dtype in (("cpu", "float32"), ("cuda", "auto")):
+        stream = Stream(load_model(device=device, dtype=dtype), config)
+        pictures.append(torch.stack([stream(frame).image.cpu() for frame in frames]))
+    error = (pictures[0] - pictures[1]).square().mean()
+    assert -10 * torch.log10(error) >= 40
+
+
+@pytest.mark.usefixtures("no_synchronisation")
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
+def test_the_hot_path_never_waits_for_the_device(guidance: str) -> None:
+    stream = Stream(load_model(device="cuda"), replace(CONFIG, guidance=guidance))
+    frames = clip(6).pin_memory()
+    for frame in frames[:3]:
+        stream(frame)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    for frame in frames[3:]:
+        stream(frame)
+    torch.cuda.set_sync_debug_mode("default")
+    assert stream.stages_ms()["unet"] > 0

@@ -87,19 +87,19 @@ class Bench:
     @torch.no_grad()
     def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
         """(B,) perceptual distances."""
-        return torch.cat(
-            [
-                feature_distance(self.judge(a), self.judge(b))
-                for a, b in zip(ours.split(8), theirs.split(8), strict=True)
-            ]
-        )
+        pairs = zip(ours.split(8), theirs.split(8), strict=True)
+        return torch.cat([feature_distance(self._judged(a), self._judged(b)) for a, b in pairs])
+
+    def _judged(self, pictures: Tensor) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.judge(pictures)
 
     @torch.no_grad()
     def describe(self, pictures: Tensor) -> Tensor:
         """(B, F) what the style classifier sees: mean, deviation of features and of colours."""
         rows = []
         for part in pictures.split(8):
-            seen = [*self.judge(part), part]
+            seen = [*self._judged(part), part]
             columns = [torch.cat([f.float().mean((2, 3)), f.float().std((2, 3))], 1) for f in seen]
             rows.append(torch.cat(columns, 1))
         return torch.cat(rows)

@@ -91,7 +91,10 @@ class Sampler:
         photo, full = (torch.from_numpy(np.stack(a)).float().to(self.where) for a in (photos, styled))
         timesteps = torch.from_numpy(_timesteps(random, size)).to(self.where)
         aim = style_amount(timesteps)
-        later = torch.from_numpy(random.random(size) < 0.5).to(self.where)
+        # Low timesteps are mostly met on the way of a run that began higher: the style made so far must not fade there.
+        later = torch.from_numpy(random.random(size)).to(self.where) < torch.where(
+            timesteps < TRAIN_STEPS // 2, 0.75, 0.5
+        )
         # A later step of a run that began at some stronger timestep: it sees the style that run has made already.
         began = timesteps + (TRAIN_STEPS - 1 - timesteps) * torch.from_numpy(random.random(size)).float().to(self.where)
         seen = style_amount(began)
@@ -105,9 +108,9 @@ class Sampler:
 
 
 def _timesteps(random: np.random.Generator, size: int) -> np.ndarray:
-    """(size,) int64: a third anywhere, most in the upper half, a few at the very end."""
+    """(size,) int64: half anywhere, most of the rest in the upper half, a few at the very end."""
     kind = random.random(size)
     anywhere = random.integers(0, TRAIN_STEPS, size)
     upper = random.integers(TRAIN_STEPS // 2, TRAIN_STEPS, size)
-    made = np.where(kind < 0.35, anywhere, np.where(kind < 0.95, upper, TRAIN_STEPS - 1))
+    made = np.where(kind < 0.5, anywhere, np.where(kind < 0.95, upper, TRAIN_STEPS - 1))
     return made.astype(np.int64)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,8 +53,8 @@ def new_autoencoder() -> AutoencoderTiny:
         num_decoder_blocks=(3, 2, 1, 0),
         scaling_factor=1.0,
     )
-    for block in nn.Module.modules(model):
-        if type(block).__name__ == "AutoencoderTinyBlock":
+    for block in model.modules():
+        if isinstance(block, AutoencoderTinyBlock):
             last = [m for m in block.conv.modules() if isinstance(m, nn.Conv2d)][-1]
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]

@@ -44,6 +44,13 @@ def _phrases(entry: Phrases) -> dict[str, object]:
     }
 
 
+def _drop(path: Path, key: str) -> None:
+    """Leave `key` out of the JSON object at `path`."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values.pop(key, None)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
 def styles_data() -> dict[str, object]:
     """What the app offers: defaults, and name, prompt and wordings of every style and tint."""
     return {
@@ -83,6 +90,7 @@ def export(run: Path, out: Path, untrained: bool = False) -> int:
     for part in (autoencoder, unet, encoder):
         nn.Module.half(part)
     autoencoder.save_pretrained(fresh / "vae")
+    _drop(fresh / "vae" / "config.json", "block_out_channels")  # made anew on loading, with a warning if it is there
     unet.save_pretrained(fresh / "unet")
     encoder.save_pretrained(fresh / "text_encoder")
     tokenizer.save_pretrained(str(fresh / "tokenizer"))

@@ -8,11 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from assets.training.autoencoder import load_autoencoder
 from assets.training.latents import decode, encode
 from assets.training.prompts import STYLE_IDS
 from assets.training.schedule import stylise
 from assets.training.store import PictureStore
+from assets.training.text import encode_texts, load_text
 from assets.training.vocabulary import STYLES
 
 log = logging.getLogger(__name__)
@@ -40,13 +43,9 @@ def _faces_first(store: PictureStore, count: int) -> list[int]:
 
 
 @torch.no_grad()
-def draw_sheet(run: Path, path: Path, count: int = 4) -> None:
-    """Write a sheet of `count` held-out photos in every style to `path`."""
-    from assets.training.autoencoder import load_autoencoder
-    from assets.training.text import encode_texts, load_text
-    from assets.training.unet import load_unet
-
-    store, model, unet = PictureStore(run), load_autoencoder(run), load_unet(run)
+def draw_sheet(run: Path, unet: UNet2DConditionModel, path: Path, count: int = 4) -> None:
+    """Write a sheet of `count` held-out photos in every style, as `unet` paints them, to `path`."""
+    store, model = PictureStore(run), load_autoencoder(run)
     tokenizer, encoder = load_text(run)
     rows = _faces_first(store, count)
     photos = np.stack([store.pictures("photo")[row] for row in rows])

@@ -163,9 +163,9 @@ def train_unet(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
             log.info("unet step %d  latent loss %.4f  pixel loss %.4f  %.2f steps/s", training.step, *mean, rate)
             training.save()
         if training.step % SHEET_EVERY == 0:
-            draw_sheet(run, run / "sheets" / f"{training.step:06d}.png")
+            draw_sheet(run, load_unet(run), run / "sheets" / f"{training.step:06d}.png")
     training.save()
-    draw_sheet(run, run / "sheets" / f"{training.step:06d}.png")
+    draw_sheet(run, load_unet(run), run / "sheets" / f"{training.step:06d}.png")
 
 
 def load_unet(run: Path) -> UNet2DConditionModel:

@@ -41,7 +41,3 @@ class PromptEncoder:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return self._known[prompt]
-
-    def forget(self) -> None:
-        """Drop what is remembered: the text encoder's weights have changed."""
-        self._known.clear()

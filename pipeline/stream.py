@@ -245,7 +245,7 @@ class Stream:
     def _set_guidance(self) -> None:
         if self._batch is not None:
             config = self._config
-            weights = data_weights(self._table(), config.guidance, config.guidance_scale, config.delta)
+            weights = data_weights(self._batch.table, config.guidance, config.guidance_scale, config.delta)
             self._batch.set_guidance(config.guidance, config.guidance_scale, weights)
 
     def _set_prompts(self) -> None:

@@ -26,6 +26,9 @@ class StreamBatch:
     """The frames in flight, and the one UNet call that moves them all.
 
     All tensors are float32 and have the shape (positions, F, C, h, w); F is the frame buffer.
+
+    Attributes:
+        table: the solver's rows in force; there from ``prepare`` on.
     """
 
     def __init__(self, denoise: Denoise, frames: int, latent_shape: tuple[int, int, int], sees_input: bool) -> None:
@@ -49,7 +52,7 @@ class StreamBatch:
         self._anchor, self._input, self._star = blank.clone(), blank.clone(), blank.clone()
 
     def _set_table(self, table: SolverTable, noise: torch.Tensor) -> None:
-        self._table = table
+        self.table = table
         self._noise = noise.unsqueeze(1)
         self._timesteps = table.timesteps.to(noise.device)
         self._alpha, self._sigma = _column(table.alpha, noise), _column(table.sigma, noise)
@@ -74,14 +77,14 @@ class StreamBatch:
         Returns the finished latent. Nothing that was in flight before is left.
         """
         self._enter(latent)
-        for step in range(self._table.steps):
+        for step in range(self.table.steps):
             self._advance(step, step + 1)
         return self._latent[-1]
 
     def tick(self, latent: torch.Tensor) -> torch.Tensor:
         """Let an input latent (F, C, h, w) in, move every frame one step on; the latent that finished."""
         self._enter(latent)
-        self._advance(0, self._table.steps)
+        self._advance(0, self.table.steps)
         return self._latent[-1]
 
     def change(self, table: SolverTable, noise: torch.Tensor) -> None:
@@ -92,7 +95,7 @@ class StreamBatch:
         the new positions; with fewer, the oldest frames fall out.
         """
         old = (self._data, self._older, self._input, self._star)
-        last = self._table.steps
+        last = self.table.steps
         finished = self._latent[last]
         self.prepare(table, noise)
         steps = table.steps
@@ -148,7 +151,7 @@ class StreamBatch:
         if self._kind == "full":
             return combine_full(positive, output[slots * frames :].unflatten(0, (slots, frames)), self._scale)
         if negatives:
-            table = self._table
+            table = self.table
             self._star[0] = float(table.p[0]) * self._latent[0] + float(table.q[0]) * output[slots * frames :]
         return positive
 

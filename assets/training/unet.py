@@ -35,7 +35,7 @@ from assets.training.text import WIDTH
 log = logging.getLogger(__name__)
 
 BATCH = 16
-STEPS = 2050
+STEPS = 3100
 SMALL_UNTIL = 0.94  # share of the steps on 24x24 pieces of latents; then whole ones
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
 PIXEL_SAMPLES, PIXEL_CELLS = 6, 14  # decoded per step: this many samples, pieces of this many latent cells

@@ -1,7 +1,8 @@
-"""Real files for tests: small clips, sounds and pictures, made on the fly."""
+"""Real files for tests: small clips, sounds and pictures, made on the fly; and a check that sources share."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -106,3 +107,15 @@ def frames_of(source: Source) -> Iterator[Frame]:
             yield frame
     finally:
         source.close()
+
+
+def assert_close_ends_a_read(source: Source) -> None:
+    """After its first frame, ``source`` has a reader that waits for long: ``close`` must end that wait with None."""
+    source.open()
+    assert source.read() is not None
+    answers = []
+    reader = threading.Thread(target=lambda: answers.append(source.read()))
+    reader.start()
+    source.close()
+    reader.join(timeout=30)
+    assert answers == [None]

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from mss.exception import ScreenShotError
 from app.sources import SourceError, SourceStalled
 from app.sources import screen as screen_module
 from app.sources.screen import ScreenSource
+from tests.app.media import assert_close_ends_a_read
 
 MONITORS = [
     {"left": 0, "top": 0, "width": 300, "height": 100},
@@ -94,14 +94,7 @@ def test_a_locked_screen_stalls_and_comes_back(display: ScriptedDisplay):
 @pytest.mark.usefixtures("display")
 def test_close_ends_the_wait_for_the_next_beat():
     source = ScreenSource(1, fps=0.001)
-    source.open()
-    assert source.read() is not None
-    answers = []
-    reader = threading.Thread(target=lambda: answers.append(source.read()))
-    reader.start()
-    source.close()
-    reader.join(timeout=30)
-    assert answers == [None]
+    assert_close_ends_a_read(source)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux may lack a display")

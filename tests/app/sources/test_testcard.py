@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import cv2
 import numpy as np
 import pytest
 
 from app.sources import SourceError
 from app.sources.testcard import TestCardSource, read_index
-from tests.app.media import frames_of
+from tests.app.media import assert_close_ends_a_read, frames_of
 
 
 def test_the_same_seed_gives_the_same_pictures():
@@ -52,14 +50,7 @@ def test_a_live_card_keeps_to_the_clock():
 
 def test_close_ends_the_wait():
     source = TestCardSource(width=64, height=48, fps=0.001, live=True)
-    source.open()
-    assert source.read() is not None
-    answers = []
-    reader = threading.Thread(target=lambda: answers.append(source.read()))
-    reader.start()
-    source.close()
-    reader.join(timeout=30)
-    assert answers == [None]
+    assert_close_ends_a_read(source)
 
 
 @pytest.mark.parametrize("bad", [{"width": 8}, {"height": 0}, {"fps": 0}, {"frames": -1}, {"seed": -1}])

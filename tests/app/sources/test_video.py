@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from pathlib import Path
 
 import av
@@ -14,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from app.sources import SourceError
 from app.sources.testcard import read_index
 from app.sources.video import VideoSource
-from tests.app.media import add_clicks, cards, frames_of, write_clip
+from tests.app.media import add_clicks, assert_close_ends_a_read, cards, frames_of, write_clip
 
 
 @pytest.fixture
@@ -194,11 +193,4 @@ def test_in_real_time_it_is_a_live_source_that_goes_on_for_ever(tmp_path: Path):
 def test_close_ends_the_wait_for_a_frame_that_is_far_off(tmp_path: Path):
     path = write_clip(tmp_path / "slow.mkv", cards(2), times=[0.0, 600.0])
     source = VideoSource(path, realtime=True)
-    source.open()
-    assert source.read() is not None
-    answers = []
-    reader = threading.Thread(target=lambda: answers.append(source.read()))
-    reader.start()
-    source.close()
-    reader.join(timeout=30)
-    assert answers == [None]
+    assert_close_ends_a_read(source)

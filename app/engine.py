@@ -41,8 +41,11 @@ class EngineOutput(Protocol):
 class Engine(Protocol):
     """A stream of pictures through a model (``pipeline.Stream``); used by one thread at a time."""
 
-    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable]) -> EngineOutput:
-        """Take frames (F, 3, H, W) float32 0..1 with F tags; return what comes out at this tick."""
+    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable], at: float | None) -> EngineOutput:
+        """Take frames (F, 3, H, W) float32 0..1 with F tags; return what comes out at this tick.
+
+        ``at`` is when the last of them was taken, in seconds of the source's clock.
+        """
         ...
 
     def flush(self) -> Iterable[EngineOutput]:

@@ -169,7 +169,9 @@ class WorkerThread(threading.Thread):
         tags: list[Frame | None] = [one.frame for one in group]
         tensors = [one.frame.tensor for one in group if one.frame.tensor is not None]
         frames = torch.stack(tensors + tensors[-1:] * missing)
-        self._send(engine(frames, tags=tuple(tags + [None] * missing)))
+        last = group[-1].frame
+        at = last.captured_at if last.media_time is None else last.media_time
+        self._send(engine(frames, tags=tuple(tags + [None] * missing), at=at))
         self._group = []
         self._failures = 0
 

@@ -6,6 +6,8 @@ depend on the prompt alone: they are the same for every frame, step and slot unt
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.guidance import RowLayout
+from pipeline.prompt_travel import combine, repeated
 
 
 class AttentionCache:
@@ -55,18 +58,26 @@ class AttentionCache:
         self._processors.clear()
         self._sources.clear()
 
-    def fill(self, embeddings: torch.Tensor) -> None:
-        """Compute keys and values of ``embeddings``: (P, L, D), one row a prompt."""
+    def fill(self, embeddings: Sequence[torch.Tensor]) -> None:
+        """Compute keys and values of ``embeddings``: (1, L, D) each, of which ``weigh`` then makes prompts."""
         self._sources.clear()
         for attention, processor in self._processors.items():
-            # One prompt at a time: a batch of another size may take another kernel, and the cache is to be bit-exact.
-            keys = [_heads(attention.to_k(row), attention.heads) for row in embeddings.split(1)]
-            values = [_heads(attention.to_v(row), attention.heads) for row in embeddings.split(1)]
-            processor.fill(torch.cat(keys), torch.cat(values))
+            # One at a time: a batch of another size may take another kernel, and the cache is to be bit-exact.
+            keys = [_heads(attention.to_k(row), attention.heads) for row in embeddings]
+            values = [_heads(attention.to_v(row), attention.heads) for row in embeddings]
+            processor.fill(keys, values)
             for name in ("to_k", "to_v"):
                 layer = getattr(attention, name)
                 versions = [(parameter, _version(parameter)) for parameter in layer.parameters()]
                 self._sources.append((attention, name, layer, versions))
+
+    def weigh(self, rows: Sequence[Sequence[float]]) -> None:
+        """Make each prompt a mixture of what ``fill`` was given: one row of weights a prompt, each summing to 1.
+
+        Keys and values are linear in the embedding, so this is the cache of the mixed embeddings, without a projection.
+        """
+        for processor in self._processors.values():
+            processor.weigh(rows)
 
     def select(self, layout: RowLayout) -> None:
         """Lay the prompts out over the rows of the coming UNet call."""
@@ -87,12 +98,16 @@ class _CachedProcessor:
 
     def __init__(self, owner: AttentionCache) -> None:
         self.owner = owner
+        self._filled: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])  # (1, heads, L, head size) each
         self._keys = self._values = torch.empty(0)  # (P, heads, L, head size)
         self._rows: dict[RowLayout, tuple[torch.Tensor, torch.Tensor]] = {}
         self._selected: RowLayout = ()
 
-    def fill(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        self._keys, self._values = keys, values
+    def fill(self, keys: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+        self._filled = keys, values
+
+    def weigh(self, rows: Sequence[Sequence[float]]) -> None:
+        self._keys, self._values = (stack([combine(parts, row) for row in rows]) for parts in self._filled)
         self._rows.clear()
 
     def select(self, layout: RowLayout) -> None:
@@ -106,6 +121,14 @@ class _CachedProcessor:
         attended = F.scaled_dot_product_attention(queries, keys, values)
         attended = attended.transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
+
+
+def stack(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(1, ..., L, D) each to (P, ..., L, D), the shorter ones repeated to a common L (see ``combine``)."""
+    if len(rows) == 1:
+        return rows[0]
+    length = math.lcm(*(row.shape[-2] for row in rows))
+    return torch.cat([repeated(row, length) for row in rows])
 
 
 def lay_out(prompts: torch.Tensor, layout: RowLayout) -> torch.Tensor:

@@ -20,6 +20,13 @@ class StreamConfig:
 
     prompt: str = setting("", "what the picture should become", cost=Cost.PROMPT)
     negative_prompt: str = setting("", "what the picture should move away from", cost=Cost.PROMPT)
+    prompt_b: str = setting("", "a second prompt, to blend the first with", cost=Cost.PROMPT)
+    blend: float = setting(
+        0.0, "how much of the second prompt: 0 none, 1 nothing else", low=0, high=1, step=0.01, cost=Cost.PROMPT
+    )
+    transition: float = setting(
+        0.0, "how long a change of the prompts takes", low=0, high=600, step=0.5, unit="seconds"
+    )
     strength: float = setting(
         0.8, "how far the picture moves from the input", low=0.05, high=1, step=0.05, cost=Cost.TABLES
     )
@@ -29,6 +36,10 @@ class StreamConfig:
     guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
     delta: float = setting(1.0, "weight of the virtual negative residual (RCFG)", low=0, high=2, step=0.05)
     seed: int = setting(0, "which noise is used", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
+    seed_b: int = setting(0, "a second seed, to blend the first with", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
+    seed_blend: float = setting(
+        0.0, "how much of the second seed: 0 none, 1 nothing else", low=0, high=1, step=0.01, cost=Cost.TABLES
+    )
     similarity_filter: bool = setting(False, "skip frames that look like the last one (SSF)")
     similarity_threshold: float = setting(
         0.98, "similarity above which a frame may be skipped (eta)", low=0, high=1, step=0.005

@@ -7,8 +7,20 @@ from typing import Any
 
 import torch
 
+from pipeline.prompt_travel import Embedding
+
+# Texts and their weights, which sum to 1.
+Mix = tuple[tuple[str, float], ...]
+
 # Prompts remembered, so that going back to one is free: a style's chips, an undo, a negative prompt that stays.
 _REMEMBERED = 64
+
+
+def blended(prompt: str, prompt_b: str, blend: float) -> Mix:
+    """``prompt`` alone at 0, ``prompt_b`` alone at 1, both between."""
+    if blend == 0 or prompt == prompt_b:
+        return ((prompt, 1.0),)
+    return ((prompt_b, 1.0),) if blend == 1 else ((prompt, 1 - blend), (prompt_b, blend))
 
 
 class PromptEncoder:
@@ -19,13 +31,17 @@ class PromptEncoder:
         self._text_encoder = text_encoder
         self._device = device
         self._dtype = dtype
-        self._known: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._known: OrderedDict[str, Embedding] = OrderedDict()
+
+    def __call__(self, prompt: str) -> torch.Tensor:
+        """(1, L, D) embedding of ``prompt`` on the model's device; L is the tokenizer's length (77 for CLIP)."""
+        return self.embed(prompt).tokens
 
     @torch.inference_mode()
-    def __call__(self, prompt: str) -> torch.Tensor:
-        """(1, L, D) embedding of ``prompt`` on the model's device; L is the tokenizer's length (77 for CLIP).
+    def embed(self, prompt: str) -> Embedding:
+        """What the text encoder says of ``prompt``; the same object for the same prompt, as long as it is remembered.
 
-        What is longer than that is cut off.
+        What is longer than the tokenizer's length is cut off.
         """
         if prompt not in self._known:
             tokens = self._tokenizer(
@@ -36,7 +52,7 @@ class PromptEncoder:
                 return_tensors="pt",
             )
             hidden = self._text_encoder(tokens.input_ids.to(self._device))[0]
-            self._known[prompt] = hidden.to(self._dtype)
+            self._known[prompt] = Embedding(hidden.to(self._dtype))
         self._known.move_to_end(prompt)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

@@ -13,6 +13,8 @@ from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
 from pipeline.guidance import data_weights, needs_negative_prompt
 from pipeline.models.model import Model
+from pipeline.noise import blended_noise
+from pipeline.prompt import blended
 from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
 from pipeline.solver import SolverTable, plan
@@ -86,22 +88,26 @@ class Stream:
         return self._clock.medians_ms()
 
     @torch.inference_mode()
-    def __call__(self, frames: torch.Tensor, tags: Sequence[Any] | None = None) -> Output:
+    def __call__(self, frames: torch.Tensor, tags: Sequence[Any] | None = None, *, at: float | None = None) -> Output:
         """Take the next frames, give the next pictures.
 
         Args:
             frames: (F, 3, H, W) or (3, H, W) float in 0..1, on any device; H and W multiples of the autoencoder's
                 factor (8 for all common models).
             tags: one for each frame, given back with its picture; by default counted from 0.
+            at: when the last of these frames was taken, in seconds of any steady clock; by default 1/30 s a frame.
+                A transition between prompts is timed by it.
 
         Raises:
             ValueError: the frames have another shape or type.
         """
         frames = self._checked(frames)
         arriving = self._tagged(tags, len(frames))
+        turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
-        skip = self._config.similarity_filter and self._filter.should_skip(frames)
+        # While the prompt turns into another, the picture is to change although the scene may be still.
+        skip = self._config.similarity_filter and not turning and self._filter.should_skip(frames)
         self._in_flight.append((arriving, False))
         leaving, repeated = self._in_flight.popleft()
         if not skip:
@@ -147,9 +153,9 @@ class Stream:
 
         if differ(*_FILTERING, "seed"):
             self._set_filter()
-        if differ("prompt", "negative_prompt", "guidance"):
+        if differ("prompt", "prompt_b", "blend", "negative_prompt", "guidance"):
             self._set_prompts()
-        if differ("steps", "strength", "solver", "seed"):
+        if differ("steps", "strength", "solver", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "guidance", "guidance_scale", "delta"):
             self._set_guidance()
@@ -224,10 +230,9 @@ class Stream:
 
     def _noise(self) -> torch.Tensor:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""
-        generator = torch.Generator().manual_seed(self._config.seed)
-        shape = self._latent.shape[1:]
-        drawn = [torch.randn(shape, generator=generator) for _ in range(self._config.steps + 1)]
-        return torch.stack(drawn).to(self.model.device)
+        config, shape = self._config, self._latent.shape[1:]
+        noise = blended_noise(config.seed, config.seed_b, config.seed_blend, config.steps + 1, shape)
+        return noise.to(self.model.device)
 
     def _change_table(self, old_steps: int) -> None:
         if self._batch is None:
@@ -251,7 +256,8 @@ class Stream:
     def _set_prompts(self) -> None:
         config = self._config
         negative = config.negative_prompt if needs_negative_prompt(config.guidance) else None
-        self._denoiser.set_prompts(config.prompt, negative)
+        mix = blended(config.prompt, config.prompt_b, config.blend)
+        self._denoiser.set_prompts(mix, negative, config.transition)
 
     def _set_filter(self) -> None:
         config = self._config

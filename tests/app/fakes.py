@@ -116,12 +116,14 @@ class FakeEngine:
         self.script = script
         self.events: list[Any] = []
         self.calls = 0
+        self.times: list[float | None] = []
         self._in_flight: deque[FakeOutput] = deque()
         self._shape: tuple[int, ...] | None = None
 
-    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable]) -> FakeOutput:
+    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable], at: float | None = None) -> FakeOutput:
         call, self.calls = self.calls, self.calls + 1
         self.script(call)
+        self.times.append(at)
         self.events.append(("frames", tuple(tag.index if isinstance(tag, Frame) else None for tag in tags)))
         output = FakeOutput(1 - frames, tags)
         if self._shape != tuple(frames.shape):  # primes: this frame is out at once, and fills the slots

@@ -123,3 +123,25 @@ def test_a_live_session_takes_every_change() -> None:
         assert session.state is SessionState.RUNNING
         assert session.notices == []
     assert taken.indices == sorted(set(taken.indices))  # nothing doubled, nothing out of order
+
+
+def test_a_transition_of_a_file_is_timed_by_the_clip() -> None:
+    """At 25 fps, 0.16 s are four frames: the change comes with frame 4, the new prompt is whole at frame 7."""
+
+    def pictures(*prompts: str, seconds: float = 0.0) -> list[torch.Tensor]:
+        def change(index: int) -> None:
+            prompt = prompts[0] if index < 4 else prompts[-1]
+            session.update(Settings(stream=StreamConfig(prompt=prompt, strength=1.0, transition=seconds), width=64))
+
+        taken = ListSink()
+        session = Session(FakeSource(count=9, script=change), sinks=[taken], loader=load, once=True)
+        with session:
+            session.wait(2 * SAFETY_SECONDS)
+        return [torch.from_numpy(frame.pixels).int() for frame in taken.frames]
+
+    first, second, turned = pictures("ink"), pictures("a mosaic"), pictures("ink", "a mosaic", seconds=0.16)
+    for index in (*range(4), 7, 8):
+        torch.testing.assert_close(turned[index], (first if index < 4 else second)[index], atol=1, rtol=0)
+    for index in (4, 5, 6):
+        assert (turned[index] - first[index]).abs().max() > 1
+        assert (turned[index] - second[index]).abs().max() > 1

@@ -8,13 +8,23 @@ picture = stream(frame).image  # frame: (3, 256, 256) float 0..1; picture: (1, 3
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import GUIDANCE_KINDS, SOLVERS, StreamConfig
+from pipeline.config import GUIDANCE_KINDS, SOLVERS, SPACINGS, StreamConfig
 
 if TYPE_CHECKING:
     from pipeline.models import Model, ModelError, load_model
     from pipeline.stream import Output, Stream
 
-__all__ = ["GUIDANCE_KINDS", "SOLVERS", "Model", "ModelError", "Output", "Stream", "StreamConfig", "load_model"]
+__all__ = [
+    "GUIDANCE_KINDS",
+    "SOLVERS",
+    "SPACINGS",
+    "Model",
+    "ModelError",
+    "Output",
+    "Stream",
+    "StreamConfig",
+    "load_model",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.setting import Cost, check, setting
 
 SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
+SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
 
@@ -32,6 +33,12 @@ class StreamConfig:
     )
     steps: int = setting(1, "denoising steps for each frame", low=1, high=50, step=1, cost=Cost.SLOTS)
     solver: str = setting("lcm", "how a denoising step is taken", choices=SOLVERS, cost=Cost.TABLES)
+    spacing: str = setting(
+        "trailing",
+        "where the steps lie between the strength and no noise; lcm keeps to its own",
+        choices=SPACINGS,
+        cost=Cost.TABLES,
+    )
     guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)
     guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
     delta: float = setting(1.0, "weight of the virtual negative residual (RCFG)", low=0, high=2, step=0.05)

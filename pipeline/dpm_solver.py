@@ -25,10 +25,14 @@ _FEW = 15
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """alpha and sigma at each of the T steps and, last, at the end: (T + 1,) float64 each."""
+    """alpha and sigma at each of the T steps and, last, at the end: (T + 1,) float64 each.
+
+    ``lower_order_final``: in a run of few steps, multistep orders descend towards the end.
+    """
 
     alpha: torch.Tensor
     sigma: torch.Tensor
+    lower_order_final: bool = True
 
     @property
     def steps(self) -> int:
@@ -61,7 +65,8 @@ def dpmpp_3m(levels: Levels) -> list[Row]:
 def _multistep(levels: Levels, k: int, highest: int) -> Row:
     """Order ``highest``, less while there is no history yet, and towards the end of a run of few, long steps."""
     left = levels.steps - k
-    order = min(highest, k + 1, left if left == 1 or levels.steps < _FEW else highest)
+    descends = left == 1 or (levels.lower_order_final and levels.steps < _FEW)
+    order = min(highest, k + 1, left if descends else highest)
     row = first_order(levels, k)
     if order == 1:
         return row

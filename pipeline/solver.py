@@ -31,6 +31,7 @@ from pipeline.dpm_solver import (
     group_starts,
 )
 from pipeline.schedule import NoiseSchedule
+from pipeline.spacing import Ladder, space
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class SolverTable:
     """One row for each of the T steps of a run. All columns are (T,) float64 tensors.
 
     Attributes:
-        timesteps: (T,) int64, decreasing; what the model is told.
-        alpha, sigma: of the noise schedule at those timesteps.
+        timesteps: (T,) int64, never increasing; what the model is told.
+        alpha, sigma: the noise levels of the steps.
         p, q: from latent and model output to the data prediction.
         skip, keep: consistency boundary condition.
         a, b, c, d, e, f: weights of x, x0, h1, h2, the anchor and the noise in the next latent.
@@ -73,23 +74,33 @@ class SolverTable:
         return bool(getattr(self, column).any())
 
 
-def plan(solver: str, schedule: NoiseSchedule, steps: int, strength: float) -> SolverTable:
-    """The table of ``solver`` for ``steps`` steps from ``strength`` (0..1] of the schedule down to no noise."""
-    return build_table(solver, schedule, schedule.timesteps(steps, strength, _GRID.get(solver)))
+def plan(solver: str, schedule: NoiseSchedule, steps: int, strength: float, spacing: str = "trailing") -> SolverTable:
+    """The table of ``solver`` for ``steps`` steps from ``strength`` (0..1] of the schedule down to no noise.
+
+    Solvers of consistency models keep to the timesteps that these were distilled on, whatever the ``spacing``.
+    """
+    if solver in _GRID:
+        ladder = Ladder.at(schedule, schedule.timesteps(steps, strength, _GRID[solver]))
+    else:
+        ladder = space(schedule, spacing, steps, strength)
+    return build_table(solver, schedule, ladder)
 
 
-def build_table(solver: str, schedule: NoiseSchedule, timesteps: torch.Tensor) -> SolverTable:
-    """The coefficient table of ``solver`` along ``timesteps`` ((T,) int64, strictly decreasing), ending noise-free.
+def build_table(solver: str, schedule: NoiseSchedule, ladder: Ladder, *, lower_order_final: bool = True) -> SolverTable:
+    """The coefficient table of ``solver`` down ``ladder`` and on to no noise.
+
+    Args:
+        lower_order_final: multistep solvers descend to first order at the end of a run of fewer than 15 steps, instead
+            of in the very last step alone.
 
     Raises:
-        ValueError: the solver is not known, or the timesteps do not decrease.
+        ValueError: the solver is not known.
     """
     if solver not in _SOLVERS:
         raise ValueError(f"the solver is {solver!r}; it must be one of {', '.join(_SOLVERS)}")
-    if len(timesteps) == 0 or bool((timesteps.diff() >= 0).any()):
-        raise ValueError(f"the timesteps are {timesteps.tolist()}; they must decrease strictly")
-    alpha, sigma = schedule.alpha_sigma(timesteps)
-    levels = Levels(torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)]))
+    timesteps, alpha, sigma = ladder.timesteps, ladder.alpha, ladder.sigma
+    ends = torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)])
+    levels = Levels(*ends, lower_order_final)
     rows = _SOLVERS[solver](levels)
     columns = {name: torch.tensor([row.get(name, 0.0) for row in rows], dtype=torch.float64) for name in "abcdef"}
     p, q = data_prediction(schedule.prediction_type, alpha, sigma)

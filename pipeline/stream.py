@@ -155,9 +155,9 @@ class Stream:
             self._set_filter()
         if differ("prompt", "prompt_b", "blend", "negative_prompt", "guidance"):
             self._set_prompts()
-        if differ("steps", "strength", "solver", "seed", "seed_b", "seed_blend"):
+        if differ("steps", "strength", "solver", "spacing", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
-        if differ("steps", "strength", "solver", "guidance", "guidance_scale", "delta"):
+        if differ("steps", "strength", "solver", "spacing", "guidance", "guidance_scale", "delta"):
             self._set_guidance()
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
@@ -226,7 +226,8 @@ class Stream:
         return tags
 
     def _table(self) -> SolverTable:
-        return plan(self._config.solver, self.model.schedule, self._config.steps, self._config.strength)
+        config = self._config
+        return plan(config.solver, self.model.schedule, config.steps, config.strength, config.spacing)
 
     def _noise(self) -> torch.Tensor:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""

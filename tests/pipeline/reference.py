@@ -48,8 +48,7 @@ class Reference:
         self.model, self.config = model, config
         self.unet = copy.deepcopy(model.unet)
         self.unet.set_attn_processor(AttnProcessor2_0())  # no cache, whatever stream is using the model
-        grid = 50 if config.solver == "lcm" else None
-        self.timesteps = model.schedule.timesteps(config.steps, config.strength, grid).tolist()
+        self.timesteps, self.levels = self._run()
         self.prompt = model.prompts(config.prompt)
         self.negative = model.prompts(config.negative_prompt)
 
@@ -64,6 +63,9 @@ class Reference:
         if self.config.solver in DPM_SCHEDULERS:
             self.scheduler = dpm_scheduler(self.config.solver)
             self.scheduler.set_timesteps(timesteps=np.array(self.timesteps))
+            self.scheduler.set_begin_index(0)
+            ratios = [sigma / alpha for alpha, sigma in self.levels]
+            self.scheduler.sigmas = torch.tensor([*ratios, *self.scheduler.sigmas[-1:].tolist()])
         for k in range(self.config.steps):
             alpha, sigma = self._levels(k)
             epsilon = self._epsilon(x, latent, k, self.prompt)
@@ -74,11 +76,24 @@ class Reference:
             x = self._step(x, data, k, noise)
         return self.model.autoencoder.decode(x)[0]
 
+    def _run(self) -> tuple[list[int], list[tuple[float, float]]]:
+        """The timesteps, and (alpha, sigma) at each."""
+        config, schedule = self.config, self.model.schedule
+        alpha_bar = schedule.alpha_bar.numpy()
+        if config.solver == "lcm" or config.spacing == "trailing":
+            timesteps = schedule.timesteps(
+                config.steps, config.strength, 50 if config.solver == "lcm" else None
+            ).tolist()
+            return timesteps, [(float(alpha_bar[t] ** 0.5), float((1 - alpha_bar[t]) ** 0.5)) for t in timesteps]
+        assert config.spacing == "karras"
+        known = (1 / alpha_bar - 1) ** 0.5
+        first, last = known[round(config.strength * 1000) - 1] ** (1 / 7), known[0] ** (1 / 7)
+        ratios = np.linspace(first, last, config.steps) ** 7
+        timesteps = np.interp(np.log(ratios), np.log(known), np.arange(1000)).round().astype(int).tolist()
+        return timesteps, [(float(1 / np.hypot(1, r)), float(r / np.hypot(1, r))) for r in ratios]
+
     def _levels(self, k: int) -> tuple[float, float]:
-        if k == len(self.timesteps):
-            return 1.0, 0.0
-        alpha_bar = float(self.model.schedule.alpha_bar[self.timesteps[k]])
-        return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        return self.levels[k] if k < len(self.levels) else (1.0, 0.0)
 
     def _epsilon(self, x: torch.Tensor, latent: torch.Tensor, k: int, prompt: torch.Tensor) -> torch.Tensor:
         rows = torch.cat([x, latent], dim=1) if self.model.sees_input else x

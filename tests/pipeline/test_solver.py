@@ -14,7 +14,8 @@ from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
 from pipeline.dpm_solver import group_starts
 from pipeline.schedule import NoiseSchedule
-from pipeline.solver import SolverTable, build_table
+from pipeline.solver import SolverTable, build_table, plan
+from pipeline.spacing import Ladder
 from tests.pipeline.reference import DPM_SCHEDULERS, dpm_scheduler
 
 CONFIG: dict[str, Any] = {
@@ -76,7 +77,7 @@ def test_ddim_equals_diffusers(steps: int, prediction_type: str) -> None:
     theirs.set_timesteps(steps)
     assert theirs.timesteps.tolist() == timesteps.tolist()
     x = start_latent()
-    ours = run_table(build_table("ddim", schedule, timesteps), x, no_noise)
+    ours = run_table(build_table("ddim", schedule, Ladder.at(schedule, timesteps)), x, no_noise)
     for k, timestep in enumerate(theirs.timesteps.tolist()):
         x = theirs.step(model_output(k), timestep, x).prev_sample  # type: ignore[union-attr]
         assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
@@ -96,7 +97,7 @@ def test_dpm_solvers_equal_diffusers(solver: str, steps: int, prediction_type: s
     # Theirs are single precision, which alone adds up to more than the tolerance over many steps.
     theirs.sigmas = torch.cat([sigma / alpha, theirs.sigmas[-1:].double()])
     x = start_latent()
-    ours = run_table(build_table(solver, schedule, timesteps), x, some_noise)
+    ours = run_table(build_table(solver, schedule, Ladder.at(schedule, timesteps)), x, some_noise)
     # DPM-Solver of noise prediction ends at a little noise with them; ours ends without, as all others do.
     compared = steps - 1 if solver.startswith("dpm-") else steps
     for k, timestep in enumerate(theirs.timesteps[:compared]):
@@ -121,7 +122,7 @@ def test_euler_equals_diffusers(steps: int, prediction_type: str) -> None:
     timesteps = schedule.timesteps(steps, 1.0)
     theirs = EulerDiscreteScheduler(**CONFIG, prediction_type=prediction_type, timestep_spacing="trailing")
     theirs.set_timesteps(steps)
-    table = build_table("euler", schedule, timesteps)
+    table = build_table("euler", schedule, Ladder.at(schedule, timesteps))
     x = start_latent()
     ours = run_table(table, x, no_noise)
     x = x / table.alpha[0]
@@ -141,7 +142,7 @@ def test_lcm_equals_diffusers(steps: int, strength: float, prediction_type: str)
     assert theirs.timesteps.tolist() == timesteps.tolist()
     x = start_latent()
 
-    ours = run_table(build_table("lcm", schedule, timesteps), x, some_noise)
+    ours = run_table(build_table("lcm", schedule, Ladder.at(schedule, timesteps)), x, some_noise)
     for k, timestep in enumerate(theirs.timesteps):
         generator = torch.Generator().manual_seed(k)
         x = theirs.step(model_output(k), timestep, x, generator=generator).prev_sample  # type: ignore[union-attr]
@@ -159,7 +160,7 @@ def test_zero_terminal_snr_equals_diffusers_and_stays_finite() -> None:
     config = {**CONFIG, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
     schedule = NoiseSchedule.from_config(config)
     assert torch.allclose(schedule.alpha_bar, DDIMScheduler(**config).alphas_cumprod.double(), atol=1e-5)
-    table = build_table("dpmpp-2m", schedule, schedule.timesteps(4, 1.0))
+    table = plan("dpmpp-2m", schedule, 4, 1.0)
     assert all(bool(getattr(table, name).isfinite().all()) for name in "abcdefpq")
 
 
@@ -176,9 +177,12 @@ def test_timesteps_start_at_the_strength_and_decrease(steps: int, strength: floa
 def test_misuse_is_refused_in_words() -> None:
     schedule = NoiseSchedule.from_config(CONFIG)
     with pytest.raises(ValueError, match="the solver is 'heun'; it must be one of lcm"):
-        build_table("heun", schedule, torch.tensor([5, 3]))
-    with pytest.raises(ValueError, match="must decrease"):
-        build_table("lcm", schedule, torch.tensor([3, 5]))
+        build_table("heun", schedule, Ladder.at(schedule, torch.tensor([5, 3])))
+    for timesteps in ([3, 5], [4, 4], []):
+        with pytest.raises(ValueError, match="must decrease"):
+            Ladder.at(schedule, torch.tensor(timesteps, dtype=torch.long))
+    with pytest.raises(ValueError, match="the spacing is 'square'; it must be one of trailing"):
+        plan("ddim", schedule, 4, 1.0, "square")
     with pytest.raises(ValueError, match="prediction type is 'flow'"):
         NoiseSchedule.from_config({**CONFIG, "prediction_type": "flow"})
     with pytest.raises(ValueError, match="schedule is 'sigmoid'"):

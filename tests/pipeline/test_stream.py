@@ -76,6 +76,17 @@ def test_every_prediction_type_and_latent_size(prediction_type: str, channels: i
     assert torch.allclose(pictures[3], Reference(model, config)(clip[3]), atol=CLOSE)
 
 
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp-3m", "dpm-2", "lcm"])
+def test_noise_levels_between_the_timesteps(solver: str) -> None:
+    model = tiny_model(True)
+    config = replace(BASE, steps=6, solver=solver, spacing="karras", guidance="self-negative")
+    clip = frames(8)
+    pictures = streamed(Stream(model, config), clip)
+    reference = Reference(model, config)
+    for index in (1, 7):
+        assert torch.allclose(pictures[index], reference(clip[index]), atol=CLOSE), index
+
+
 CHANGES = {
     "prompt": {"prompt": "a neon sign"},
     "negative prompt": {"negative_prompt": "grey"},
@@ -84,6 +95,7 @@ CHANGES = {
     "more steps": {"steps": 4},
     "one step": {"steps": 1},
     "solver": {"solver": "euler"},
+    "solver and spacing": {"solver": "dpmpp-2m", "spacing": "karras"},
     "no guidance": {"guidance": "none"},
     "full guidance": {"guidance": "full"},
     "self-negative": {"guidance": "self-negative"},

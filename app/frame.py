@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.changes import Changes
+
 if TYPE_CHECKING:  # to import torch takes seconds, which a source alone should not cost
     import numpy as np
     import torch
@@ -22,6 +24,7 @@ class Frame:
             thread has made it.
         media_time: presentation time in seconds within a file; None for live sources.
         original: on a styled frame, the captured frame that it was made from.
+        changes: where ``pixels`` differ from earlier frames of the source, where it knows (a drawing does).
     """
 
     index: int
@@ -30,3 +33,4 @@ class Frame:
     tensor: torch.Tensor | None = None
     media_time: float | None = None
     original: Frame | None = None
+    changes: Changes | None = None

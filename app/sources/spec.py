@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.drawing import Drawing
 from app.sources.base import Source, SourceError
 from app.sources.camera import CameraSource
+from app.sources.canvas import CanvasSource
 from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
@@ -20,7 +22,8 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     Args:
         spec: ``camera``, ``camera:NUMBER``, ``camera:PART OF NAME``, ``screen``, ``screen:NUMBER``,
             ``screen:NUMBER:x,y,width,height``, ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99``
-            (any part of these), or the path of a video, a picture, or a folder of pictures.
+            (any part of these), ``canvas``, ``canvas:WIDTHxHEIGHT``, or the path of a video, a picture, or a folder of
+            pictures.
         live: play a video in real time and without end, repeat a picture without end, and keep a test card to the
             clock. Cameras and screens are always live.
 
@@ -34,6 +37,8 @@ def open_source(spec: str, *, live: bool = False) -> Source:
         return _screen(spec, rest)
     if kind == "testcard":
         return _testcard(spec, rest, live)
+    if kind == "canvas":
+        return _canvas(spec, rest)
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         return ImageFolderSource(path)
@@ -42,7 +47,7 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     if path.suffix or (spec and path.exists()):
         return VideoSource(path, realtime=live, loop=live)
     raise SourceError(
-        f"{spec!r} is no file or folder; give one, or camera, camera:1, screen, screen:2:0,0,640,480 or testcard."
+        f"{spec!r} is no file or folder; give one, or camera:1, screen, screen:2:0,0,640,480, canvas or testcard."
     )
 
 
@@ -71,3 +76,13 @@ def _testcard(spec: str, rest: str, live: bool) -> TestCardSource:
     if not live:
         options.setdefault("frames", 300)
     return TestCardSource(live=live, **options)
+
+
+def _canvas(spec: str, rest: str) -> CanvasSource:
+    if not rest:
+        return CanvasSource()
+    width, _, height = rest.partition("x")
+    try:
+        return CanvasSource(Drawing(int(width), int(height)))
+    except ValueError as error:
+        raise SourceError(f"{spec!r} is not understood ({error}); write canvas:WIDTHxHEIGHT.") from error

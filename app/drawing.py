@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from app.changes import Rectangle, gathered
+from app.fitting import laid_on
 
 Colour = tuple[int, int, int]
 
@@ -207,7 +207,7 @@ class Drawing:
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise ValueError(f"a picture is (H, W, 3) uint8; this is {pixels.shape} {pixels.dtype}")
-        self._replace_all(_laid_on(_flat(*self.size, self._paper), pixels))
+        self._replace_all(laid_on(_flat(*self.size, self._paper), pixels))
 
     def resize(self, width: int, height: int) -> None:
         """Another size in pixels, the drawing scaled to fit into it. Raises ``ValueError`` as the constructor does."""
@@ -215,8 +215,8 @@ class Drawing:
         with self._editing:
             self.end()
             self._replace_all(
-                _laid_on(_flat(width, height, self._paper), self._ground),
-                _laid_on(_flat(width, height, self._paper), self._pixels),
+                laid_on(_flat(width, height, self._paper), self._ground),
+                laid_on(_flat(width, height, self._paper), self._pixels),
             )
 
     def undo(self) -> None:
@@ -310,17 +310,6 @@ def _check_size(width: int, height: int) -> None:
 
 def _flat(width: int, height: int, colour: Colour) -> np.ndarray:
     return np.full((height, width, 3), colour, np.uint8)
-
-
-def _laid_on(paper: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """``pixels`` in the middle of ``paper``, in their own shape and as large as they fit."""
-    height, width = paper.shape[:2]
-    scale = min(width / pixels.shape[1], height / pixels.shape[0])
-    size = (min(width, max(1, round(pixels.shape[1] * scale))), min(height, max(1, round(pixels.shape[0] * scale))))
-    fitted = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    paper[top : top + size[1], left : left + size[0]] = fitted
-    return paper
 
 
 def _near(x: float, y: float) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from app.fitting import laid_on
 from app.frame import Frame
 from app.sinks.audio import AudioCopy
 from app.sinks.base import SinkError
@@ -229,13 +230,7 @@ def _fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
         if (high, wide) == (height, width):
             return np.ascontiguousarray(pixels)
         return cv2.copyMakeBorder(pixels, 0, height - high, 0, width - wide, cv2.BORDER_REPLICATE)
-    scale = min(width / wide, height / high)
-    size = max(1, min(width, round(wide * scale))), max(1, min(height, round(high * scale)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    return cv2.copyMakeBorder(
-        small, top, height - size[1] - top, left, width - size[0] - left, cv2.BORDER_CONSTANT, value=(0, 0, 0)
-    )
+    return laid_on(np.zeros((height, width, 3), np.uint8), pixels)
 
 
 def _same_file(one: Path, other: Path) -> bool:

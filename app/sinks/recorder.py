@@ -1,0 +1,92 @@
+"""What the app records into: a new video file, written beside the live picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.files import names, recordings_folder
+from app.frame import Frame
+from app.sinks.background import BackgroundSink
+from app.sinks.base import SinkError
+from app.sinks.video import VideoSink
+
+_LOOK_SECONDS = 1.0
+
+
+class Recorder(BackgroundSink):
+    """A recording in ``folder``, under a name that no file has; the picture never waits for it.
+
+    The file is playable at any moment, so nothing is lost with a crash but the last half second.
+
+    Args:
+        folder: made where it is missing; the user's folder for videos by default.
+        nominal_fps: asked at the first frame for the rate that the file's header is to name.
+        quality: x264's constant rate factor, 0 (lossless) to 51.
+
+    Attributes:
+        path: the file; it is there from the first frame on.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        nominal_fps: Callable[[], float | None] = lambda: None,
+        quality: int = 18,
+    ) -> None:
+        self._folder = folder if folder is not None else recordings_folder()
+        self.path = next(path for path in names(self._folder, ".mp4") if not path.exists())
+        self._video = _WatchedVideo(self.path, nominal_fps, quality)
+        super().__init__(self._video)
+
+    @property
+    def seconds(self) -> float:
+        """How long the recording is so far."""
+        return self._video.seconds
+
+    @property
+    def lost(self) -> str | None:
+        """One sentence on what the file lacks, if anything (see ``VideoSink``)."""
+        return self._video.lost
+
+    def open(self) -> None:
+        """Make the folder and start. Raises ``SinkError`` where nothing can be written there."""
+        make_folder(self._folder)
+        super().open()
+
+
+class _WatchedVideo(VideoSink):
+    """A video file that notices when it is gone.
+
+    On Linux and macOS a file can be deleted while it is written, and every further write succeeds, into nothing.
+    """
+
+    def __init__(self, path: Path, nominal_fps: Callable[[], float | None], quality: int) -> None:
+        super().__init__(path, nominal_fps=nominal_fps, quality=quality)
+        self._file = path
+        self._first: float | None = None
+        self._looked = 0.0
+        self.seconds = 0.0
+
+    def write(self, frame: Frame) -> None:
+        super().write(frame)
+        if self._first is None:
+            self._first = frame.captured_at
+        self.seconds = frame.captured_at - self._first
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            if not self._file.exists():
+                raise SinkError(f"{self._file} was deleted or moved while it was recorded; start another recording.")
+
+
+def make_folder(folder: Path) -> None:
+    """Have ``folder``. Raises ``SinkError`` with one sentence where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SinkError(f"{folder} is not a folder; choose another place.") from error
+    except OSError as error:
+        raise SinkError(f"The folder {folder} cannot be made: {error.strerror}; choose another place.") from error

@@ -29,7 +29,8 @@ class Snapshot:
         fps_in, fps_out: frames a second over the last ``WINDOW_SECONDS``.
         latency_p50_ms, latency_p95_ms: glass to glass, waiting included, of the last ``KEPT_LATENCIES`` frames; 0
             before the first.
-        recent_latency_ms: the median over the last ``WINDOW_SECONDS``; 0 if nothing was shown in them.
+        recent_latency_ms, recent_latency_p95_ms: median and 95th percentile over the last ``WINDOW_SECONDS``; 0 if
+            nothing was shown in them.
         stages_ms: median milliseconds of each engine stage, by name.
         width, height: of the last picture in pixels; 0 before the first.
     """
@@ -45,6 +46,7 @@ class Snapshot:
     latency_p50_ms: float = 0.0
     latency_p95_ms: float = 0.0
     recent_latency_ms: float = 0.0
+    recent_latency_p95_ms: float = 0.0
     stages_ms: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(STAGES, 0.0)))
     width: int = 0
     height: int = 0
@@ -121,6 +123,7 @@ class Metrics:
                 latency_p50_ms=1000 * percentile(latencies, 50),
                 latency_p95_ms=1000 * percentile(latencies, 95),
                 recent_latency_ms=1000 * percentile(recent, 50),
+                recent_latency_p95_ms=1000 * percentile(recent, 95),
                 stages_ms=self._stages,
                 width=self._size[0],
                 height=self._size[1],

@@ -107,11 +107,16 @@ def save(settings: Settings, path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON by way of a temporary file beside it. Raises ``OSError``."""
+    """Write ``value`` to ``path`` as JSON, whole or not at all. Raises ``OSError``."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` by way of a temporary file beside it; makes the folder. Raises ``OSError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        draft.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""The prompts of the past, newest first, each once; kept between two runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.settings import default_path, write_json
+
+logger = logging.getLogger(__name__)
+
+KEPT_PROMPTS = 200
+
+
+class PromptHistory:
+    """A list of prompts, at most ``limit`` long.
+
+    Args:
+        prompts: newest first.
+        limit: at least 1.
+    """
+
+    def __init__(self, prompts: Iterable[str] = (), limit: int = KEPT_PROMPTS) -> None:
+        self._limit = limit
+        self._prompts: list[str] = []
+        for prompt in reversed(list(prompts)):
+            self.add(prompt)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Newest first."""
+        return tuple(self._prompts)
+
+    def add(self, prompt: str) -> None:
+        """Put a prompt first; an older one with the same words goes. An empty one is not kept."""
+        words = " ".join(prompt.split())
+        if not words:
+            return
+        self._prompts = [words, *(one for one in self._prompts if one.casefold() != words.casefold())][: self._limit]
+
+    def remove(self, prompt: str) -> None:
+        """Forget a prompt; nothing where it is not there."""
+        self._prompts = [one for one in self._prompts if one != prompt]
+
+    def matching(self, words: str) -> tuple[str, ...]:
+        """The prompts that have every one of ``words`` in them, newest first."""
+        wanted = words.casefold().split()
+        return tuple(one for one in self._prompts if all(word in one.casefold() for word in wanted))
+
+
+def history_path() -> Path:
+    """Beside the settings."""
+    return default_path().with_name("prompts.json")
+
+
+def load_history(path: Path) -> PromptHistory:
+    """What was kept; an empty history where nothing was or the file is damaged, which the log then says."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return PromptHistory()
+    except (OSError, ValueError, RecursionError) as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return PromptHistory()
+    return PromptHistory(one for one in found if isinstance(one, str)) if isinstance(found, list) else PromptHistory()
+
+
+def save_history(history: PromptHistory, path: Path) -> None:
+    """Keep it, whole or not at all. Raises ``OSError``."""
+    write_json(path, list(history.prompts))

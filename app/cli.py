@@ -84,7 +84,7 @@ def _open_app(source: str | None) -> int:
     settings, notes = load(default_path())
     for note in notes:
         _say(note)
-    return run(settings, source)
+    return run(settings, source, notes)
 
 
 def _complain(message: str, code: int) -> int:

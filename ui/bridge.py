@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.frame import Frame
 from app.status import Notice, Status
+from ui.pixels import Presenter
 
 
 class Bridge(QObject):
@@ -24,9 +25,24 @@ class Bridge(QObject):
         super().__init__()
         self._lock = threading.Lock()
         self._newest: Frame | None = None
+        self._presenters: tuple[Presenter, ...] = ()
+
+    def attach(self, presenter: Presenter) -> None:
+        """Have every picture made ready for this view, too."""
+        with self._lock:
+            self._presenters = (*self._presenters, presenter)
+
+    def detach(self, presenter: Presenter) -> None:
+        """The view is gone."""
+        with self._lock:
+            self._presenters = tuple(other for other in self._presenters if other is not presenter)
 
     def put(self, frame: Frame) -> None:
         """Offer the newest picture."""
+        with self._lock:
+            presenters = self._presenters
+        for presenter in presenters:
+            presenter.offer(frame)
         with self._lock:
             announced = self._newest is not None
             self._newest = frame

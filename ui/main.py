@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.qt_libraries import how_to_install, missing_libraries
@@ -12,6 +13,7 @@ from app.session import Session
 from app.settings import Settings, default_path, save
 from app.sinks import CallbackSink
 from app.sources import Source, SourceError
+from ui.state import WindowState, load_state, save_state, state_path
 from ui.view import first_settings, first_source
 
 if TYPE_CHECKING:
@@ -24,12 +26,13 @@ logger = logging.getLogger(__name__)
 DONE, MISUSED = 0, 2
 
 
-def run(settings: Settings | None = None, source_spec: str | None = None) -> int:
+def run(settings: Settings | None = None, source_spec: str | None = None, notes: Sequence[str] = ()) -> int:
     """Show the window until it is closed.
 
     Args:
         settings: to start with; the defaults where there are none.
         source_spec: as ``open_source`` takes it; by default the first camera, else the sample clip.
+        notes: sentences to show in the window at first.
 
     Returns:
         The exit code: 0, or 2 where the source is unknown or Qt lacks a library of the system.
@@ -49,19 +52,21 @@ def run(settings: Settings | None = None, source_spec: str | None = None) -> int
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     application.setApplicationName("Vitrail")
-    window = open_window(source, first_settings(settings))
+    window = open_window(source, first_settings(settings), load_state(state_path()))
+    if notes:
+        window.toast.tell(" ".join(notes), "warning")
     window.show()
     return _until_closed(application)
 
 
-def open_window(source: Source, settings: Settings) -> Window:
+def open_window(source: Source, settings: Settings, state: WindowState | None = None) -> Window:
     """A window on a running session; the session ends with it."""
     from ui.bridge import Bridge
     from ui.window import Window
 
     bridge = Bridge()
     session = Session(source, settings, [CallbackSink(bridge.put)], listener=bridge.tell)
-    window = Window(session, bridge, on_close=_keep)
+    window = Window(session, bridge, state, on_close=_keep)
     session.start()
     return window
 
@@ -75,9 +80,10 @@ def _until_closed(application: QApplication) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def _keep(settings: Settings) -> None:
+def _keep(settings: Settings, state: WindowState) -> None:
     try:
         save(settings, default_path())
+        save_state(state, state_path())
     except OSError as error:
         logger.warning("the settings could not be kept: %s", error)
 

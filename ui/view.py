@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from app.cameras import cameras
-from app.engine import ModelFacts
-from app.metrics import Snapshot
 from app.settings import Settings
 from app.sources import Source, open_source
 from app.status import SessionState, Status
@@ -44,14 +42,3 @@ def banner(status: Status) -> str:
     if status.state is SessionState.RUNNING:
         return ""
     return status.message or status.state.value.capitalize()
-
-
-def status_line(counts: Snapshot, model: ModelFacts | None) -> str:
-    """Speed, latency, size and device, in one line."""
-    if model is None:
-        return "No model yet"
-    device = f"{model.name} on {model.device} ({model.dtype}, {model.acceleration})"
-    if not counts.frames_out:
-        return device
-    speed = f"{counts.fps_out:.1f} of {counts.fps_in:.1f} frames a second"
-    return f"{speed}  ·  {counts.recent_latency_ms:.0f} ms  ·  {counts.width} × {counts.height}  ·  {device}"

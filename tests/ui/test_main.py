@@ -17,6 +17,7 @@ from app.session import Session
 from app.settings import Settings
 from tests.app.fakes import FakeEngine, loader_of
 from ui import main
+from ui.state import WindowState
 
 
 def test_a_library_that_is_missing_is_named_with_its_package(
@@ -41,6 +42,8 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     kept: list[Settings] = []
     monkeypatch.setattr(main, "missing_libraries", list)
     monkeypatch.setattr(main, "save", lambda settings, _: kept.append(settings))
+    monkeypatch.setattr(main, "save_state", lambda *_: None)
+    monkeypatch.setattr(main, "load_state", lambda _: WindowState())
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
     assert main.run(Settings(mirror=True), "testcard:width=64,height=64") == 0

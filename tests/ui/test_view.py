@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from app.cameras import Camera
-from app.metrics import Snapshot
 from app.settings import Settings
 from app.sources import SourceError
 from app.sources.camera import CameraSource
@@ -15,7 +12,6 @@ from app.sources.testcard import TestCardSource
 from app.sources.video import VideoSource
 from app.status import SessionState, Status
 from assets.sample import clip_path
-from tests.app.fakes import FACTS
 from ui import view
 
 
@@ -65,12 +61,3 @@ def test_settings_change_by_value():
 )
 def test_the_banner_says_what_is_not_well(status: Status, text: str):
     assert view.banner(status) == text
-
-
-def test_the_status_line_has_speed_latency_size_and_device():
-    counts = replace(Snapshot(), frames_out=9, fps_out=11.96, fps_in=24, recent_latency_ms=80.4, width=512, height=384)
-    line = view.status_line(counts, FACTS)
-    for part in ("12.0 of 24.0 frames a second", "80 ms", "512 × 384", "fake on cpu (float32, eager)"):
-        assert part in line
-    assert view.status_line(counts, None) == "No model yet"
-    assert view.status_line(Snapshot(), FACTS) == "fake on cpu (float32, eager)"

@@ -20,11 +20,16 @@ from app.sources.testcard import TestCardSource
 from app.status import SessionState
 from tests.app.fakes import FakeEngine, FakeSource, loader_of
 from ui.bridge import Bridge
+from ui.layout import Mode
+from ui.state import WindowState
+from ui.theme import Appearance, current
 from ui.view import with_stream
 from ui.window import Window
 
 
-def make(qtbot: QtBot, source: Source | None = None) -> tuple[Window, Session, list[Settings]]:
+def make(
+    qtbot: QtBot, source: Source | None = None, state: WindowState | None = None
+) -> tuple[Window, Session, list[Settings]]:
     kept: list[Settings] = []
     bridge = Bridge()
     session = Session(
@@ -34,7 +39,7 @@ def make(qtbot: QtBot, source: Source | None = None) -> tuple[Window, Session, l
         loader=loader_of(FakeEngine()),
         listener=bridge.tell,
     )
-    window = Window(session, bridge, on_close=kept.append)
+    window = Window(session, bridge, state, on_close=lambda settings, _: kept.append(settings))
     qtbot.addWidget(window)
     session.start()
     window.show()
@@ -51,41 +56,83 @@ def running(qtbot: QtBot) -> Iterator[tuple[Window, Session, list[Settings]]]:
 
 def test_pictures_arrive_and_the_banner_goes(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
     window, _, _ = running
-    qtbot.waitUntil(lambda: not window.picture.image.isNull())
-    qtbot.waitUntil(lambda: window.picture.banner == "")
-    qtbot.waitUntil(lambda: "frames a second" in window.numbers.text())
-    assert "fake on cpu" in window.numbers.text()
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)
+    qtbot.waitUntil(lambda: window.banner.text == "")
+    qtbot.waitUntil(lambda: "frames a second" in window.strip.speed.text())
+    assert "fake" in window.side.model.text()
+    assert "cpu" in window.strip.picture.text()
 
 
 def test_a_prompt_counts_once_the_typing_pauses(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
     window, session, _ = running
-    assert window.prompt.text() == "ink"
-    window.prompt.clear()
-    window.typing.setInterval(3_600_000)
-    qtbot.keyClicks(window.prompt, "a pencil")
+    assert window.prompt_bar.prompt.text() == "ink"
+    window.prompt_bar.prompt.clear()
+    window.prompt_bar.prompt.typing.setInterval(3_600_000)
+    qtbot.keyClicks(window.prompt_bar.prompt, "a pencil")
     assert session.settings.stream.prompt == "ink"
-    window.typing.start(1)
+    window.prompt_bar.prompt.typing.start(1)
     qtbot.waitUntil(lambda: session.settings.stream.prompt == "a pencil")
 
 
 def test_enter_does_not_wait_for_the_pause(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
     window, session, _ = running
-    qtbot.keyClicks(window.prompt, "!")
-    qtbot.keyClick(window.prompt, Qt.Key.Key_Return)
+    qtbot.keyClicks(window.prompt_bar.prompt, "!")
+    qtbot.keyClick(window.prompt_bar.prompt, Qt.Key.Key_Return)
     assert session.settings.stream.prompt == "ink!"
 
 
 def test_sliders_and_switch_change_the_session(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
     window, session, _ = running
-    qtbot.keyClick(window.strength.slider, Qt.Key.Key_End)
+    strength, skip = window.panel.controls["strength"], window.panel.controls["similarity_filter"]
+    threshold = window.panel.controls["similarity_threshold"]
+    qtbot.keyClick(strength.part, Qt.Key.Key_End)
     assert session.settings.stream.strength == 1.0
-    assert not window.threshold.isEnabled()
-    window.skip.click()
+    assert not threshold.isEnabled()
+    qtbot.keyClick(skip.part, Qt.Key.Key_Space)
     assert session.settings.stream.similarity_filter
-    assert window.threshold.isEnabled()
-    qtbot.keyClick(window.threshold.slider, Qt.Key.Key_Home)
+    assert threshold.isEnabled()
+    qtbot.keyClick(threshold.part, Qt.Key.Key_Home)
     assert session.settings.stream.similarity_threshold == 0.0
     assert session.settings.stream.prompt == "ink"
+
+
+def test_every_change_can_be_undone_and_done_again(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+    window, session, _ = running
+    before = session.settings
+    assert not window.commands["undo"].isEnabled()
+    qtbot.keyClick(window.panel.controls["strength"].part, Qt.Key.Key_End)
+    window.prompt_bar.chips.buttons[1].click()
+    assert session.settings.stream.prompt == "a pencil sketch"
+    window.commands["undo"].trigger()
+    assert (session.settings.stream.prompt, window.prompt_bar.prompt.text()) == ("ink", "ink")
+    window.commands["undo"].trigger()
+    assert session.settings == before
+    window.commands["redo"].trigger()
+    assert session.settings.stream.strength == 1.0
+    window.panel.controls["strength"].reset.click()
+    assert session.settings.stream.strength == 0.8
+
+
+def test_what_is_refused_is_said_and_not_taken(running: tuple[Window, Session, list[Settings]]):
+    window, session, _ = running
+    assert not window.editor.change(strength=4)
+    assert "between 0.05 and 1" in window.panel.controls["strength"].problem.text()
+    assert "between 0.05 and 1" in window.toast.text
+    assert session.settings.stream.strength == 0.8
+
+
+def test_the_look_is_kept(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+    window, *_ = running
+    window.commands["theme"].trigger()
+    window.commands["view_split"].trigger()
+    window.commands["panel"].trigger()
+    state = window.state()
+    assert (state.theme, state.mode, state.panel) == ("light", "before and after", False)
+    other, *_ = make(qtbot, state=state)
+    assert current().appearance is Appearance.LIGHT
+    assert other.viewer.mode is Mode.SPLIT
+    assert other.side.isHidden()
+    other.close()
 
 
 def test_a_failure_is_written_over_the_picture(qtbot: QtBot):
@@ -94,13 +141,13 @@ def test_a_failure_is_written_over_the_picture(qtbot: QtBot):
 
     window, session, _ = make(qtbot, FakeSource(script=fail))
     qtbot.waitUntil(lambda: session.state is SessionState.FAILED)
-    qtbot.waitUntil(lambda: window.picture.banner == "the picture fell off the wall")
+    qtbot.waitUntil(lambda: window.banner.text == "the picture fell off the wall")
     window.close()
 
 
 def test_closing_ends_the_session_and_keeps_what_was_typed_last(qtbot: QtBot):
     window, session, kept = make(qtbot)
-    qtbot.keyClicks(window.prompt, "wash")
+    qtbot.keyClicks(window.prompt_bar.prompt, "wash")
     window.close()
     assert session.state is SessionState.STOPPED
     assert session.running == []

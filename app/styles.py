@@ -1,0 +1,59 @@
+"""The styles that a model says it knows, from the ``styles.json`` beside its weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import assets
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED_STYLES = Path(assets.__file__).parent / "models" / "vitrail-mini" / "styles.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A way to draw that the model was taught.
+
+    Attributes:
+        name: for people: ``Watercolour``.
+        prompt: the words that the model was taught it by.
+        tint: whether it goes on top of a style instead of in its place.
+    """
+
+    name: str
+    prompt: str
+    tint: bool = False
+
+
+def styles_of(model: str) -> tuple[Style, ...]:
+    """What the model of this name (as in the settings) lists; nothing where it lists nothing that can be read.
+
+    Reads a small file at most; a model that is not on this machine is not fetched.
+    """
+    path = EMBEDDED_STYLES if model == "embedded" else Path(model).expanduser() / "styles.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return ()
+    if not isinstance(found, dict):
+        logger.warning("%s is not a list of styles", path)
+        return ()
+    return (*_listed(found.get("styles"), tint=False), *_listed(found.get("tints"), tint=True))
+
+
+def _listed(found: Any, *, tint: bool) -> list[Style]:
+    if not isinstance(found, list):
+        return []
+    return [
+        Style(one["name"], one["prompt"], tint)
+        for one in found
+        if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("prompt"), str)
+    ]

@@ -1,0 +1,143 @@
+"""Controls drawn from the settings' own descriptions."""
+
+from __future__ import annotations
+
+import tests.ui.needs_qt  # noqa: F401 - before Qt
+
+# isort: split
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.settings import Settings
+from pipeline.config import StreamConfig
+from pipeline.setting import setting
+from ui.catalogue import ELSEWHERE, Entry, entries, grouped, matters, value_of, with_values
+from ui.controls import ChoiceControl, NumberControl, SwitchControl, WordsControl, control_for
+
+KNOWN = entries()
+SLIDING = [
+    entry
+    for entry in KNOWN.values()
+    if entry.kind in (int, float)
+    and (entry.setting.high or 0) - (entry.setting.low or 0) <= 1000 * (entry.setting.step or 1)
+]
+
+
+def control(qtbot: QtBot, name: str, value: Any = None) -> tuple[Any, list[Any]]:
+    made = control_for(KNOWN[name])
+    qtbot.addWidget(made)
+    made.show_value(KNOWN[name].default if value is None else value)
+    edits: list[Any] = []
+    made.edited.connect(lambda _, new: edits.append(new))
+    return made, edits
+
+
+def test_a_slider_has_the_range_and_step_of_its_setting(qtbot: QtBot):
+    made, edits = control(qtbot, "strength")
+    qtbot.keyClick(made.slider, Qt.Key.Key_Home)
+    qtbot.keyClick(made.slider, Qt.Key.Key_Right)
+    qtbot.keyClick(made.slider, Qt.Key.Key_End)
+    assert edits == [0.05, 0.1, 1.0]
+    assert KNOWN["strength"].setting.help in made.slider.accessibleDescription().lower()
+
+
+@pytest.mark.parametrize("entry", SLIDING, ids=lambda entry: entry.name)
+def test_every_value_of_a_slider_is_allowed(qtbot: QtBot, entry: Entry):
+    made = NumberControl(entry)
+    qtbot.addWidget(made)
+    assert made.slider is not None
+    values: list[Any] = []
+    made.edited.connect(lambda _, value: values.append(value))
+    for position in range(made.slider.maximum(), made.slider.minimum() - 1, -1):
+        made.slider.setValue(position)
+    for value in values:
+        assert entry.setting.problem(entry.name, value, entry.kind) is None
+
+
+def test_a_number_can_be_typed(qtbot: QtBot):
+    made, edits = control(qtbot, "seed")
+    assert made.slider is None
+    made.box.selectAll()
+    qtbot.keyClicks(made.box, "77")
+    qtbot.keyClick(made.box, Qt.Key.Key_Return)
+    assert edits == [77]
+
+
+def test_a_side_is_a_size_that_the_engine_takes_or_left_open(qtbot: QtBot):
+    made, edits = control(qtbot, "width")
+    made.box.stepUp()
+    assert edits == [64]
+    made.show_value(64)
+    made.box.stepUp()
+    made.box.setValue(101)
+    assert edits[1:] == [72, 104]
+    made.show_value(64)
+    made.box.stepDown()
+    assert edits[-1] == 0
+    for value in edits:
+        Settings(width=value)
+
+
+def test_following_the_settings_edits_nothing(qtbot: QtBot):
+    for name, value in (("strength", 0.3), ("similarity_filter", True), ("solver", "ddim"), ("seed", 5)):
+        made, edits = control(qtbot, name, value)
+        assert not edits
+        assert made.reset.isVisibleTo(made)
+        made.show_value(KNOWN[name].default)
+        assert not made.reset.isVisibleTo(made)
+
+
+def test_the_kind_of_the_setting_chooses_the_control():
+    expected = {"mirror": SwitchControl, "fit": ChoiceControl, "steps": NumberControl}
+    for name, kind in expected.items():
+        assert KNOWN[name].setting
+        assert kind is {bool: SwitchControl, str: ChoiceControl, int: NumberControl}[KNOWN[name].kind]
+
+
+def test_a_setting_that_nobody_foresaw_appears_by_itself(qtbot: QtBot):
+    @dataclass(frozen=True)
+    class Inner:
+        sparse_margin: int = setting(4, "cells around a change", low=0, high=9, step=1)
+        tint: str = setting("", "a colour in words")
+
+    @dataclass(frozen=True)
+    class Outer:
+        sparkle: bool = setting(False, "glitter")
+        inner: Inner = field(default_factory=Inner)
+
+    known = entries(Outer)
+    sections = {group.title: [entry.name for entry in mine] for group, mine in grouped(known)}
+    assert sections == {"Engine": ["sparse_margin"], "More": ["sparkle", "tint"]}
+    made = control_for(known["tint"])
+    qtbot.addWidget(made)
+    assert isinstance(made, WordsControl)
+    changed = with_values(Outer(), known, sparse_margin=7, sparkle=True)  # type: ignore[arg-type]
+    assert changed == Outer(sparkle=True, inner=Inner(sparse_margin=7))
+    assert value_of(changed, known["sparse_margin"]) == 7
+
+
+def test_every_setting_has_a_place():
+    shown = {entry.name for _, mine in grouped(KNOWN) for entry in mine}
+    assert shown | (ELSEWHERE & set(KNOWN)) == set(KNOWN)
+
+
+def test_what_has_no_effect_is_known():
+    plain = Settings()
+    assert not matters("similarity_threshold", plain, KNOWN)
+    assert not matters("delta", plain, KNOWN)
+    assert matters("strength", plain, KNOWN)
+    filtering = replace(plain, stream=StreamConfig(similarity_filter=True, guidance="self-negative"))
+    assert matters("similarity_threshold", filtering, KNOWN)
+    assert matters("delta", filtering, KNOWN)
+
+
+def test_an_explanation_has_help_range_and_default():
+    words = KNOWN["strength"].explanation
+    for part in ("How far the picture moves", "Between 0.05 and 1.", "Default: 0.8."):
+        assert part in words
+    assert "loads the model again" in KNOWN["device"].explanation

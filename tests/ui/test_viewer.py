@@ -1,0 +1,165 @@
+"""The live picture: layout, wiping, and what its paint costs in work."""
+
+from __future__ import annotations
+
+import tests.ui.needs_qt  # noqa: F401 - before Qt
+
+# isort: split
+
+import numpy as np
+import pytest
+import torch
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QColor
+from pytestqt.qtbot import QtBot
+
+from app.frame import Frame
+from ui.bridge import Bridge
+from ui.layout import Layout, Mode, Rect, Zoom
+from ui.pixels import Presenter, input_pixels
+from ui.viewer import Viewer
+
+RED, BLUE = (200, 30, 40), (20, 60, 220)
+
+
+def styled(width: int = 100, height: int = 50, colour: tuple[int, int, int] = RED) -> Frame:
+    """A red picture made from a blue one."""
+    pixels = np.full((height, width, 3), colour, np.uint8)
+    tensor = torch.tensor(BLUE).div(255).view(3, 1, 1).expand(3, height, width).contiguous()
+    source = Frame(0, 0.0, np.zeros((height, width, 3), np.uint8), tensor)
+    return Frame(0, 0.0, pixels, original=source)
+
+
+@pytest.fixture
+def viewer(qtbot: QtBot) -> Viewer:
+    made = Viewer()
+    qtbot.addWidget(made)
+    made.resize(400, 400)
+    made.show()
+    return made
+
+
+def show(viewer: Viewer, frame: Frame) -> None:
+    viewer.presenter.offer(frame)
+    viewer.refresh()
+
+
+def colour(viewer: Viewer, x: int, y: int) -> tuple[int, int, int]:
+    found: QColor = viewer.grab().toImage().pixelColor(x, y)
+    return found.red(), found.green(), found.blue()
+
+
+def test_the_picture_fills_the_view_in_its_own_shape(viewer: Viewer):
+    show(viewer, styled())
+    assert colour(viewer, 200, 200) == RED
+    assert colour(viewer, 2, 200) == RED
+    assert colour(viewer, 200, 90) != RED
+
+
+def test_a_picture_that_is_not_contiguous_in_memory_is_shown(viewer: Viewer):
+    pixels = styled().pixels[:, ::-1]
+    show(viewer, Frame(0, 0.0, pixels))
+    assert colour(viewer, 200, 200) == RED
+
+
+def test_the_input_is_what_the_model_saw(viewer: Viewer):
+    viewer.mode = Mode.INPUT
+    show(viewer, styled())
+    assert colour(viewer, 200, 200) == BLUE
+
+
+def test_another_mode_shows_at_once_without_a_new_picture(viewer: Viewer):
+    show(viewer, styled())
+    viewer.mode = Mode.INPUT
+    assert colour(viewer, 200, 200) == BLUE
+    viewer.mode = Mode.SIDE
+    assert (colour(viewer, 200, 100), colour(viewer, 200, 300)) == (BLUE, RED)
+
+
+def test_the_divider_follows_mouse_and_keys(qtbot: QtBot, viewer: Viewer):
+    viewer.mode = Mode.SPLIT
+    show(viewer, styled())
+    assert (colour(viewer, 50, 200), colour(viewer, 350, 200)) == (BLUE, RED)
+    qtbot.mousePress(viewer, Qt.MouseButton.LeftButton, pos=QPoint(200, 150))
+    qtbot.mouseMove(viewer, QPoint(20, 150))
+    qtbot.mouseRelease(viewer, Qt.MouseButton.LeftButton, pos=QPoint(20, 150))
+    assert viewer.split == pytest.approx(0.05)
+    assert colour(viewer, 50, 200) == RED
+    qtbot.keyClick(viewer, Qt.Key.Key_Right)
+    assert viewer.split == pytest.approx(0.07)
+
+
+def test_a_double_click_asks_for_the_full_screen(qtbot: QtBot, viewer: Viewer):
+    with qtbot.waitSignal(viewer.full_screen_asked):
+        qtbot.mouseDClick(viewer, Qt.MouseButton.LeftButton, pos=QPoint(200, 200))
+
+
+def test_a_resize_does_not_wait_for_the_next_picture(viewer: Viewer):
+    show(viewer, styled())
+    viewer.resize(500, 300)
+    assert viewer.picture_area().width() == 500
+    assert colour(viewer, 490, 150) == RED
+
+
+def test_actual_size_is_a_pixel_for_a_pixel(viewer: Viewer):
+    viewer.zoom = Zoom.ACTUAL
+    show(viewer, styled())
+    area = viewer.picture_area()
+    assert (area.width(), area.height()) == (100, 50)
+
+
+def test_two_views_share_a_stream(qtbot: QtBot, viewer: Viewer):
+    second = Viewer(clean=True)
+    qtbot.addWidget(second)
+    second.resize(200, 100)
+    second.show()
+    bridge = Bridge()
+    for view in (viewer, second):
+        bridge.attach(view.presenter)
+    bridge.put(styled())
+    for view in (viewer, second):
+        view.refresh()
+        assert view.frame is not None
+    bridge.detach(second.presenter)
+    bridge.put(styled(colour=BLUE))
+    second.refresh()
+    assert colour(second, 100, 50) == RED
+
+
+def test_memory_is_used_again():
+    presenter = Presenter()
+    presenter.want(Layout((64, 64)))
+    presenter.offer(styled())
+    first = presenter.take()
+    assert first is not None
+    assert first.output is not None
+    presenter.release(first)
+    presenter.offer(styled())
+    again = presenter.take()
+    assert again is not None
+    assert again.output is not None
+    assert again.output.pixels is first.output.pixels
+
+
+def test_nothing_is_prepared_for_a_view_without_a_size():
+    presenter = Presenter()
+    presenter.offer(styled())
+    assert presenter.take() is None
+
+
+def test_without_an_input_the_picture_itself_is_the_input():
+    frame = Frame(0, 0.0, np.zeros((2, 2, 3), np.uint8))
+    assert input_pixels(frame) is frame.pixels
+    raw = Frame(0, 0.0, np.ones((2, 2, 3), np.uint8))
+    assert input_pixels(Frame(0, 0.0, frame.pixels, original=raw)) is raw.pixels
+
+
+@pytest.mark.parametrize(
+    ("box", "output", "shown"),
+    [
+        ((208, 50), Rect(108, 0, 100, 50), Rect(0, 0, 100, 50)),
+        ((100, 108), Rect(0, 58, 100, 50), Rect(0, 0, 100, 50)),
+    ],
+)
+def test_side_by_side_uses_the_longer_way(box: tuple[int, int], output: Rect, shown: Rect):
+    assert Layout(box, Mode.SIDE).places((100, 50)) == (output, shown)

@@ -1,0 +1,145 @@
+"""Words over the picture: what is wrong or under way, and short news that go away by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from ui import theme
+from ui.icons import icon, pixmap
+
+WIDEST = 560
+_EDGE = 20
+_LEAST_SECONDS, _SECONDS_PER_WORD = 4.0, 0.45
+_KINDS = {"info": "info", "working": "info", "warning": "warning", "error": "error", "done": "check"}
+
+
+class Card(QFrame):
+    """A sentence with an icon, and perhaps a button, floating over its parent."""
+
+    def __init__(self, parent: QWidget, name: str, at: Qt.AlignmentFlag) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self._at = at
+        self._kind = "info"
+        self._icon = QLabel()
+        self.words = QLabel()
+        self.words.setWordWrap(True)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.words.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 0)
+        self.progress.setTextVisible(False)
+        self.progress.hide()
+        self.button = QPushButton()
+        self.button.hide()
+        self._act: Callable[[], None] = lambda: None
+        self.button.clicked.connect(self._do)
+        self.dismiss = QToolButton()
+        self.dismiss.setProperty("role", "small")
+        self.dismiss.setIconSize(QSize(14, 14))
+        self.dismiss.setAccessibleName("Dismiss")
+        self.dismiss.clicked.connect(self.hide)
+        self.dismiss.hide()
+        row = QHBoxLayout()
+        row.setSpacing(12)
+        row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(self.words, 1)
+        row.addWidget(self.button)
+        row.addWidget(self.dismiss, 0, Qt.AlignmentFlag.AlignTop)
+        self._column = column = QVBoxLayout(self)
+        column.setContentsMargins(16, 12, 14, 12)
+        column.setSpacing(10)
+        column.addLayout(row)
+        column.addWidget(self.progress)
+        parent.installEventFilter(self)
+        self.hide()
+
+    @property
+    def text(self) -> str:
+        """The words on show; empty while hidden."""
+        return self.words.text() if not self.isHidden() else ""
+
+    def say(
+        self,
+        text: str,
+        kind: str = "info",
+        *,
+        button: str = "",
+        act: Callable[[], None] | None = None,
+        close: bool = False,
+    ) -> None:
+        """Show ``text``; nothing where it is empty.
+
+        Args:
+            text: for people.
+            kind: ``info``, ``working`` (with a bar that runs), ``warning``, ``error`` or ``done``.
+            button, act: what can be done about it.
+            close: whether it can be sent away.
+        """
+        if not text:
+            self.hide()
+            return
+        self._kind = kind
+        self._act = act or (lambda: None)
+        self.button.setText(button)
+        self.button.setVisible(bool(button))
+        self.dismiss.setVisible(close)
+        self.progress.setVisible(kind == "working")
+        self.words.setText(text)
+        self.setProperty("kind", kind)
+        self.dress()
+        self.show()
+        self._place()
+        self.raise_()
+
+    def dress(self) -> None:
+        """Draw in the theme's colours."""
+        colours = theme.current()
+        tint = {"error": colours.bad, "warning": colours.warn, "done": colours.good}.get(self._kind, colours.accent)
+        self._icon.setPixmap(pixmap(_KINDS[self._kind], tint, 20, self.devicePixelRatio()))
+        self.dismiss.setIcon(icon("close", size=14))
+        self.style().unpolish(self)
+        self.style().polish(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.Resize and not self.isHidden():
+            self._place()
+        return super().eventFilter(watched, event)
+
+    def _do(self) -> None:
+        self._act()
+
+    def _place(self) -> None:
+        parent = self.parentWidget()
+        if parent is None:
+            return
+        width = min(WIDEST, parent.width() - 2 * _EDGE)
+        wanted = self.words.fontMetrics().horizontalAdvance(self.words.text()) + 90
+        if self.button.isVisibleTo(self):
+            wanted += self.button.sizeHint().width() + 12
+        width = max(200, min(width, wanted))
+        self.setFixedWidth(width)
+        height = max(self._column.heightForWidth(width), self._column.minimumSize().height())
+        x = (parent.width() - width) // 2
+        middle = (parent.height() - height) // 2
+        bottom = parent.height() - height - _EDGE
+        y = {Qt.AlignmentFlag.AlignTop: _EDGE, Qt.AlignmentFlag.AlignBottom: bottom}.get(self._at, middle)
+        self.setGeometry(x, max(0, y), width, height)
+
+
+class Toast(Card):
+    """News that leave again, one after the other."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent, "toast", Qt.AlignmentFlag.AlignBottom)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.hide)
+
+    def tell(self, text: str, kind: str = "info", *, button: str = "", act: Callable[[], None] | None = None) -> None:
+        """Show ``text`` for as long as it takes to read."""
+        self.say(text, kind, button=button, act=act, close=True)
+        self._timer.start(round(1000 * (_LEAST_SECONDS + _SECONDS_PER_WORD * len(text.split()))))

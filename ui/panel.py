@@ -1,0 +1,163 @@
+"""The controls beside the picture, section by section, and a line that explains the one in hand."""
+
+from __future__ import annotations
+
+import random
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from app.settings import Settings
+from ui.catalogue import Group, grouped, matters
+from ui.controls import Control, control_for
+from ui.editor import Editor
+from ui.icons import icon
+
+WIDTH = 332
+_LARGEST_SEED = 2**31 - 1
+
+
+class Section(QWidget):
+    """A heading that folds and unfolds what is under it.
+
+    Signals:
+        folded: whether it is open, after a click.
+    """
+
+    folded = Signal(bool)
+
+    def __init__(self, title: str, *, is_open: bool) -> None:
+        super().__init__()
+        self.head = QPushButton(title)
+        self.head.setProperty("role", "section")
+        self.head.setCheckable(True)
+        self.head.setChecked(is_open)
+        self.head.setIconSize(QSize(14, 14))
+        self.body = QWidget()
+        self.body.setVisible(is_open)
+        self.rows = QVBoxLayout(self.body)
+        self.rows.setContentsMargins(4, 4, 0, 12)
+        self.rows.setSpacing(12)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.head)
+        column.addWidget(self.body)
+        self.head.toggled.connect(self._fold)
+        self.dress()
+
+    def dress(self) -> None:
+        """Draw the arrow in the theme's colour."""
+        self.head.setIcon(icon("chevron-down" if self.head.isChecked() else "chevron-right", size=14))
+
+    def _fold(self, is_open: bool) -> None:
+        self.body.setVisible(is_open)
+        self.dress()
+        self.folded.emit(is_open)
+
+
+class Panel(QWidget):
+    """All generated controls.
+
+    Args:
+        editor: whose settings.
+    """
+
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+        self.controls: dict[str, Control] = {}
+        self.sections: dict[str, Section] = {}
+        self._page = QWidget()
+        self._column = QVBoxLayout(self._page)
+        self._column.setContentsMargins(16, 8, 14, 16)
+        self._column.setSpacing(6)
+        for group, mine in grouped(editor.entries):
+            self._add_section(group, [control_for(entry) for entry in mine])
+        self._column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(self._page)
+        self.help = QLabel()
+        self.help.setProperty("role", "faint")
+        self.help.setWordWrap(True)
+        self.help.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.help.setContentsMargins(20, 10, 20, 10)
+        self.help.setFixedHeight(92)
+        self.help.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        line = QFrame()
+        line.setProperty("role", "line")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(scroll, 1)
+        column.addWidget(line)
+        column.addWidget(self.help)
+        self._add_seed_buttons()
+        self._explain("")
+        editor.changed.connect(self.follow)
+        editor.refused.connect(self._refused)
+        self.follow(editor.settings)
+
+    def follow(self, settings: Settings) -> None:
+        """Show these settings."""
+        for name, control in self.controls.items():
+            control.show_value(self._editor.value(name))
+            control.setEnabled(matters(name, settings, self._editor.entries))
+
+    def shuffle_seed(self) -> None:
+        """Other noise."""
+        self._editor.change(seed=random.SystemRandom().randint(0, _LARGEST_SEED))
+
+    def dress(self) -> None:
+        """Draw the icons in the theme's colours."""
+        for control in self.controls.values():
+            control.dress()
+        for section in self.sections.values():
+            section.dress()
+        self.shuffle.setIcon(icon("shuffle", size=16))
+        self.hold.setIcon(icon("lock", size=16))
+
+    def _add_section(self, group: Group, controls: list[Control]) -> None:
+        section = Section(group.title, is_open=group.open)
+        for control in controls:
+            self.controls[control.entry.name] = control
+            section.rows.addWidget(control)
+            control.edited.connect(lambda name, value: self._editor.change(**{name: value}))
+            control.reset_asked.connect(self._editor.reset)
+            control.explained.connect(self._explain)
+        self.sections[group.title] = section
+        self._column.addWidget(section)
+
+    def _add_seed_buttons(self) -> None:
+        self.shuffle = _small("shuffle", "Shuffle the seed", "Other noise, now")
+        self.hold = _small("lock", "Hold the seed", "Hold: off, and every new prompt gets new noise")
+        self.hold.setCheckable(True)
+        self.hold.setChecked(True)
+        self.shuffle.clicked.connect(self.shuffle_seed)
+        seed = self.controls.get("seed")
+        if seed is not None:
+            at = seed.head.count() - 1  # before the button back to the default
+            seed.head.insertWidget(at, self.shuffle)
+            seed.head.insertWidget(at + 1, self.hold)
+
+    def _explain(self, text: str) -> None:
+        self.help.setText(text or "Point at a control, or move to it with Tab, to read what it does.")
+
+    def _refused(self, name: str, reason: str) -> None:
+        if name in self.controls:
+            self.controls[name].show_value(self._editor.value(name))
+            self.controls[name].show_problem(reason)
+
+
+def _small(drawing: str, name: str, tip: str) -> QToolButton:
+    button = QToolButton()
+    button.setProperty("role", "small")
+    button.setIcon(icon(drawing, size=16))
+    button.setIconSize(QSize(16, 16))
+    button.setAccessibleName(name)
+    button.setToolTip(tip)
+    return button

@@ -1,0 +1,239 @@
+"""The words under the picture: the prompt, what to keep away from, and the styles that the model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.styles import Style
+from ui.editor import Editor
+from ui.icons import icon
+from ui.words import has, with_style
+
+TYPING_PAUSE_MS = 250
+MOST_LISTED = 20
+
+
+class Words(QLineEdit):
+    """A line of text that counts once the typing pauses, or at once on Enter.
+
+    Signals:
+        settled: the text, when it counts.
+    """
+
+    settled = Signal(str)
+
+    def __init__(self, name: str, hint: str, role: str) -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setPlaceholderText(hint)
+        self.setProperty("role", role)
+        self.setClearButtonEnabled(True)
+        self.typing = QTimer(self)
+        self.typing.setSingleShot(True)
+        self.typing.setInterval(TYPING_PAUSE_MS)
+        self.typing.timeout.connect(self.settle)
+        self.textEdited.connect(self._start)
+        self.returnPressed.connect(self.settle)
+        self._settled = ""
+
+    def _start(self) -> None:
+        self.typing.start()
+
+    def settle(self) -> None:
+        """What is typed counts now."""
+        self.typing.stop()
+        if self.text() != self._settled:
+            self._settled = self.text()
+            self.settled.emit(self._settled)
+
+    def follow(self, text: str) -> None:
+        """Show the text of the settings, unless the user is in the midst of typing another."""
+        if self.typing.isActive():
+            return
+        self._settled = text
+        if self.text() != text:
+            self.setText(text)
+
+
+class Chips(QScrollArea):
+    """Styles to click, in one row that scrolls.
+
+    Signals:
+        chosen: the style.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedHeight(38)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._buttons: list[tuple[Style, QPushButton]] = []
+        self._prompt = ""
+
+    @property
+    def buttons(self) -> list[QPushButton]:
+        """One for each style, in order."""
+        return [button for _, button in self._buttons]
+
+    def show_styles(self, styles: Sequence[Style]) -> None:
+        """List these styles."""
+        if [style for style, _ in self._buttons] == list(styles):
+            return
+        strip = QWidget()
+        strip.setObjectName("strip")
+        row = QHBoxLayout(strip)
+        row.setContentsMargins(0, 2, 0, 2)
+        row.setSpacing(8)
+        self._buttons = []
+        for at, style in enumerate(styles):
+            if style.tint and at and not styles[at - 1].tint:
+                row.addSpacing(10)
+            button = QPushButton(style.name)
+            button.setProperty("role", "chip")
+            button.setCheckable(True)
+            button.setCursor(Qt.CursorShape.PointingHandCursor)
+            button.setToolTip(f"“{style.prompt}”")
+            button.clicked.connect(lambda _=False, style=style: self.chosen.emit(style))
+            button.installEventFilter(self)
+            row.addWidget(button)
+            self._buttons.append((style, button))
+        row.addStretch(1)
+        self.setWidget(strip)
+        self.setVisible(bool(styles))
+        self.mark(self._prompt)
+
+    def mark(self, prompt: str) -> None:
+        """Show as chosen what the prompt names."""
+        self._prompt = prompt
+        for style, button in self._buttons:
+            button.setChecked(has(prompt, style))
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        turned = event.angleDelta()
+        bar = self.horizontalScrollBar()
+        bar.setValue(bar.value() - (turned.x() or turned.y()))
+        event.accept()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.FocusIn and isinstance(watched, QWidget):
+            self.ensureWidgetVisible(watched)
+        return super().eventFilter(watched, event)
+
+
+class PromptBar(QWidget):
+    """Edits the prompts.
+
+    Args:
+        editor: whose settings.
+    """
+
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self.setObjectName("foot")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._editor = editor
+        self._styles: tuple[Style, ...] = ()
+        self.prompt = Words("Prompt", "What should the picture become?", "prompt")
+        self.negative = Words("Away from", "What should it keep away from?", "second")
+        self.recent = QToolButton()
+        self.recent.setProperty("role", "ghost")
+        self.recent.setIconSize(QSize(20, 20))
+        self.recent.setAccessibleName("Earlier prompts")
+        self.recent.setToolTip("Earlier prompts")
+        self.recent.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.recent_menu = QMenu(self)
+        self.recent.setMenu(self.recent_menu)
+        self.more = QToolButton()
+        self.more.setProperty("role", "ghost")
+        self.more.setIconSize(QSize(20, 20))
+        self.more.setCheckable(True)
+        self.more.setAccessibleName("More words: what to keep away from")
+        self.more.setToolTip("What to keep away from")
+        self.chips = Chips()
+        self.rows = QVBoxLayout(self)
+        self._arrange()
+        self.prompt.settled.connect(lambda text: editor.change(prompt=text))
+        self.negative.settled.connect(lambda text: editor.change(negative_prompt=text))
+        self.chips.chosen.connect(self._choose)
+        self.more.toggled.connect(self.second.setVisible)
+        self.prompt.textChanged.connect(self.chips.mark)
+        editor.changed.connect(lambda _: self.follow())
+        self.dress()
+        self.follow()
+        self.more.setChecked(bool(self.negative.text()))
+
+    def show_styles(self, styles: tuple[Style, ...]) -> None:
+        """Offer the styles that the model knows."""
+        self._styles = styles
+        self.chips.show_styles(styles)
+
+    def show_recent(self, prompts: Sequence[str]) -> None:
+        """Offer these earlier prompts, the latest first."""
+        self.recent_menu.clear()
+        for prompt in prompts[:MOST_LISTED]:
+            shown = prompt if len(prompt) < 60 else prompt[:57] + "…"
+            action = self.recent_menu.addAction(shown.replace("&", "&&"))
+            action.triggered.connect(lambda _=False, prompt=prompt: self._editor.change(prompt=prompt))
+        if not prompts:
+            self.recent_menu.addAction("Nothing yet").setEnabled(False)
+
+    def settle(self) -> None:
+        """Whatever is being typed counts now."""
+        for words in (self.prompt, self.negative):
+            words.settle()
+
+    def follow(self) -> None:
+        """Show the words of the settings."""
+        self.prompt.follow(self._editor.value("prompt"))
+        self.negative.follow(self._editor.value("negative_prompt"))
+
+    def dress(self) -> None:
+        """Draw the icons in the theme's colours."""
+        self.recent.setIcon(icon("history"))
+        self.more.setIcon(icon("sliders"))
+
+    def _arrange(self) -> None:
+        first = QHBoxLayout()
+        first.setSpacing(6)
+        first.addWidget(self.prompt, 1)
+        first.addWidget(self.recent)
+        first.addWidget(self.more)
+        self.second = QWidget()
+        inner = QHBoxLayout(self.second)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.setSpacing(10)
+        away = QLabel("Away from")
+        away.setProperty("role", "muted")
+        away.setBuddy(self.negative)
+        inner.addWidget(away)
+        inner.addWidget(self.negative, 1)
+        self.second.hide()
+        self.rows.setContentsMargins(20, 14, 20, 8)
+        self.rows.setSpacing(8)
+        self.rows.addLayout(first)
+        self.rows.addWidget(self.second)
+        self.rows.addWidget(self.chips)
+
+    def _choose(self, style: Style) -> None:
+        self._editor.change(prompt=with_style(self.prompt.text(), style, self._styles))
+        self.chips.mark(self.prompt.text())

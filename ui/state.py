@@ -1,0 +1,66 @@
+"""What the window remembers of itself between two runs. Free of Qt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.settings import default_path, write_json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """Where the window was and how it looked.
+
+    Attributes:
+        geometry: Qt's own description, in base 64; empty for the default.
+        theme: ``dark`` or ``light``.
+        mode: how the picture is shown (``ui.layout.Mode``).
+        panel, on_top: what was open, and whether it stays in front.
+        folded: titles of the sections that were closed, and
+        unfolded: of those that were opened, against their default.
+    """
+
+    geometry: str = ""
+    theme: str = "dark"
+    mode: str = "output"
+    panel: bool = True
+    on_top: bool = False
+    folded: tuple[str, ...] = ()
+    unfolded: tuple[str, ...] = ()
+
+
+def state_path() -> Path:
+    """Beside the settings."""
+    return default_path().with_name("window.json")
+
+
+def load_state(path: Path) -> WindowState:
+    """What was kept; the defaults where nothing was, or nothing that makes sense: no loss that is worth a word."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return WindowState()
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return WindowState()
+    if not isinstance(found, dict):
+        return WindowState()
+    taken = {}
+    for field in dataclasses.fields(WindowState):
+        value = found.get(field.name, field.default)
+        if isinstance(field.default, tuple):
+            value = tuple(part for part in value if isinstance(part, str)) if isinstance(value, list) else ()
+        if isinstance(value, type(field.default)):
+            taken[field.name] = value
+    return WindowState(**taken)
+
+
+def save_state(state: WindowState, path: Path) -> None:
+    """Keep it. Raises ``OSError``."""
+    write_json(path, dataclasses.asdict(state))

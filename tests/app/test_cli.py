@@ -370,10 +370,13 @@ def test_the_app_opens_with_the_saved_settings_and_the_source(
 ) -> None:
     opened: list[tuple[Settings, str | None]] = []
 
+    shown: list[str] = []
+
     class FakeWindow:
         @staticmethod
-        def run(settings: Settings, source: str | None) -> int:
+        def run(settings: Settings, source: str | None, notes: list[str]) -> int:
             opened.append((settings, source))
+            shown.extend(notes)
             return 0
 
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
@@ -384,4 +387,5 @@ def test_the_app_opens_with_the_saved_settings_and_the_source(
     path.write_text("{", encoding="utf-8")
     assert main([]) == 0
     assert opened == [(Settings(mirror=True), "testcard"), (Settings(), None)]
+    assert len(shown) == 1
     assert "damaged" in complaint(capsys)

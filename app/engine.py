@@ -85,11 +85,16 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An engine that is ready to run, the model in it, and what the user should know of how it was loaded."""
+    """An engine that is ready to run, the model in it, and what the user should know of how it was loaded.
+
+    Attributes:
+        release: stops what the engine has going on beside; called when it is used no more.
+    """
 
     engine: Engine
     facts: ModelFacts
     notes: tuple[str, ...] = ()
+    release: Callable[[], None] = lambda: None
 
 
 Loader = Callable[[Settings], Loaded]
@@ -103,10 +108,12 @@ def load_engine(settings: Settings) -> Loaded:
     """
     # Here and not above: to import torch takes seconds, which `vitrail --help` should not.
     from pipeline import ModelError, Stream, load_model
+    from pipeline.acceleration import AccelerationError, accelerate
 
     try:
         model = load_model(settings.model, device=settings.device, dtype=settings.dtype)
-    except ValueError as error:  # a device or number format that is not to be had here
+        model = accelerate(model, settings.acceleration)
+    except (ValueError, AccelerationError) as error:  # what is asked for is not to be had here
         raise ModelError(str(error)) from error
     facts = ModelFacts(
         name=model.name,
@@ -115,7 +122,7 @@ def load_engine(settings: Settings) -> Loaded:
         acceleration=model.acceleration,
         default_size=model.default_size,
     )
-    return Loaded(Stream(model, settings.stream), facts, tuple(model.notes))
+    return Loaded(Stream(model, settings.stream), facts, tuple(model.notes), model.backend.close)
 
 
 class ModelLoading(threading.Thread):

@@ -11,7 +11,7 @@ from typing import Any
 
 import platformdirs
 
-from pipeline.config import StreamConfig
+from pipeline.config import ACCELERATIONS, StreamConfig
 from pipeline.setting import Cost, check, described, setting
 
 FITS = ("crop", "pad", "stretch")
@@ -40,6 +40,9 @@ class Settings:
     )
     device: str = setting("auto", "where the model runs", choices=DEVICES, cost=Cost.MODEL)
     dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
+    acceleration: str = setting(
+        "auto", "what runs the model: the best there is, or one by name", choices=ACCELERATIONS, cost=Cost.MODEL
+    )
     width: int = setting(
         0,
         "width of the picture; 0 follows the height, or the model, in the source's shape",

@@ -76,6 +76,7 @@ class WorkerThread(threading.Thread):
         self._loading: ModelLoading | None = None
         self._wanted = settings  # whose model serves, loads, or could not be loaded
         self._engine: Engine | None = None
+        self._release: Callable[[], None] = lambda: None  # of the engine
         self._applied = settings  # what the engine follows
         self._group: list[Captured] = []  # frames that wait for their group to fill
         self._end: EndOfSource | None = None  # of the present source, until it is passed on
@@ -96,6 +97,7 @@ class WorkerThread(threading.Thread):
                 if not self._survives(error):
                     self._fail(error)
                     break
+        self._release()
 
     def _work(self) -> None:
         if self._engine is None:
@@ -231,7 +233,9 @@ class WorkerThread(threading.Thread):
         self._loading = None
         if loading.loaded is None:
             return False
+        self._release()
         self._engine = loading.loaded.engine
+        self._release = loading.loaded.release
         self._applied = loading.settings
         self._board.model = loading.loaded.facts
         for note in loading.loaded.notes:
@@ -265,8 +269,8 @@ def wait_for_device(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _model_of(settings: Settings) -> tuple[str, str, str]:
-    return settings.model, settings.device, settings.dtype
+def _model_of(settings: Settings) -> tuple[str, str, str, str]:
+    return settings.model, settings.device, settings.dtype, settings.acceleration
 
 
 def _size(item: Captured) -> tuple[int, ...]:

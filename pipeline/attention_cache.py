@@ -6,6 +6,7 @@ depend on the prompt alone: they are the same for every frame, step and slot unt
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +48,7 @@ class AttentionCache:
             if isinstance(attention.processor, _CachedProcessor):
                 attention.processor.owner.eject()
             self._originals[attention] = attention.processor
-            self._processors[attention] = _CachedProcessor(self)
+            self._processors[attention] = _CachedProcessor(self, attention.processor)
             attention.processor = self._processors[attention]
 
     def eject(self) -> None:
@@ -84,6 +85,20 @@ class AttentionCache:
         for processor in self._processors.values():
             processor.select(layout)
 
+    def laid_out(self, layout: RowLayout) -> tuple[torch.Tensor, ...]:
+        """Keys and values of each cross-attention in turn over the rows of a UNet call, (B, heads, L, head size) each.
+
+        The same tensors each time until the next ``fill`` or ``weigh``.
+        """
+        self.select(layout)
+        return tuple(tensor for processor in self._processors.values() for tensor in processor.selected)
+
+    def use(self, keys_values: Sequence[torch.Tensor]) -> None:
+        """Take these for the coming UNet calls, in the order of ``laid_out``."""
+        pairs = zip(keys_values[::2], keys_values[1::2], strict=True)
+        for processor, pair in zip(self._processors.values(), pairs, strict=True):
+            processor.selected = pair
+
     @property
     def stale(self) -> bool:
         """Whether a projection's weights have changed since ``fill``, or an adapter has replaced one."""
@@ -96,12 +111,13 @@ class AttentionCache:
 class _CachedProcessor:
     """Stands in for diffusers' ``AttnProcessor2_0`` in a cross-attention: asks the cache instead of the prompt."""
 
-    def __init__(self, owner: AttentionCache) -> None:
+    def __init__(self, owner: AttentionCache, original: Any) -> None:
         self.owner = owner
         self._filled: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])  # (1, heads, L, head size) each
+        self.original = original
         self._keys = self._values = torch.empty(0)  # (P, heads, L, head size)
         self._rows: dict[RowLayout, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._selected: RowLayout = ()
+        self.selected = (self._keys, self._values)
 
     def fill(self, keys: list[torch.Tensor], values: list[torch.Tensor]) -> None:
         self._filled = keys, values
@@ -111,12 +127,12 @@ class _CachedProcessor:
         self._rows.clear()
 
     def select(self, layout: RowLayout) -> None:
-        self._selected = layout
         if layout not in self._rows:
             self._rows[layout] = (lay_out(self._keys, layout), lay_out(self._values, layout))
+        self.selected = self._rows[layout]
 
     def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        keys, values = self._rows[self._selected]
+        keys, values = self.selected
         queries = _heads(attn.to_q(hidden_states), attn.heads)
         attended = F.scaled_dot_product_attention(queries, keys, values)
         attended = attended.transpose(1, 2).flatten(2)
@@ -129,6 +145,12 @@ def stack(rows: Sequence[torch.Tensor]) -> torch.Tensor:
         return rows[0]
     length = math.lcm(*(row.shape[-2] for row in rows))
     return torch.cat([repeated(row, length) for row in rows])
+
+
+def uncached_copy(unet: nn.Module) -> Any:
+    """A deep copy without any cache in it; may be made while another thread calls ``unet``."""
+    cached = [a.processor for a in _cross_attentions(unet) if isinstance(a.processor, _CachedProcessor)]
+    return copy.deepcopy(unet, {id(processor): processor.original for processor in cached})
 
 
 def lay_out(prompts: torch.Tensor, layout: RowLayout) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pipeline.setting import Cost, check, setting
 
 SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
+ACCELERATIONS = ("auto", "eager", "openvino", "openvino-gpu", "openvino-npu")
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
 

@@ -67,15 +67,15 @@ class Denoiser:
 
     def __call__(self, latents: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:
         """(B, C or 2C, h, w) float32 latents and (B,) int64 timesteps to (B, C, h, w) float32 model outputs."""
-        if not self._cache.injected or self._cache.stale:
+        if self._cache.injected and self._cache.stale:
+            self._model.backend.weights_changed()
             self._refill()
-        self._cache.select(layout)
+        elif not self._cache.injected:
+            self._refill()
         if layout not in self._rows:
             self._rows[layout] = lay_out(self._prompts, layout)
-        rows = latents.to(self._model.dtype, memory_format=torch.channels_last)
         # The embeddings go along because some UNets pool them into the time embedding as well.
-        output = self._model.unet(rows, timesteps, self._rows[layout], return_dict=False)[0]
-        return output.float()
+        return self._model.backend.denoise(latents, timesteps, self._rows[layout], self._cache, layout)
 
     def close(self) -> None:
         """Give the UNet back as it was."""

@@ -196,14 +196,11 @@ class Stream:
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._clock("encode"):
-            uploaded = frames.to(self.model.device, non_blocking=True)
-            uploaded = uploaded.to(self.model.dtype, memory_format=torch.channels_last)
-            return self.model.autoencoder.encode(uploaded).float()
+            return self.model.backend.encode(frames)
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
         with self._clock("decode"):
-            latent = latent.to(self.model.dtype, memory_format=torch.channels_last)
-            return self.model.autoencoder.decode(latent)
+            return self.model.backend.decode(latent)
 
     def _checked(self, frames: torch.Tensor) -> torch.Tensor:
         frames = frames.unsqueeze(0) if frames.ndim == 3 else frames

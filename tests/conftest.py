@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
+import pytest
 import torch
 
 from app.qt_libraries import missing_libraries
 
 # The models of the tests are tiny: a pool of threads costs them more in hand-over than it saves.
 torch.set_num_threads(1)
+
+# Engines that tests build, also in processes that they start, are not for the user's cache.
+_engines = tempfile.TemporaryDirectory(prefix="vitrail-engines-")
+os.environ["VITRAIL_CACHE"] = _engines.name
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto`` runs the model itself: building engines for models of a few frames would cost more than the tests."""
+    from pipeline.acceleration import choice
+    from pipeline.acceleration.eager import EagerBackend
+
+    monkeypatch.setattr(choice, "_best", lambda model, *_: EagerBackend(model))
+
 
 pytest_plugins = [] if missing_libraries("offscreen") else ["pytestqt.plugin"]

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pipeline.acceleration.backend import Backend
+from pipeline.acceleration.eager import EagerBackend
 from pipeline.autoencoder import Autoencoder
 from pipeline.prompt import PromptEncoder
 from pipeline.schedule import NoiseSchedule
@@ -29,7 +31,7 @@ class Model:
         device, dtype: where and in which number format the parts are.
         default_size: side in pixels that the model was made for.
         notes: what was chosen or lacking while loading, in words that a user can act on.
-        acceleration: which backend runs the UNet.
+        backend: what runs the networks; by default the modules themselves (see ``pipeline.acceleration``).
     """
 
     name: str
@@ -41,7 +43,16 @@ class Model:
     dtype: torch.dtype
     default_size: int
     notes: list[str] = field(default_factory=list)
-    acceleration: str = "eager"
+    backend: Backend = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.backend is None:
+            self.backend = EagerBackend(self)
+
+    @property
+    def acceleration(self) -> str:
+        """Which backend runs the networks."""
+        return self.backend.name
 
     @property
     def sees_input(self) -> bool:

@@ -1,0 +1,68 @@
+"""What every backend is to a stream: the three networks of a model, each one call."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from pipeline.attention_cache import AttentionCache
+from pipeline.guidance import RowLayout
+
+
+class AccelerationError(Exception):
+    """A backend cannot be had here. The message is one sentence: what is missing, and what to do."""
+
+
+class Backend(Protocol):
+    """Runs a model's networks. Used by one thread at a time.
+
+    A backend that builds engines does so beside the stream: until one is ready, the model itself answers.
+
+    Attributes:
+        name: which one, for people: ``eager``, ``openvino``.
+    """
+
+    name: str
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(F, 3, H, W) float pictures in 0..1 on any device to (F, C, h, w) float32 latents."""
+        ...
+
+    def denoise(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: torch.Tensor,
+        cache: AttentionCache,
+        layout: RowLayout,
+    ) -> torch.Tensor:
+        """One UNet call.
+
+        Args:
+            rows: (B, C or 2C, h, w) float32.
+            timesteps: (B,) int64.
+            embeddings: (B, L, D), for UNets that pool them into the time embedding.
+            cache: holds the prompts' keys and values.
+            layout: which prompt is for which rows.
+
+        Returns:
+            (B, C, h, w) float32.
+        """
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """(F, C, h, w) float32 latents to (F, 3, H, W) float32 pictures in 0..1."""
+        ...
+
+    def weights_changed(self) -> None:
+        """The model's weights are others now (a LoRA was put in or taken out): nothing built before is used again."""
+        ...
+
+    def wait(self) -> None:
+        """Sleep until nothing is being built. For measurements and tests; a stream never needs it."""
+        ...
+
+    def close(self) -> None:
+        """Stop building and give back what is held. The model itself stays as it was."""
+        ...

@@ -1,0 +1,88 @@
+"""Builds engines one after the other on a thread of its own, while the model itself serves."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Engine = TypeVar("Engine")
+# What an engine is built for; hashable, and JSON-able, so that it can be part of a key.
+Spec = tuple[Any, ...]
+
+
+class Builder(Generic[Engine]):
+    """Engines by specification; whoever asks for one that is not there orders it.
+
+    Args:
+        build: makes an engine of a specification; called on the builder's thread, and may take minutes.
+        name: of the backend, for the log.
+    """
+
+    def __init__(self, build: Callable[[Spec], Engine], name: str) -> None:
+        self._build = build
+        self._name = name
+        self._engines: dict[Spec, Engine] = {}
+        self._ordered: set[Spec] = set()
+        self._orders: queue.SimpleQueue[tuple[int, Spec] | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._open = 0  # orders that are neither done nor given up
+        self._round = 0  # engines of an earlier round are of weights that are gone
+        self._thread: threading.Thread | None = None
+
+    def get(self, spec: Spec) -> Engine | None:
+        """The engine for ``spec``, or None while it is being built or where it cannot be. Never waits."""
+        engine = self._engines.get(spec)
+        if engine is None and spec not in self._ordered:
+            self._order(spec)
+        return engine
+
+    def ready(self) -> dict[Spec, Engine]:
+        """All engines that are built, by specification."""
+        return dict(self._engines)
+
+    def clear(self) -> None:
+        """Forget all engines and orders: what is asked for from now on is built anew."""
+        with self._changed:
+            self._round += 1
+            self._engines = {}
+            self._ordered = set()
+
+    def wait(self) -> None:
+        """Sleep until nothing is ordered any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._open == 0)
+
+    def close(self) -> None:
+        """Build nothing more; an engine that is being built is finished in vain."""
+        self.clear()
+        self._orders.put(None)
+
+    def _order(self, spec: Spec) -> None:
+        with self._changed:
+            self._ordered.add(spec)
+            self._open += 1
+            self._orders.put((self._round, spec))
+            if self._thread is None:
+                # A daemon: a compiler cannot be interrupted, and must not keep the program from ending.
+                self._thread = threading.Thread(target=self._run, name="vitrail-engines", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            number, spec = order
+            engine = None
+            try:
+                if number == self._round:
+                    engine = self._build(spec)
+            except Exception as error:  # noqa: BLE001 - a compiler may raise anything; the model itself goes on
+                logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
+            with self._changed:
+                if engine is not None and number == self._round:
+                    self._engines = {**self._engines, spec: engine}
+                self._open -= 1
+                self._changed.notify_all()

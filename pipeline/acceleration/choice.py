@@ -1,0 +1,55 @@
+"""Which backend runs a model: the one that was asked for, or the best that is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.acceleration.backend import AccelerationError, Backend
+from pipeline.acceleration.engine_cache import EngineCache
+from pipeline.config import ACCELERATIONS
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
+
+
+def accelerate(model: Model, wanted: str = "auto", cache: EngineCache | None = None) -> Model:
+    """The same model on another backend. Its modules are shared, and stay as they are.
+
+    Args:
+        model: as ``load_model`` gave it.
+        wanted: one of ``ACCELERATIONS``; ``auto`` takes the best that is there, and a note says what is missing.
+        cache: where engines are kept between two runs; by default the user's cache folder.
+
+    Raises:
+        AccelerationError: what is wanted is not to be had here; the message says why and what to do.
+    """
+    if wanted not in ACCELERATIONS:
+        raise AccelerationError(f"the acceleration is {wanted!r}; it must be one of {', '.join(ACCELERATIONS)}")
+    notes = list(model.notes)
+    backend = _best(model, notes, cache) if wanted == "auto" else _named(model, wanted, cache)
+    return replace(model, backend=backend, notes=notes)
+
+
+def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
+    if wanted == "eager":
+        from pipeline.acceleration.eager import EagerBackend
+
+        return EagerBackend(model)
+    from pipeline.acceleration.openvino import OpenVinoBackend
+
+    if model.device.type != "cpu":
+        raise AccelerationError(
+            f"OpenVINO takes its frames from the CPU, and the model is on {model.device}; choose the device 'cpu'"
+        )
+    return OpenVinoBackend(model, (wanted.partition("-")[2] or "cpu").upper(), cache)
+
+
+def _best(model: Model, notes: list[str], cache: EngineCache | None) -> Backend:
+    if model.device.type != "cpu":
+        return _named(model, "eager", cache)
+    try:
+        return _named(model, "openvino", cache)
+    except AccelerationError as error:
+        notes.append(f"the model runs without acceleration, at about half the speed: {error}")
+        return _named(model, "eager", cache)

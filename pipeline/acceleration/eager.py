@@ -1,0 +1,54 @@
+"""The model as PyTorch runs it: channels last, in the number format that the hardware is fastest in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pipeline.attention_cache import AttentionCache
+from pipeline.guidance import RowLayout
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
+
+
+class EagerBackend:
+    """Calls the model's own modules; nothing is built."""
+
+    name = "eager"
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        # Uploaded first and converted there: the device does it faster, and the host need not wait for it.
+        pictures = self._laid_out(pictures.to(self._model.device, non_blocking=True))
+        return self._model.autoencoder.encode(pictures).float()
+
+    def denoise(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: torch.Tensor,
+        cache: AttentionCache,
+        layout: RowLayout,
+    ) -> torch.Tensor:
+        cache.select(layout)
+        output = self._model.unet(self._laid_out(rows), timesteps, embeddings, return_dict=False)[0]
+        return output.float()
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self._model.autoencoder.decode(self._laid_out(latents))
+
+    def weights_changed(self) -> None:
+        pass  # the modules are asked anew each time
+
+    def wait(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._model.dtype, memory_format=torch.channels_last)

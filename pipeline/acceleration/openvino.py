@@ -1,0 +1,199 @@
+"""OpenVINO: on a CPU two to three times as fast as PyTorch; also for Intel's GPUs and NPUs.
+
+The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
+so it has one engine for each number of rows and latent size. Prompts, guidance, strength, solver and seed are inputs of
+all of them; for other sizes an engine is built beside the stream, and until it is there, smaller ones take turns with
+the rows, or else the model itself answers.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pipeline.acceleration.backend import AccelerationError
+from pipeline.acceleration.builder import Builder, Spec
+from pipeline.acceleration.eager import EagerBackend
+from pipeline.acceleration.engine_cache import EngineCache, key_of, weights_digest
+from pipeline.acceleration.openvino_compiler import Compiler
+from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, write_graph
+from pipeline.acceleration.openvino_package import import_openvino, is_installed
+from pipeline.attention_cache import AttentionCache
+from pipeline.guidance import RowLayout
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
+
+_PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+# Change this with anything that changes a graph, so that no engine of before is found again.
+_GRAPHS = 1
+
+ENCODER, DECODER = ("encoder",), ("decoder",)
+
+
+class OpenVinoBackend:
+    """Runs a model through OpenVINO.
+
+    Args:
+        model: in the number format that the engines are to calculate in.
+        device: ``CPU``, ``GPU`` or ``NPU``, as OpenVINO calls them.
+        cache: where built engines are kept.
+
+    Raises:
+        AccelerationError: the package or the device is not there.
+    """
+
+    def __init__(self, model: Model, device: str = "CPU", cache: EngineCache | None = None) -> None:
+        if not is_installed():
+            raise AccelerationError("OpenVINO is not installed: pip install 'vitrail[openvino]'")
+        openvino = import_openvino()
+        self.name = "openvino" if device == "CPU" else f"openvino-{device.lower()}"
+        self._core = openvino.Core()
+        found = {name.partition(".")[0] for name in self._core.available_devices}
+        if device not in found:
+            raise AccelerationError(f"OpenVINO finds no {device} here; it has {', '.join(sorted(found))}")
+        self._model = model
+        self._device = device
+        self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[model.dtype]}
+        self._cache = cache or EngineCache()
+        self._eager = EagerBackend(model)
+        self._builder: Builder[_Engine] = Builder(self._build, self.name)
+        self._compiler = Compiler()
+        self._digests: dict[str, str] = {}
+        self._hosted: list[tuple[tuple[torch.Tensor, ...], list[Any]]] = []
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        engine = self._builder.get(ENCODER)
+        return self._eager.encode(pictures) if engine is None else engine([_host(pictures)])
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        engine = self._builder.get(DECODER)
+        return self._eager.decode(latents) if engine is None else engine([_host(latents)])
+
+    def denoise(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: torch.Tensor,
+        cache: AttentionCache,
+        layout: RowLayout,
+    ) -> torch.Tensor:
+        prompts = self._on_host((embeddings, *cache.laid_out(layout)))
+        inputs = [_host(rows), timesteps.numpy(), *prompts]
+        kind = ("unet", tuple(rows.shape[1:]), tuple(tuple(prompt.shape[1:]) for prompt in prompts))
+        engine = self._builder.get((*kind, len(rows)))
+        if engine is not None:
+            return engine(inputs)
+        parts = _cover(len(rows), {spec[-1]: one for spec, one in self._builder.ready().items() if spec[:-1] == kind})
+        if not parts:
+            return self._eager.denoise(rows, timesteps, embeddings, cache, layout)
+        return torch.cat([one([value[first:end] for value in inputs]) for first, end, one in parts])
+
+    def weights_changed(self) -> None:
+        self._digests = {}
+        self._builder.clear()
+
+    def wait(self) -> None:
+        self._builder.wait()
+
+    def close(self) -> None:
+        self._builder.close()
+        self._compiler.stop()
+
+    def _on_host(self, tensors: tuple[torch.Tensor, ...]) -> list[Any]:
+        """The prompts' tensors as arrays, converted once as long as they stay the same."""
+        for known, arrays in self._hosted:
+            if all(one is other for one, other in zip(known, tensors, strict=False)):
+                return arrays
+        arrays = [_host(tensor) for tensor in tensors]
+        self._hosted = [(tensors, arrays), *self._hosted[:2]]
+        return arrays
+
+    # -- on the builder's thread --------------------------------------------------------------------------------------
+
+    def _build(self, spec: Spec) -> _Engine:
+        key = key_of(
+            graphs=_GRAPHS,
+            spec=spec,
+            weights=self._digest("unet" if spec[0] == "unet" else "autoencoder"),
+            config=self._config,
+            device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
+            abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
+            versions=[version(name) for name in ("openvino", "torch", "diffusers")],
+        )
+        stored = self._cache.load(key)
+        if stored is not None:
+            try:
+                return self._imported(stored)
+            except RuntimeError:
+                self._cache.remove(key)  # whole, but not for this OpenVINO
+        blob = self._compiled(spec)
+        engine = self._imported(blob)
+        self._cache.store(key, blob)
+        return engine
+
+    def _digest(self, part: str) -> str:
+        if part not in self._digests:
+            module = self._model.unet if part == "unet" else self._model.autoencoder.module
+            self._digests[part] = weights_digest(module)
+        return self._digests[part]
+
+    def _imported(self, blob: bytes) -> _Engine:
+        return _Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
+
+    def _compiled(self, spec: Spec) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
+            graph = Path(folder) / "graph.xml"
+            self._write(spec, graph)
+            return self._compiler.compile(graph, self._device, self._config)
+
+    def _write(self, spec: Spec, path: Path) -> None:
+        channels = self._model.autoencoder.latent_channels
+        if spec == ENCODER:
+            write_graph(Encoder(self._model.autoencoder), [torch.zeros(1, 3, 64, 64)], [[OPEN, 3, OPEN, OPEN]], path)
+        elif spec == DECODER:
+            latent = torch.zeros(1, channels, 8, 8)
+            write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
+        else:
+            _, latent_shape, prompt_shapes, rows = spec
+            prompts = [torch.zeros(rows, *shape) for shape in prompt_shapes]
+            examples = [torch.zeros(rows, *latent_shape), torch.zeros(rows, dtype=torch.int64), *prompts]
+            write_graph(CachedUNet(self._model.unet), examples, [list(one.shape) for one in examples], path)
+
+
+class _Engine:
+    """One compiled graph with one output."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[Any]) -> torch.Tensor:
+        # Two streams may share a model; a request serves one at a time.
+        with self._lock:
+            outputs = self._request.infer(inputs, share_inputs=True)
+            return torch.from_numpy(outputs[0])
+
+
+def _cover(rows: int, engines: dict[int, _Engine]) -> list[tuple[int, int, _Engine]]:
+    """Which engine takes which rows, the largest that fits first; empty where they cannot all be taken."""
+    parts, first = [], 0
+    while first < rows:
+        size = max((size for size in engines if size <= rows - first), default=0)
+        if not size:
+            return []
+        parts.append((first, first + size, engines[size]))
+        first += size
+    return parts
+
+
+def _host(tensor: torch.Tensor) -> Any:
+    """A float32 array of ``tensor``; shares its memory where it can."""
+    return tensor.detach().to("cpu", torch.float32).contiguous().numpy()

@@ -1,0 +1,91 @@
+"""From torch modules to OpenVINO graphs, by tracing; nothing is fetched and nothing is reported to anyone.
+
+OpenVINO's own ``convert_model`` is not used: it patches functions of torch while it traces, which a stream that is
+running beside would notice.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.jit._trace import TracerWarning
+
+from pipeline.acceleration.openvino_package import import_converter, import_openvino
+from pipeline.attention_cache import AttentionCache, uncached_copy
+from pipeline.autoencoder import Autoencoder
+
+# A dimension that is left open.
+OPEN = -1
+
+
+class Encoder(torch.nn.Module):
+    """``Autoencoder.encode`` of a copy, as a module."""
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(autoencoder.module).float()
+        self.autoencoder = Autoencoder(self.module)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.autoencoder.encode(pictures)
+
+
+class Decoder(torch.nn.Module):
+    """``Autoencoder.decode`` of a copy, as a module."""
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(autoencoder.module).float()
+        self.autoencoder = Autoencoder(self.module)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.autoencoder.decode(latents)
+
+
+class CachedUNet(torch.nn.Module):
+    """A copy of a UNet whose cross-attention keys and values are inputs."""
+
+    def __init__(self, unet: torch.nn.Module) -> None:
+        super().__init__()
+        self.unet = uncached_copy(unet).float()
+        self._cache = AttentionCache(self.unet)
+        self._cache.inject()
+
+    def forward(
+        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *keys_values: torch.Tensor
+    ) -> torch.Tensor:
+        self._cache.use(keys_values)
+        return self.unet(rows, timesteps, embeddings, return_dict=False)[0]
+
+
+def write_graph(
+    module: torch.nn.Module, examples: Sequence[torch.Tensor], shapes: Sequence[list[int]], path: Path
+) -> None:
+    """Trace ``module`` on ``examples`` and write it as ``path`` (.xml) with its weights beside it (.bin).
+
+    Args:
+        shapes: of each input; ``OPEN`` leaves a dimension open.
+
+    Raises:
+        RuntimeError: the module has something in it that OpenVINO cannot express.
+    """
+    openvino = import_openvino()
+    manager, decode = import_converter()
+    with warnings.catch_warnings(), torch.no_grad():
+        # Shapes that become constants are meant to: every graph is for the shapes it is traced with.
+        warnings.simplefilter("ignore", TracerWarning)
+        # torch.export takes ten times as long and cannot leave these dimensions open.
+        warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*")
+        traced = torch.jit.trace(module.eval(), tuple(examples), check_trace=False)
+        # The decoder owns the memory of the graph's constants: it must live until the graph is written.
+        decoder: Any = decode(traced)
+        frontend = manager().load_by_framework("pytorch")
+        graph = frontend.convert(frontend.load(decoder))
+    graph.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
+    openvino.save_model(graph, path, compress_to_fp16=False)
+    del graph, decoder

@@ -16,6 +16,7 @@ from pipeline.setting import Cost, check, described, setting
 
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+REPROJECTIONS = ("off", "auto", "on")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 # Every autoencoder that streams here halves a picture three times, so a side is a multiple of 8.
@@ -65,6 +66,15 @@ class Settings:
     mirror: bool = setting(False, "swap left and right, as a mirror does")
     frame_buffer: int = setting(
         1, "frames that go through the model together", low=1, high=16, step=1, unit="frames", cost=Cost.SLOTS
+    )
+
+    reprojection: str = setting(
+        "auto",
+        "carry the last picture along the motion for camera frames that have none yet; auto: if the model is slower",
+        choices=REPROJECTIONS,
+    )
+    steadiness: float = setting(
+        0.0, "how much of the picture before stays where the input does not change", low=0, high=1, step=0.05
     )
 
     def __post_init__(self) -> None:

@@ -111,6 +111,7 @@ class CaptureThread(threading.Thread):
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
         once: end the thread at the end of the source, instead of waiting for another.
+        sights: takes the frames of live sources a second time, for whoever follows the motion (``app/reprojection``).
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class CaptureThread(threading.Thread):
         fail: Callable[[Exception], None],
         *,
         once: bool = False,
+        sights: FrameQueue[Captured] | None = None,
     ) -> None:
         super().__init__(name="vitrail-capture", daemon=True)
         self._queue = queue
@@ -131,6 +133,7 @@ class CaptureThread(threading.Thread):
         self._metrics = metrics
         self._fail = fail
         self._once = once
+        self._sights = sights
         self._lock = threading.Lock()
         self._next: Source | None = source
         self._current: Source | None = None
@@ -235,7 +238,10 @@ class CaptureThread(threading.Thread):
             if frame is None or self._interrupt.is_set():
                 return
             self._metrics.captured(frame.captured_at)
-            self._enqueue(self._prepared(frame, model.default_size, source.live))
+            captured = self._prepared(frame, model.default_size, source.live)
+            if self._sights is not None and source.live and captured.settings.reprojection != "off":
+                self._sights.put(captured)  # first: the motion to a frame is then known before its picture comes
+            self._enqueue(captured)
             self._delivered += 1
             self._board.source(SessionState.RUNNING)
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from app.capture import EndOfSource
+from app.capture import Captured, EndOfSource
+from app.composer import Composer
 from app.frame import Frame
 from app.frame_queue import Closed, FrameQueue
 from app.metrics import Metrics
@@ -32,6 +33,7 @@ class DisplayThread(threading.Thread):
         queue: gives ``Styled`` and ``EndOfSource``.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
+        sights: gives the frames of live sources as they are captured; made beside ``queue``. None: nothing is carried.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class DisplayThread(threading.Thread):
         board: StatusBoard,
         metrics: Metrics,
         fail: Callable[[Exception], None],
+        sights: FrameQueue[Captured] | None = None,
     ) -> None:
         super().__init__(name="vitrail-display", daemon=True)
         self._queue = queue
         self._board = board
         self._metrics = metrics
         self._fail = fail
+        self._sights = sights
+        self._composer = Composer()
         self._outlets: list[_Outlet] = []
         self._outlets_lock = threading.Lock()
         # What is left to do, each with the outlet that is to blame if it raises. One job at a time, so that an
@@ -87,27 +92,37 @@ class DisplayThread(threading.Thread):
         if self._ended:
             return
         try:
-            item = self._queue.get()
+            item = self._queue.get() if self._sights is None else self._queue.get_or(self._sights)
         except Closed:
             self._ended = True
             self._jobs.extend((outlet, outlet.close) for outlet in self._snapshot())
             return
         if isinstance(item, EndOfSource):
             self._board.source(SessionState.ENDED, "The source is at its end")
+        elif isinstance(item, Captured):
+            carried = self._composer.seen(item, overtaken=lambda: len(self._queue) > 0)
+            if carried is not None:
+                self._plan(carried, lambda: self._metrics.reprojected(carried.captured_at))
         else:
-            self._plan(item)
+            self._plan_styled(item)
 
-    def _plan(self, styled: Styled) -> None:
-        """Line up the writing of these pictures to every sink."""
+    def _plan_styled(self, styled: Styled) -> None:
         for captured, pixels in zip(styled.frames, self._to_pixels(styled.images), strict=True):
-            frame = Frame(captured.index, captured.captured_at, pixels, None, captured.media_time, captured)
-            for outlet in self._snapshot():
-                self._jobs.append((outlet, lambda outlet=outlet, frame=frame: outlet.write(frame)))
-            self._jobs.append((None, lambda frame=frame: self._count(frame)))
+            frame = self._composer.styled(pixels, captured, styled)
+            if frame is None:
+                self._metrics.dropped()
+            else:
+                self._plan(frame, lambda frame=frame, captured=captured: self._count(frame, captured))
 
-    def _count(self, frame: Frame) -> None:
+    def _plan(self, frame: Frame, count: Callable[[], None]) -> None:
+        """Line up the writing of this picture to every sink."""
+        for outlet in self._snapshot():
+            self._jobs.append((outlet, lambda outlet=outlet: outlet.write(frame)))
+        self._jobs.append((None, count))
+
+    def _count(self, frame: Frame, captured: Frame) -> None:
         height, width = frame.pixels.shape[:2]
-        self._metrics.shown(frame.captured_at, width, height)
+        self._metrics.shown(captured.captured_at, width, height, frame.captured_at)
 
     def _settle(self, error: Exception) -> None:
         """After an exception: without its cause, the others go on."""

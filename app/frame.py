@@ -23,8 +23,10 @@ class Frame:
         tensor: (3, H, W) float32 on the CPU in 0..1, cropped and resized for the engine; None until the capture
             thread has made it.
         media_time: presentation time in seconds within a file; None for live sources.
-        original: on a styled frame, the captured frame that it was made from.
+        original: on a styled frame, the captured frame that it was made from, or carried to (``app/reprojection``);
+            index and times are that frame's.
         changes: where ``pixels`` differ from earlier frames of the source, where it knows (a drawing does).
+        reprojected: whether this is an earlier picture carried along the motion, and none that the model made anew.
     """
 
     index: int
@@ -34,3 +36,4 @@ class Frame:
     media_time: float | None = None
     original: Frame | None = None
     changes: Changes | None = None
+    reprojected: bool = False

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Closed(Exception):
@@ -35,15 +36,16 @@ class FrameQueue(Generic[T]):
     Args:
         policy: what a full queue does.
         capacity: the most items held, at least 1. Both can be replaced at any time, as sources are (``follow``).
+        beside: a queue whose consumer may wait for this one as well (``get_or``).
     """
 
-    def __init__(self, policy: Policy, capacity: int) -> None:
+    def __init__(self, policy: Policy, capacity: int, beside: FrameQueue[Any] | None = None) -> None:
         self._policy, self._capacity = policy, _checked(capacity)
         self._items: deque[T] = deque()
         self._closed = False
         self._dropped = 0
         # One condition serves both directions: queues here are a few items long, with one thread at each end.
-        self._changed = threading.Condition()
+        self._changed = beside._changed if beside is not None else threading.Condition()
 
     def put(self, item: T, timeout: float | None = None) -> list[T]:
         """Add ``item``; under ``NEWEST_WINS`` at once, under ``WAIT`` as soon as there is room.
@@ -83,6 +85,18 @@ class FrameQueue(Generic[T]):
             item = self._items.popleft()
             self._changed.notify_all()
             return item
+
+    def get_or(self, other: FrameQueue[S]) -> T | S:
+        """Take this queue's oldest item, or where it has none the oldest of ``other``; wait for one if there is none.
+
+        One of the two must have been made ``beside`` the other.
+
+        Raises:
+            Closed: this queue is closed and empty, whatever is left in the other.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or other._items or self._closed)
+            return self.get() if self._items or self._closed else other.get()
 
     def clear(self) -> list[T]:
         """Take everything out at once, uncounted by ``dropped``; a waiting ``put`` then has room."""

@@ -21,14 +21,17 @@ class Snapshot:
 
     Attributes:
         frames_in: frames that the source delivered.
-        frames_out: frames that reached the sinks.
+        frames_out: pictures of the model that reached the sinks.
+        frames_reprojected: pictures shown besides, carried along the motion from an earlier one; in no other count.
         frames_skipped: frames answered with the last picture by the similarity filter (among ``frames_out``).
         frames_dropped: frames that had to make room for newer ones.
         seconds: from the first frame's capture to the last frame's delivery.
         fps: ``frames_out`` a second over the whole time.
-        fps_in, fps_out: frames a second over the last ``WINDOW_SECONDS``.
+        fps_in, fps_out, fps_reprojected: the same kinds of frames a second over the last ``WINDOW_SECONDS``.
         latency_p50_ms, latency_p95_ms: glass to glass, waiting included, of the last ``KEPT_LATENCIES`` frames; 0
             before the first.
+        motion_p50_ms, motion_p95_ms: the latency of what moves: of everything shown, reprojected or not, since the
+            capture of the camera frame whose moment it shows. The same as ``latency`` without reprojection.
         recent_latency_ms, recent_latency_p95_ms: median and 95th percentile over the last ``WINDOW_SECONDS``; 0 if
             nothing was shown in them.
         stages_ms: median milliseconds of each engine stage, by name.
@@ -37,14 +40,18 @@ class Snapshot:
 
     frames_in: int = 0
     frames_out: int = 0
+    frames_reprojected: int = 0
     frames_skipped: int = 0
     frames_dropped: int = 0
     seconds: float = 0.0
     fps: float = 0.0
     fps_in: float = 0.0
     fps_out: float = 0.0
+    fps_reprojected: float = 0.0
     latency_p50_ms: float = 0.0
     latency_p95_ms: float = 0.0
+    motion_p50_ms: float = 0.0
+    motion_p95_ms: float = 0.0
     recent_latency_ms: float = 0.0
     recent_latency_p95_ms: float = 0.0
     stages_ms: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(STAGES, 0.0)))
@@ -62,11 +69,13 @@ class Metrics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._in = self._out = self._skipped = self._dropped = 0
+        self._in = self._out = self._reprojected = self._skipped = self._dropped = 0
         self._first: float | None = None
         self._last = 0.0
         self._arrivals: deque[float] = deque()
         self._shown: deque[tuple[float, float]] = deque(maxlen=KEPT_LATENCIES)  # (when, latency), both in seconds
+        self._carried: deque[float] = deque(maxlen=KEPT_LATENCIES)  # when a reprojected picture was shown, in seconds
+        self._motion: deque[float] = deque(maxlen=KEPT_LATENCIES)  # latencies of all that was shown, in seconds
         self._stages: Mapping[str, float] = Snapshot().stages_ms
         self._size = (0, 0)
 
@@ -89,14 +98,26 @@ class Metrics:
         with self._lock:
             self._skipped += frames
 
-    def shown(self, captured_at: float, width: int, height: int) -> None:
-        """The frame captured at ``captured_at`` has just reached the sinks, at this size in pixels."""
+    def shown(self, captured_at: float, width: int, height: int, moment: float | None = None) -> None:
+        """The frame captured at ``captured_at`` has just reached the sinks, at this size in pixels.
+
+        ``moment`` is when the camera frame was captured that the picture was carried to, if it was.
+        """
         with self._lock:
             now = self._clock()
             self._out += 1
             self._last = now
             self._shown.append((now, now - captured_at))
+            self._motion.append(now - (captured_at if moment is None else moment))
             self._size = (width, height)
+
+    def reprojected(self, moment: float) -> None:
+        """A picture carried to the camera frame captured at ``moment`` has just reached the sinks."""
+        with self._lock:
+            now = self._clock()
+            self._reprojected += 1
+            self._carried.append(now)
+            self._motion.append(now - moment)
 
     def stages(self, milliseconds: Mapping[str, float]) -> None:
         """The engine's own stage times, median milliseconds by stage name."""
@@ -109,19 +130,25 @@ class Metrics:
             now = self._clock()
             self._forget_arrivals()
             latencies = sorted(latency for _, latency in self._shown)
+            motion = sorted(self._motion)
+            carried = sum(when > now - WINDOW_SECONDS for when in self._carried)
             recent = sorted(latency for when, latency in self._shown if when > now - WINDOW_SECONDS)
             seconds = max(0.0, self._last - self._first) if self._out and self._first is not None else 0.0
             return Snapshot(
                 frames_in=self._in,
                 frames_out=self._out,
+                frames_reprojected=self._reprojected,
                 frames_skipped=self._skipped,
                 frames_dropped=self._dropped,
                 seconds=seconds,
                 fps=self._out / seconds if seconds else 0.0,
                 fps_in=self._rate(len(self._arrivals), now),
                 fps_out=self._rate(len(recent), now),
+                fps_reprojected=self._rate(carried, now),
                 latency_p50_ms=1000 * percentile(latencies, 50),
                 latency_p95_ms=1000 * percentile(latencies, 95),
+                motion_p50_ms=1000 * percentile(motion, 50),
+                motion_p95_ms=1000 * percentile(motion, 95),
                 recent_latency_ms=1000 * percentile(recent, 50),
                 recent_latency_p95_ms=1000 * percentile(recent, 95),
                 stages_ms=self._stages,

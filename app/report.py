@@ -17,11 +17,13 @@ def report(snapshot: Snapshot, settings: Settings, model: ModelFacts) -> dict[st
     return {
         "frames_in": snapshot.frames_in,
         "frames_out": snapshot.frames_out,
+        "frames_reprojected": snapshot.frames_reprojected,
         "frames_skipped": snapshot.frames_skipped,
         "frames_dropped": snapshot.frames_dropped,
         "seconds": round(snapshot.seconds, 3),
         "fps": round(snapshot.fps, 2),
         "latency_ms": {"p50": round(snapshot.latency_p50_ms, 2), "p95": round(snapshot.latency_p95_ms, 2)},
+        "motion_ms": {"p50": round(snapshot.motion_p50_ms, 2), "p95": round(snapshot.motion_p95_ms, 2)},
         "stages_ms": {name: round(snapshot.stages_ms[name], 3) for name in ("encode", "unet", "decode")},
         "model": model.name,
         "device": model.device,

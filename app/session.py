@@ -12,7 +12,7 @@ from typing import Any
 from app.capture import Captured, CaptureThread, EndOfSource
 from app.display import DisplayThread
 from app.engine import Loader, ModelFacts, load_engine
-from app.frame_queue import FILE, FrameQueue
+from app.frame_queue import FILE, LIVE, FrameQueue
 from app.metrics import Metrics, Snapshot
 from app.report import report
 from app.settings import Settings
@@ -34,6 +34,9 @@ class Session:
                   to tensor                       engine                          fan out
 
                         live: newest wins, nothing waits        files: every frame, in order
+
+    Live frames also go to the display thread directly: for those that have no picture yet, it carries the last one
+    along the motion (``app/reprojection``).
 
     A session owns its threads and queues; the threads share nothing but these, the metrics and the status board.
     Settings are one immutable value: ``update`` replaces it, the capture thread sends it along with each frame, and
@@ -72,13 +75,21 @@ class Session:
         self._board = StatusBoard(listener)
         self._inputs: FrameQueue[Captured | EndOfSource] = FrameQueue(*FILE)
         self._outputs: FrameQueue[Styled | EndOfSource] = FrameQueue(*FILE)
+        self._sights: FrameQueue[Captured] = FrameQueue(*LIVE, beside=self._outputs)
         self._capture = CaptureThread(
-            source, self._inputs, lambda: self._settings, self._board, self._metrics, self._fail, once=once
+            source,
+            self._inputs,
+            lambda: self._settings,
+            self._board,
+            self._metrics,
+            self._fail,
+            once=once,
+            sights=self._sights,
         )
         self._worker = WorkerThread(
             self._inputs, self._outputs, self._settings, loader, self._board, self._metrics, self._fail, once=once
         )
-        self._display = DisplayThread(self._outputs, self._board, self._metrics, self._fail)
+        self._display = DisplayThread(self._outputs, self._board, self._metrics, self._fail, self._sights)
         self._threads: tuple[threading.Thread, ...] = (self._capture, self._worker, self._display)
         self._started = False
         try:
@@ -212,6 +223,7 @@ class Session:
     def _shut(self, *, drain: bool) -> None:
         self._capture.halt()
         self._inputs.close(drain=False)
+        self._sights.close(drain=False)
         self._outputs.close(drain=drain)
 
     def _join(self, timeout: float | None) -> bool:

@@ -8,6 +8,7 @@ slow changes add up and are noticed, and nothing lives on that is not there any 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -64,10 +65,12 @@ class Steadier:
     def __init__(self, track: Track) -> None:
         self._track = track
         self._memory: _Memory | None = None
+        self._look: tuple[Any, ...] = ()
+        self._turning_until = -math.inf  # by the frames' time, in seconds
 
     def reset(self) -> None:
         """Forget the pictures so far: another source."""
-        self._memory = None
+        self._memory, self._look, self._turning_until = None, (), -math.inf
 
     def __call__(self, pixels: np.ndarray, frame: Frame, settings: Settings) -> np.ndarray:
         """The steady picture.
@@ -81,11 +84,16 @@ class Steadier:
         Returns:
             (H, W, 3) uint8; ``pixels`` itself where there is nothing to mix in.
         """
-        if settings.steadiness <= 0 or frame.tensor is None:
-            self._memory = None
-            return pixels
-        seen, look = _small_input(frame.tensor.numpy()), _look(settings)
+        look = _look(settings)
+        now = frame.captured_at if frame.media_time is None else frame.media_time
+        if look != self._look:
+            # Prompts may turn into others over a time of their own; until then every picture is another.
+            self._turning_until = now + (settings.stream.transition if self._look else 0.0)
+            self._look = look
         memory, self._memory = self._memory, None
+        if settings.steadiness <= 0 or frame.tensor is None or now < self._turning_until:
+            return pixels
+        seen = _small_input(frame.tensor.numpy())
         motion = self._motion_from(memory, pixels, frame, look)
         if memory is None or motion is None:
             self._memory = _Memory(pixels.astype(np.float32), seen, frame, look)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -28,10 +28,16 @@ class Styled:
     Attributes:
         images: (N, 3, H, W) float 0..1 on the engine's device, complete (nothing is left to wait for).
         frames: the N captured frames that they were made from, in order.
+        settings: those in force when they were made.
+        live: whether newer pictures may take their place.
+        skipped: the similarity filter skipped these frames; the pictures are the last ones.
     """
 
     images: torch.Tensor
     frames: tuple[Frame, ...]
+    settings: Settings = field(default_factory=Settings)
+    live: bool = False
+    skipped: bool = False
 
 
 class WorkerThread(threading.Thread):
@@ -201,7 +207,7 @@ class WorkerThread(threading.Thread):
         # there unseen. An error of the device also comes to light here, where it is handled.
         wait_for_device(images.device)
         self._report_stages()
-        self._put(Styled(images, frames))
+        self._put(Styled(images, frames, self._applied, self._live, output.skipped))
 
     def _put(self, item: Styled | EndOfSource) -> None:
         for displaced in self._outputs.put(item):

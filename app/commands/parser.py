@@ -38,6 +38,7 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("input", metavar="IN", help="video, picture, folder of pictures, testcard, camera:0, screen:1")
     parser.add_argument("output", metavar="OUT", help="video, picture, or FOLDER/ for numbered pictures; is replaced")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write frames, speed and latency to this file")
+    parser.add_argument("--fps", type=float, metavar="FPS", help="make pictures in between, for so many a second")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     add_settings(parser)
 

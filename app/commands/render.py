@@ -10,6 +10,7 @@ from rich.console import Console
 
 from app.commands.misuse import Misuse
 from app.commands.options import settings_from
+from app.reprojection.smooth import SmoothSink
 from app.settings import write_json
 from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
 from app.sinks.video import check_writable
@@ -26,8 +27,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         source = open_source(arguments.input)
         probe(source)
-        sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio)
-        sink.open()  # checks the output now, before seconds go into loading a model
+        sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio, fps=arguments.fps)
+        smooth = smoothed(sink, arguments.fps) if arguments.fps is not None else None
+        outlet = smooth or sink
+        outlet.open()  # checks the output now, before seconds go into loading a model
     except (SourceError, SinkError) as error:
         raise Misuse(str(error)) from error
 
@@ -40,13 +43,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for note in notes:
         say(console, note)
     narrator = Narrator(console)
-    session = Session(source, settings, [sink], once=True, listener=narrator)
+    session = Session(source, settings, [outlet], once=True, listener=narrator)
     run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
     if arguments.report is not None:
-        write_report(arguments.report, session.report())
+        made = {"frames_reprojected": smooth.made} if smooth else {}
+        write_report(arguments.report, (session.report() or {}) | made)
     say(console, f"{arguments.output}: {summary(session)}")
+    if smooth:
+        say(console, f"{smooth.made} pictures in between were carried along the motion, for {arguments.fps:g} fps")
     return 0
 
 
@@ -60,7 +66,17 @@ def probe(source: Source) -> None:
         source.close()
 
 
-def choose_sink(spec: str, output: str, source: Source, *, audio: bool) -> Sink:
+def smoothed(sink: Sink, fps: float) -> SmoothSink:
+    """``sink`` with pictures in between. Raises ``Misuse`` where there can be none."""
+    if isinstance(sink, ImageSink):
+        raise Misuse("--fps is for a video or a folder of pictures; one picture has nothing in between.")
+    try:
+        return SmoothSink(sink, fps)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: float | None = None) -> Sink:
     """The sink that ``output`` asks for by its form, given what comes in.
 
     Raises:
@@ -82,7 +98,7 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool) -> Sink:
         check_writable(path)
         return ImageSink(path)
     sound = came_from if audio and isinstance(source, VideoSource) else None
-    return VideoSink(path, audio_from=sound, nominal_fps=lambda: source.fps)
+    return VideoSink(path, audio_from=sound, nominal_fps=lambda: fps or source.fps)
 
 
 def check_report(path: Path) -> None:

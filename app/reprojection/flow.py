@@ -13,6 +13,7 @@ import numpy as np
 
 SHORT_SIDE = 160  # of the small copy in pixels
 _SMALLEST_SIDE = 32  # below, DIS has no patches to compare
+NO_MAP = np.empty(0, np.float32)  # for cv2.remap: both coordinates are in the first map
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 # Forward/backward check (Sundaram et al., ECCV 2010, eq. 5): how far a pixel that goes there and back may miss its
@@ -83,9 +84,9 @@ class FlowEstimator:
 
     def __init__(self) -> None:
         # The way back is what pictures are warped by; the way forth only checks it, so that half the detail will do.
-        self._back = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._back.setFinestScale(1)
-        self._forth = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def measure(self, older: np.ndarray, newer: np.ndarray) -> Motion:
         """The motion from one small grey copy (h, w) uint8 to a later one of the same shape."""
@@ -120,7 +121,7 @@ def compose(older: Motion, newer: Motion) -> Motion:
 def sampled(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """``values`` read at ``p + flow[p]``."""
     places = grid(*flow.shape[:2]) + flow
-    return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return cv2.remap(values, places, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def grid(height: int, width: int) -> np.ndarray:

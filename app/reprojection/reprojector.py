@@ -76,6 +76,10 @@ class Reprojector:
             return None
         return Picture(carry(anchor.pixels, motion), frame)
 
+    def ahead_of(self, frame: Frame, mode: str) -> bool:
+        """Whether pictures are carried, and the camera has seen more since ``frame``."""
+        return mode != "off" and self._newest is not None and self._newest.captured_at > frame.captured_at
+
     def styled(self, pixels: np.ndarray, frame: Frame, mode: str, *, same: bool = False) -> Picture:
         """A styled picture has come in: as it is to be shown, carried forward if the camera is ahead of it.
 
@@ -90,7 +94,7 @@ class Reprojector:
             return Picture(pixels, frame)
         if not (same and self._anchor is not None and self._anchor.pixels.shape == pixels.shape):
             self._anchor, self._so_far = Picture(pixels, frame), None
-        now = self._newest if self._newest is not None and self._newest.captured_at > frame.captured_at else frame
+        now = self._newest if self._newest is not None and self.ahead_of(frame, mode) else frame
         if now is self._anchor.frame:
             return self._anchor
         motion = self._motion_to(now, self._anchor)

@@ -26,8 +26,8 @@ class _Sight:
 class Track:
     """Motion between camera frames. Each is measured once, from one frame to the next, and composed over more.
 
-    Frames are known by their capture time and index. One that was not added before is taken in wherever it belongs in time. Not
-    for use by two threads at once.
+    Frames are known by their capture time and index. One that was not added before is taken in wherever it belongs.
+    Not for use by two threads at once.
     """
 
     def __init__(self) -> None:

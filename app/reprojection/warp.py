@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 
-from app.reprojection.flow import Motion, grid
+from app.reprojection.flow import NO_MAP, Motion, grid
 
 Box = tuple[slice, slice]  # rows, columns
 
@@ -30,21 +31,22 @@ def carry(picture: np.ndarray, motion: Motion, *, fade: bool = True, exact: bool
     flow = motion.flow
     if not np.isfinite(flow).all():
         flow = np.nan_to_num(flow, nan=0.0, posinf=0.0, neginf=0.0)
-    box = _bounds(flow.any(axis=2), height, width)
+    moving = np.any(flow, axis=2)
+    box = _bounds(moving, height, width)
     if box is None:
         return picture
     moved = picture.copy()
     how = cv2.INTER_LINEAR if exact else cv2.INTER_NEAREST
     # An edge that goes on: a place outside of the picture must not bring black in.
-    moved[box] = cv2.remap(picture, _places(flow, height, width, box), None, how, None, cv2.BORDER_REPLICATE)
-    unsure = _bounds((motion.confidence < 1) & flow.any(axis=2), height, width) if fade else None
+    moved[box] = cv2.remap(picture, _places(flow, height, width, box), NO_MAP, how, borderMode=cv2.BORDER_REPLICATE)
+    unsure = _bounds(np.logical_and(motion.confidence < 1, moving), height, width) if fade else None
     if unsure is not None:
         sure = _enlarged(motion.confidence, height, width, unsure)
         moved[unsure] = cv2.blendLinear(moved[unsure], picture[unsure], sure, 1 - sure)
     return moved
 
 
-def _bounds(mask: np.ndarray, height: int, width: int) -> Box | None:
+def _bounds(mask: Any, height: int, width: int) -> Box | None:
     """The smallest box of a (height, width) picture that holds a small mask and what it spreads to; None if empty."""
     left, top, wide, high = cv2.boundingRect(mask.astype(np.uint8))
     if not wide:
@@ -61,7 +63,7 @@ def _places(flow: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
     # An accident of the flow must not leave the range in which coordinates are exact.
     flow = np.clip(flow, -max(flow.shape), max(flow.shape))
     if flow.shape[:2] != (height, width):
-        scale = np.float32([width / flow.shape[1], height / flow.shape[0]])
+        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
         flow = cv2.resize(flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
     return _grid(height, width)[box] + flow[box]
 

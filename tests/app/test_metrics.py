@@ -93,7 +93,18 @@ def test_report_has_exactly_the_promised_keys() -> None:
     settings = Settings(stream=StreamConfig(steps=2, solver="ddim", guidance="full"))
     found = report(Metrics().snapshot(), settings, facts)
     assert set(found) == {
-        *("frames_in", "frames_out", "frames_skipped", "frames_dropped", "seconds", "fps", "latency_ms", "stages_ms"),
+        *(
+            "frames_in",
+            "frames_out",
+            "frames_skipped",
+            "frames_dropped",
+            "frames_reprojected",
+            "seconds",
+            "fps",
+            "latency_ms",
+            "motion_ms",
+            "stages_ms",
+        ),
         *("model", "device", "dtype", "acceleration", "width", "height", "steps", "solver", "guidance"),
     }
     assert set(found["latency_ms"]) == {"p50", "p95"}

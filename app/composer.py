@@ -1,0 +1,61 @@
+"""Between the model's pictures and the sinks: steadiness first, then reprojection, on one measurement of the motion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from app.capture import Captured
+from app.frame import Frame
+from app.reprojection.reprojector import Picture, Reprojector
+from app.reprojection.track import Track
+from app.steadiness import Steadier
+from app.worker import Styled
+
+
+class Composer:
+    """Makes the frames that are shown. Each setting is that of the frame or picture in hand; for the display thread."""
+
+    def __init__(self) -> None:
+        track = Track()
+        self._reprojector = Reprojector(track)
+        self._steadier = Steadier(track)
+        self._last: np.ndarray | None = None  # the last picture of the model, made steady
+        self._epoch = 0
+
+    def seen(self, captured: Captured, overtaken: Callable[[], bool]) -> Frame | None:
+        """A live frame has just been captured: the last picture carried to it, or None to leave the screen as it is.
+
+        Args:
+            captured: the frame, with its settings.
+            overtaken: True says that a picture of the model has come in, which goes first.
+        """
+        if captured.epoch != self._epoch:
+            self._epoch = captured.epoch
+            self._reprojector.reset()
+            self._steadier.reset()
+        picture = self._reprojector.seen(captured.frame, captured.settings.reprojection, overtaken)
+        return None if picture is None else _framed(picture, reprojected=True)
+
+    def styled(self, pixels: np.ndarray, captured: Frame, styled: Styled) -> Frame | None:
+        """A picture of the model: as it is to be shown, or None where the next of its group takes its place at once.
+
+        Args:
+            pixels: (H, W, 3) uint8.
+            captured: the frame that it was made for, one of ``styled.frames``.
+            styled: the group that it came with.
+        """
+        mode = styled.settings.reprojection if styled.live else "off"
+        if styled.skipped and self._last is not None and self._last.shape == pixels.shape:
+            pixels = self._last  # the very same picture again: there is nothing to mix
+        else:
+            pixels = self._last = self._steadier(pixels, captured, styled.settings)
+        if captured is not styled.frames[-1] and self._reprojector.ahead_of(captured, mode):
+            return None
+        return _framed(self._reprojector.styled(pixels, captured, mode, same=styled.skipped))
+
+
+def _framed(picture: Picture, *, reprojected: bool = False) -> Frame:
+    of = picture.frame
+    return Frame(of.index, of.captured_at, picture.pixels, None, of.media_time, of, reprojected)

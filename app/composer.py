@@ -58,4 +58,4 @@ class Composer:
 
 def _framed(picture: Picture, *, reprojected: bool = False) -> Frame:
     of = picture.frame
-    return Frame(of.index, of.captured_at, picture.pixels, None, of.media_time, of, reprojected)
+    return Frame(of.index, of.captured_at, picture.pixels, None, of.media_time, of, reprojected=reprojected)

@@ -7,13 +7,14 @@ older one: that is the direction in which a picture is warped without holes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 SHORT_SIDE = 160  # of the small copy in pixels
 _SMALLEST_SIDE = 32  # below, DIS has no patches to compare
-NO_MAP = np.empty(0, np.float32)  # for cv2.remap: both coordinates are in the first map
+NO_MAP: Any = None  # for cv2.remap: both coordinates are in the first map, which its type hints do not know of
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 # Forward/backward check (Sundaram et al., ECCV 2010, eq. 5): how far a pixel that goes there and back may miss its

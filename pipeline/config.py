@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.adapter_list import parse_loras
 from pipeline.setting import Cost, check, setting
 
 SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
@@ -29,6 +30,14 @@ class StreamConfig:
     transition: float = setting(
         0.0, "how long a change of the prompts takes", low=0, high=600, step=0.5, unit="seconds"
     )
+    loras: str = setting(
+        "",
+        "LoRAs to add, each a file or a hub name with its strength: a.safetensors:0.8; b.safetensors",
+        cost=Cost.PROMPT,
+    )
+    embeddings: str = setting(
+        "", "learned words (textual inversions) to know: a.safetensors; b.safetensors", cost=Cost.PROMPT
+    )
     strength: float = setting(
         0.8, "how far the picture moves from the input", low=0.05, high=1, step=0.05, cost=Cost.TABLES
     )
@@ -42,6 +51,9 @@ class StreamConfig:
     )
     guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)
     guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
+    image_guidance: float = setting(
+        1.0, "how strongly the input picture steers (InstructPix2Pix, full guidance)", low=0, high=10, step=0.1
+    )
     delta: float = setting(1.0, "weight of the virtual negative residual (RCFG)", low=0, high=2, step=0.05)
     seed: int = setting(0, "which noise is used", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
     seed_b: int = setting(0, "a second seed, to blend the first with", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
@@ -58,3 +70,4 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        parse_loras(self.loras)

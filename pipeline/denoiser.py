@@ -7,8 +7,8 @@ import torch
 from pipeline.attention_cache import AttentionCache, lay_out, stack
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.prompt import Mix
-from pipeline.prompt_travel import Embedding, PromptTravel, combine
+from pipeline.prompt_syntax import Mix
+from pipeline.prompt_travel import Embedding, PromptTravel, mixed
 
 
 class Denoiser:
@@ -23,7 +23,9 @@ class Denoiser:
         self._travel = PromptTravel()
         self._negative: Embedding | None = None
         self._prompts = torch.empty(0)
-        self._rows: dict[RowLayout, torch.Tensor] = {}
+        self._pooled = torch.empty(0)
+        self._revision = model.adapters.revision
+        self._rows: dict[RowLayout, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def set_prompts(self, positive: str | Mix, negative: str | None = None, seconds: float = 0.0) -> None:
         """Encode the prompts.
@@ -36,7 +38,7 @@ class Denoiser:
         before = self._travel.sources, self._negative
         texts = ((positive, 1.0),) if isinstance(positive, str) else positive
         self._travel.head_for([(self._model.prompts.embed(text), weight) for text, weight in texts], seconds)
-        self._negative = None if negative is None else self._model.prompts.embed(negative)
+        self._negative = None if negative is None else self._model.prompts.embed_negative(negative)
         if (self._travel.sources, self._negative) == before and self._cache.injected:
             self._weigh()
         else:
@@ -59,7 +61,9 @@ class Denoiser:
         weights = self._travel.weights
         rows = [weights] if self._negative is None else [(*weights, 0.0), (*(0.0,) * len(weights), 1.0)]
         self._cache.weigh(rows)
-        self._prompts = stack([combine([source.tokens for source in self._sources()], row) for row in rows])
+        prompts = [mixed(self._sources(), row) for row in rows]
+        self._prompts = stack([prompt.tokens for prompt in prompts])
+        self._pooled = torch.cat([prompt.pooled for prompt in prompts if prompt.pooled is not None] or [self._prompts])
         self._rows.clear()
 
     def _sources(self) -> list[Embedding]:
@@ -67,15 +71,27 @@ class Denoiser:
 
     def __call__(self, latents: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:
         """(B, C or 2C, h, w) float32 latents and (B,) int64 timesteps to (B, C, h, w) float32 model outputs."""
-        if self._cache.injected and self._cache.stale:
+        revision = self._model.adapters.revision
+        if self._cache.injected and (self._cache.stale or self._revision != revision):
+            self._revision = revision
             self._model.backend.weights_changed()
             self._refill()
         elif not self._cache.injected:
             self._refill()
         if layout not in self._rows:
-            self._rows[layout] = lay_out(self._prompts, layout)
+            self._rows[layout] = lay_out(self._prompts, layout), lay_out(self._pooled, layout)
+        tokens, pooled = self._rows[layout]
         # The embeddings go along because some UNets pool them into the time embedding as well.
-        return self._model.backend.denoise(latents, timesteps, self._rows[layout], self._cache, layout)
+        added = self._added(latents, pooled) if self._model.sized else None
+        return self._model.backend.denoise(latents, timesteps, tokens, self._cache, layout, added)
+
+    def _added(self, rows: torch.Tensor, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What SDXL's UNet is told besides (arXiv 2307.01952, section 2.2)."""
+        factor = self._model.autoencoder.factor
+        height, width = rows.shape[2] * factor, rows.shape[3] * factor
+        # Original size, where it was cut, and the size wanted: the picture is whole and as it should be.
+        size = torch.tensor([height, width, 0, 0, height, width], dtype=pooled.dtype).to(pooled.device)
+        return {"text_embeds": pooled, "time_ids": size.expand(len(rows), -1)}
 
     def close(self) -> None:
         """Give the UNet back as it was."""

@@ -27,14 +27,17 @@ POSITIVE, NEGATIVE = 0, 1
 RowLayout = tuple[tuple[int, int], ...]
 
 
-def row_layout(kind: str, slots: int, frames: int, first: bool) -> RowLayout:
+def row_layout(kind: str, slots: int, frames: int, first: bool, image: bool = False) -> RowLayout:
     """The rows of a call over ``slots`` slots of ``frames`` frames each.
 
     Args:
         kind: ``none``, ``full``, ``self-negative`` or ``onetime-negative``.
         first: whether slot 0 is among them; only there does onetime-negative ask for the negative prompt.
+        image: whether full guidance also asks for the answer without the input picture.
     """
     rows = slots * frames
+    if kind == "full" and image:
+        return ((POSITIVE, rows), (NEGATIVE, rows), (NEGATIVE, rows))
     if kind == "full":
         return ((POSITIVE, rows), (NEGATIVE, rows))
     if kind == "onetime-negative" and first:
@@ -55,6 +58,18 @@ def is_residual(kind: str) -> bool:
 def combine_full(positive: torch.Tensor, negative: torch.Tensor, scale: float) -> torch.Tensor:
     """Classifier-free guidance (arXiv 2207.12598, eq. 6) on model outputs of any prediction type."""
     return torch.lerp(negative, positive, scale)
+
+
+def combine_image(outputs: torch.Tensor, scale: float, image_scale: float) -> torch.Tensor:
+    """Guidance by prompt and by input picture (InstructPix2Pix, arXiv 2211.09800, eq. 3).
+
+    Args:
+        outputs: (3, ...) model outputs: with prompt and picture, with the picture alone, with neither.
+        scale: how far to go from the picture alone to prompt and picture.
+        image_scale: how far to go from neither to the picture; at 1 this is ``combine_full``.
+    """
+    both, picture, neither = outputs
+    return neither + scale * (both - picture) + image_scale * (picture - neither)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pipeline.denoiser import Denoiser
 from pipeline.guidance import data_weights, needs_negative_prompt
 from pipeline.models.model import Model
 from pipeline.noise import blended_noise
-from pipeline.prompt import blended
+from pipeline.prompt_syntax import blended
 from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
 from pipeline.solver import SolverTable, plan
@@ -70,6 +70,8 @@ class Stream:
         self._unsettled = 0  # calls until the last frame let in has finished
         self._count = 0
         self._last_tags: Tags = ()
+        self.notes = self.prepare(self._config)
+        model.adapters.follow(self._config)
         self._set_prompts()
         self._set_filter()
 
@@ -139,13 +141,33 @@ class Stream:
         self._unsettled = 0
         self._filter.reset()
 
+    def is_prepared(self, config: StreamConfig) -> bool:
+        """Whether ``configure`` would find in memory all that ``config`` asks for."""
+        return self.model.adapters.is_ready(config)
+
+    def prepare(self, config: StreamConfig) -> list[str]:
+        """Read the LoRAs and embeddings that ``config`` names; on any thread, while this one streams on.
+
+        Returns:
+            What a user should know of them, one sentence each.
+
+        Raises:
+            ModelError: one is missing, damaged, or made for another model.
+        """
+        return self.model.adapters.read(config)
+
     @torch.inference_mode()
     def configure(self, config: StreamConfig) -> None:
         """Take other settings from the next call on, by the cheapest rebuild that is enough.
 
         Frames in flight go on under the new settings. When ``steps`` shrinks, the oldest of them are dropped; call
         ``flush`` before where every frame counts.
+
+        Raises:
+            ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
         """
+        self.prepare(config)
+        reword = self.model.adapters.follow(config)
         old, self._config = self._config, config
 
         def differ(*names: str) -> bool:
@@ -153,11 +175,11 @@ class Stream:
 
         if differ(*_FILTERING, "seed"):
             self._set_filter()
-        if differ("prompt", "prompt_b", "blend", "negative_prompt", "guidance"):
+        if reword or differ("prompt", "prompt_b", "blend", "negative_prompt", "guidance"):
             self._set_prompts()
         if differ("steps", "strength", "solver", "spacing", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
-        if differ("steps", "strength", "solver", "spacing", "guidance", "guidance_scale", "delta"):
+        if differ("steps", "strength", "solver", "spacing", "guidance", "guidance_scale", "image_guidance", "delta"):
             self._set_guidance()
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
@@ -175,7 +197,10 @@ class Stream:
         self._frames_shape = tuple(frames.shape)
         self._latent = self._encode(frames)
         channels, height, width = self._latent.shape[1:]
-        self._batch = StreamBatch(self._denoiser, len(frames), (channels, height, width), self.model.sees_input)
+        self._batch = StreamBatch(
+            self._denoiser, len(frames), (channels, height, width), self.model.sees_input, self.model.input_scale
+        )
+        self._batch.from_noise = self._from_noise()
         self._batch.prepare(self._table(), self._noise())
         self._set_guidance()
         with self._clock("unet"):
@@ -235,6 +260,7 @@ class Stream:
     def _change_table(self, old_steps: int) -> None:
         if self._batch is None:
             return
+        self._batch.from_noise = self._from_noise()
         self._batch.change(self._table(), self._noise())
         steps = self._config.steps
         for _ in range(old_steps, steps):
@@ -245,11 +271,15 @@ class Stream:
             # The frame let in last stays at its position, which is now nearer to the end, or farther from it.
             self._unsettled = max(0, self._unsettled + steps - old_steps)
 
+    def _from_noise(self) -> bool:
+        """Whether a frame's latent is noise alone: at full strength, where the UNet is shown the input besides."""
+        return self.model.raw_input and self._config.strength == 1
+
     def _set_guidance(self) -> None:
         if self._batch is not None:
             config = self._config
             weights = data_weights(self._batch.table, config.guidance, config.guidance_scale, config.delta)
-            self._batch.set_guidance(config.guidance, config.guidance_scale, weights)
+            self._batch.set_guidance(config.guidance, config.guidance_scale, weights, config.image_guidance)
 
     def _set_prompts(self) -> None:
         config = self._config

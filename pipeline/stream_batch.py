@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.guidance import DataWeights, RowLayout, combine_full, is_residual, row_layout
+from pipeline.guidance import DataWeights, RowLayout, combine_full, combine_image, is_residual, row_layout
 from pipeline.solver import SolverTable
 
 Denoise = Callable[[torch.Tensor, torch.Tensor, RowLayout], torch.Tensor]
@@ -29,15 +29,25 @@ class StreamBatch:
 
     Attributes:
         table: the solver's rows in force; there from ``prepare`` on.
+        from_noise: a frame enters as noise alone, and its latent is only what the UNet sees besides.
     """
 
-    def __init__(self, denoise: Denoise, frames: int, latent_shape: tuple[int, int, int], sees_input: bool) -> None:
-        """``latent_shape`` is (C, h, w); ``sees_input`` says that the UNet takes the input latent as well."""
+    def __init__(
+        self,
+        denoise: Denoise,
+        frames: int,
+        latent_shape: tuple[int, int, int],
+        sees_input: bool,
+        input_scale: float = 1.0,
+    ) -> None:
+        """``latent_shape`` is (C, h, w); ``sees_input`` says that the UNet takes the input latent, scaled, as well."""
         self._denoise = denoise
         self._frames = frames
         self._shape = latent_shape
         self._sees_input = sees_input
-        self._kind, self._scale = "none", 1.0
+        self._input_scale = input_scale
+        self.from_noise = False
+        self._kind, self._scale, self._image_scale = "none", 1.0, 1.0
 
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Allocate for ``table``; no frame is in flight afterwards.
@@ -63,10 +73,14 @@ class StreamBatch:
         starts = torch.cat([table.group_start[1:] == torch.arange(1, table.steps), torch.tensor([True])])
         self._starts_group = starts.to(noise.device).view(-1, 1, 1, 1, 1)
 
-    def set_guidance(self, kind: str, scale: float, weights: DataWeights) -> None:
-        """Take another guidance; frames in flight keep their ``x0*``, at first their own input latent."""
+    def set_guidance(self, kind: str, scale: float, weights: DataWeights, image_scale: float = 1.0) -> None:
+        """Take another guidance; frames in flight keep their ``x0*``, at first their own input latent.
+
+        ``image_scale`` other than 1 adds guidance by the input, for full guidance of a UNet that sees it.
+        """
         self._kind = kind
         self._scale = scale
+        self._image_scale = image_scale if self._sees_input and kind == "full" else 1.0
         self._from_latent = _column(weights.latent, self._noise)
         self._from_output = _column(weights.output, self._noise)
         self._from_star = _column(weights.star, self._noise)
@@ -110,7 +124,7 @@ class StreamBatch:
         self._anchor[:-1] = self._alpha[group] * self._data[:-1] + self._sigma[group] * self._noise[:1]
 
     def _enter(self, latent: torch.Tensor) -> None:
-        noisy = self._alpha[0] * latent + self._sigma[0] * self._noise[0]
+        noisy = self._noise[0] if self.from_noise else self._alpha[0] * latent + self._sigma[0] * self._noise[0]
         self._latent[0], self._anchor[0] = noisy, noisy
         for carried in (self._data, self._older, self._input, self._star):
             carried[0] = latent
@@ -137,16 +151,21 @@ class StreamBatch:
     def _ask(self, first: int, end: int) -> torch.Tensor:
         """The UNet's output for the frames at positions ``first`` to ``end - 1``, (end - first, F, C, h, w)."""
         slots, frames = end - first, self._frames
-        layout = row_layout(self._kind, slots, frames, first == 0)
+        by_image = self._image_scale != 1
+        layout = row_layout(self._kind, slots, frames, first == 0, by_image)
         rows = self._latent[first:end].flatten(0, 1)
-        if self._sees_input:
-            rows = torch.cat([rows, self._input[first:end].flatten(0, 1)], dim=1)
-        timesteps = self._timesteps[first:end].repeat_interleave(frames)
         negatives = sum(count for _, count in layout[1:])
-        if negatives:
-            rows = torch.cat([rows, rows[:negatives]])
-            timesteps = torch.cat([timesteps, timesteps[:negatives]])
+        blind = slots * frames if by_image else 0  # rows at the end that are not shown the input
+        rows = torch.cat([rows, rows[: negatives - blind], rows[:blind]]) if negatives else rows
+        if self._sees_input:
+            shown = self._input[first:end].flatten(0, 1) * self._input_scale
+            parts = [shown, shown[: negatives - blind], torch.zeros_like(shown[:blind])]
+            rows = torch.cat([rows, torch.cat(parts) if negatives else shown], dim=1)
+        timesteps = self._timesteps[first:end].repeat_interleave(frames)
+        timesteps = torch.cat([timesteps, timesteps[: negatives - blind], timesteps[:blind]])
         output = self._denoise(rows, timesteps, layout)
+        if by_image:
+            return combine_image(output.unflatten(0, (3, slots, frames)), self._scale, self._image_scale)
         positive = output[: slots * frames].unflatten(0, (slots, frames))
         if self._kind == "full":
             return combine_full(positive, output[slots * frames :].unflatten(0, (slots, frames)), self._scale)

@@ -28,3 +28,6 @@ def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 pytest_plugins = [] if missing_libraries("offscreen") else ["pytestqt.plugin"]
+
+# No test may depend on a hub that is there; those of the download run their own, on loopback.
+os.environ["HF_HUB_OFFLINE"] = "1"

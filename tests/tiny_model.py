@@ -39,7 +39,7 @@ def write_tiny_model(
         cross_attention_dim=16,
         attention_head_dim=2,
     )
-    _make_prompts_matter(unet)
+    make_prompts_matter(unet)
     unet.save_pretrained(folder / "unet")
     autoencoder = AutoencoderTiny(
         encoder_block_out_channels=(8,) * 4,
@@ -51,7 +51,7 @@ def write_tiny_model(
     _make_pictures_matter(autoencoder)
     autoencoder.save_pretrained(folder / "vae")
     _write_text_parts(folder)
-    _write_json(
+    write_json(
         folder / "scheduler" / "scheduler_config.json",
         {
             "_class_name": "LCMScheduler",
@@ -70,7 +70,7 @@ def write_tiny_model(
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "scheduler": ["diffusers", "LCMScheduler"],
     }
-    _write_json(folder / "model_index.json", index)
+    write_json(folder / "model_index.json", index)
     return folder
 
 
@@ -87,7 +87,7 @@ def tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", laten
         return load_model(str(path), device="cpu", dtype="float32")
 
 
-def _make_prompts_matter(unet: UNet2DConditionModel) -> None:
+def make_prompts_matter(unet: UNet2DConditionModel) -> None:
     """Random cross-attention is nearly uniform, and its answer to two prompts nearly the same: make it differ."""
     with torch.no_grad():
         for name, weight in unet.named_parameters():
@@ -116,22 +116,28 @@ def _write_text_parts(folder: Path) -> None:
         pad_token_id=513,
     )
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    write_tokenizer(folder / "tokenizer")
+
+
+def write_tokenizer(folder: Path, pad: str = TOKENS[1]) -> None:
+    """CLIP's kind of tokenizer, with single characters for a vocabulary."""
     letters = [chr(c) for c in range(256, 512)]
     symbols = [chr(c) for c in range(33, 127)] + letters
     pieces = (symbols[:256] + [s + "</w>" for s in symbols[:256]]) + TOKENS
-    _write_json(folder / "tokenizer" / "vocab.json", {piece: n for n, piece in enumerate(pieces)})
-    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    write_json(folder / "vocab.json", {piece: n for n, piece in enumerate(pieces)})
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     tokenizer = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": 77,
         "bos_token": TOKENS[0],
         "eos_token": TOKENS[1],
         "unk_token": TOKENS[1],
-        "pad_token": TOKENS[1],
+        "pad_token": pad,
     }
-    _write_json(folder / "tokenizer" / "tokenizer_config.json", tokenizer)
+    write_json(folder / "tokenizer_config.json", tokenizer)
 
 
-def _write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
+    """Write ``content``, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")

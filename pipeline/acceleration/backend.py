@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -36,6 +37,7 @@ class Backend(Protocol):
         embeddings: torch.Tensor,
         cache: AttentionCache,
         layout: RowLayout,
+        added: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """One UNet call.
 
@@ -45,6 +47,7 @@ class Backend(Protocol):
             embeddings: (B, L, D), for UNets that pool them into the time embedding.
             cache: holds the prompts' keys and values.
             layout: which prompt is for which rows.
+            added: what SDXL's UNet is told besides: ``text_embeds`` (B, D') and ``time_ids`` (B, 6).
 
         Returns:
             (B, C, h, w) float32.

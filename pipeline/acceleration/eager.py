@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,9 +34,11 @@ class EagerBackend:
         embeddings: torch.Tensor,
         cache: AttentionCache,
         layout: RowLayout,
+        added: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         cache.select(layout)
-        output = self._model.unet(self._laid_out(rows), timesteps, embeddings, return_dict=False)[0]
+        rows = self._laid_out(rows)
+        output = self._model.unet(rows, timesteps, embeddings, added_cond_kwargs=added, return_dict=False)[0]
         return output.float()
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

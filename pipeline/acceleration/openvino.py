@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,10 @@ class OpenVinoBackend:
         embeddings: torch.Tensor,
         cache: AttentionCache,
         layout: RowLayout,
+        added: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
+        if added is not None:  # SDXL's further inputs are not in the graphs
+            return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added)
         prompts = self._on_host((embeddings, *cache.laid_out(layout)))
         inputs = [_host(rows), timesteps.numpy(), *prompts]
         kind = ("unet", tuple(rows.shape[1:]), tuple(tuple(prompt.shape[1:]) for prompt in prompts))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pipeline.acceleration.backend import Backend
 from pipeline.acceleration.eager import EagerBackend
 from pipeline.autoencoder import Autoencoder
+from pipeline.models.families import OTHER, Family
 from pipeline.prompt import PromptEncoder
 from pipeline.schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from pipeline.models.adapters import Adapters
 
 
 class ModelError(Exception):
@@ -32,6 +37,11 @@ class Model:
         default_size: side in pixels that the model was made for.
         notes: what was chosen or lacking while loading, in words that a user can act on.
         backend: what runs the networks; by default the modules themselves (see ``pipeline.acceleration``).
+        family: which kind of model it is.
+        few_step: whether it was distilled to take a few steps without guidance.
+        defaults: values of ``StreamConfig`` that suit it, by name.
+        adapters: its LoRAs and learned words.
+        raw_input: the UNet sees the input latent as the full autoencoder gives it, before its scale (InstructPix2Pix).
     """
 
     name: str
@@ -44,10 +54,19 @@ class Model:
     default_size: int
     notes: list[str] = field(default_factory=list)
     backend: Backend = None  # type: ignore[assignment]
+    family: Family = OTHER
+    few_step: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    raw_input: bool = False
+    adapters: Adapters = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        from pipeline.models.adapters import Adapters
+
         if self.backend is None:
             self.backend = EagerBackend(self)
+        if self.adapters is None:
+            self.adapters = Adapters(self.unet, self.prompts, self.family, self.few_step)
 
     @property
     def acceleration(self) -> str:
@@ -58,3 +77,13 @@ class Model:
     def sees_input(self) -> bool:
         """Whether the UNet is also given the input latent (InstructPix2Pix layout: twice the latent channels)."""
         return self.unet.config.in_channels == 2 * self.autoencoder.latent_channels
+
+    @property
+    def input_scale(self) -> float:
+        """What the input latent is multiplied with for a UNet that sees it."""
+        return 1 / self.family.latent_scale if self.raw_input else 1.0
+
+    @property
+    def sized(self) -> bool:
+        """Whether the UNet is told the size of the picture and a pooled embedding (SDXL)."""
+        return self.unet.config.addition_embed_type == "text_time"

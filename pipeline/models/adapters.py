@@ -1,0 +1,178 @@
+"""LoRAs on a loaded model: several at once, their strengths changed live, and every weight given back exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.adapter_list import Wanted, parse_files, parse_loras
+from pipeline.config import StreamConfig
+from pipeline.models.families import Family, tells_few_steps
+from pipeline.models.hub import download_part, looks_like_hub_id
+from pipeline.models.lora import Lora, flat_modules, read_lora
+from pipeline.models.model import ModelError
+from pipeline.models.textual_inversion import read_embedding
+from pipeline.prompt import PromptEncoder
+
+
+@dataclass(slots=True, eq=False)
+class _Touched:
+    """A layer that a LoRA has changed: its own weight, kept beside, and the layer."""
+
+    layer: Any
+    base: torch.Tensor
+
+
+class Adapters:
+    """The LoRAs and learned words of one model.
+
+    ``read`` may run on any thread, at any time; ``apply`` on the thread that runs the model, between two calls. Weights
+    are changed where they lie, so that captured graphs go on with the new ones; the originals are kept in main memory,
+    so that no strength, however often it is changed, leaves a trace.
+
+    Args:
+        unet: the UNet.
+        prompts: the text encoders.
+        family: which kind of model it is.
+        few_step: it takes few steps by itself; any other is given its family's LCM-LoRA under the LCM solver.
+
+    Attributes:
+        applied: the LoRAs that the weights now have in them.
+        revision: grows with each change of the weights, for whoever has compiled them in.
+    """
+
+    def __init__(self, unet: Any, prompts: PromptEncoder, family: Family, few_step: bool) -> None:
+        self.applied: Wanted = ()
+        self.revision = 0
+        self._unet = unet
+        self._prompts = prompts
+        self._lcm_lora = "" if few_step else family.lcm_lora
+        self._loras: dict[str, Lora] = {}
+        self._words: dict[str, tuple[str, list[torch.Tensor]]] = {}
+        self._learned: tuple[str, ...] = ()
+        self._touched: dict[tuple[str, str], _Touched] = {}
+
+    def loras_of(self, config: StreamConfig) -> Wanted:
+        """The LoRAs that ``config`` asks for, the one that the LCM solver needs included."""
+        wanted = parse_loras(config.loras)
+        if config.solver == "lcm" and self._lcm_lora and not any(tells_few_steps(spec) for spec, _ in wanted):
+            wanted += ((self._lcm_lora, 1.0),)
+        return wanted
+
+    def is_ready(self, config: StreamConfig) -> bool:
+        """Whether all that ``config`` asks for has been read."""
+        words = parse_files(config.embeddings)
+        return all(spec in self._loras for spec, _ in self.loras_of(config)) and all(w in self._words for w in words)
+
+    def read(self, config: StreamConfig) -> list[str]:
+        """Read what ``config`` asks for and has not been read; notes on what cannot be used.
+
+        Raises:
+            ModelError: a file is missing, damaged, or made for another model.
+        """
+        notes: list[str] = []
+        for spec, _ in self.loras_of(config):
+            if spec not in self._loras:
+                notes += self._read_lora(spec)
+        for spec in parse_files(config.embeddings):
+            if spec not in self._words:
+                widths = [encoder.width for encoder in self._prompts.encoders]
+                self._words[spec] = read_embedding(find_file(spec, "embedding"), widths)
+        return notes
+
+    def _read_lora(self, spec: str) -> list[str]:
+        per_block = self._unet.config.layers_per_block
+        per_block = per_block if isinstance(per_block, int) else per_block[0]
+        try:
+            self._loras[spec] = read_lora(find_file(spec, "LoRA"), self._targets(), per_block)
+        except ModelError as error:
+            if spec != self._lcm_lora:
+                raise
+            # It was the program's wish, not the user's: the stream goes on without, and says what that means.
+            self._loras[spec] = Lora(spec, {})
+            return [
+                "this model takes many steps, and the LCM-LoRA that would spare them cannot be had "
+                f"({error}); choose the solver dpmpp-2m with 8 to 12 steps"
+            ]
+        own = [f"{spec} is added, so that the model takes few steps"] if spec == self._lcm_lora else []
+        return own + list(self._loras[spec].notes)
+
+    def follow(self, config: StreamConfig) -> bool:
+        """Make the model the one that ``config`` asks for, all of whose files have been read.
+
+        Returns:
+            Whether prompts must be encoded anew.
+        """
+        words = parse_files(config.embeddings)
+        turned = words != self._learned
+        if turned:
+            self._prompts.learn(dict(self._words[spec] for spec in words))
+            self._learned = words
+        if self.apply(self.loras_of(config)):
+            self._prompts.forget()
+            turned = True
+        return turned
+
+    @torch.inference_mode()
+    def apply(self, wanted: Wanted) -> bool:
+        """Make the weights those of the model with these LoRAs, all of which have been read.
+
+        Returns:
+            Whether a text encoder has changed, so that prompts must be encoded anew.
+        """
+        if wanted == self.applied:
+            return False
+        strengths: dict[str, float] = {}
+        for spec, strength in wanted:
+            strengths[spec] = strengths.get(spec, 0.0) + strength
+        loras = [(self._loras[spec], strength) for spec, strength in strengths.items() if strength]
+        places = {place for lora, _ in loras for place in lora.updates} | set(self._touched)
+        targets = self._targets()
+        for place in places:
+            self._set(place, targets[place[0]][place[1]], loras)
+        self.applied = wanted
+        self.revision += 1
+        return any(part != "unet" for part, _ in places)
+
+    def _set(self, place: tuple[str, str], layer: Any, loras: list[tuple[Lora, float]]) -> None:
+        """The layer's own weight plus all updates of it, rounded once."""
+        touched = self._touched.get(place)
+        if touched is None:
+            touched = self._touched[place] = _Touched(layer, layer.weight.detach().cpu().clone())
+        updates = [(lora.updates[place], strength) for lora, strength in loras if place in lora.updates]
+        if not updates:
+            layer.weight.copy_(touched.base)
+            del self._touched[place]
+            return
+        total = touched.base.to(layer.weight.device, torch.float32)
+        for update, strength in updates:
+            total = total + strength * update.delta(layer.weight)
+        layer.weight.copy_(total)
+
+    def _targets(self) -> dict[str, dict[str, Any]]:
+        parts = zip(("text", "text_2"), self._prompts.encoders, strict=False)
+        return {"unet": flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
+
+
+def find_file(spec: str, what: str) -> Path:
+    """The file that ``spec`` means: itself, the only one in a folder, or in a hub repository, which is fetched.
+
+    Raises:
+        ModelError: there is none, or more than one.
+    """
+    path = Path(spec).expanduser()
+    if not path.exists() and looks_like_hub_id(spec):
+        path = download_part(spec, what)
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors"))
+        preferred = [file for file in files if file.name == "pytorch_lora_weights.safetensors"]
+        if len(preferred or files) != 1:
+            names = ", ".join(file.name for file in files[:4]) or "none"
+            raise ModelError(f"{spec} holds {len(files)} safetensors files ({names}); give one by its path")
+        return (preferred or files)[0]
+    if not path.is_file():
+        raise ModelError(f"there is no {what} {spec!r}: give a .safetensors file, a folder, or a hub name (owner/name)")
+    return path

@@ -1,0 +1,47 @@
+"""The tiny autoencoder that matches a model: TAESD and TAESDXL (https://github.com/madebyollin/taesd)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.models.families import Family
+from pipeline.models.folder import read_autoencoder
+from pipeline.models.hub import download_part
+from pipeline.models.model import ModelError
+
+CHOICES = ("auto", "tiny", "full")
+
+
+def choose_autoencoder(wanted: str, family: Family, own: Any, dtype: torch.dtype, notes: list[str]) -> Any:
+    """The autoencoder to stream with: the model's own where that is tiny or asked for, else the family's tiny one.
+
+    Args:
+        wanted: ``auto`` (tiny where it can be had), ``tiny``, ``full``, or a folder with an autoencoder.
+        own: the model's autoencoder, or None where it has none.
+        notes: told where the full one has to do.
+
+    Raises:
+        ModelError: there is none, or the one asked for cannot be had.
+    """
+    if wanted not in CHOICES:
+        return read_autoencoder(Path(wanted).expanduser(), dtype)
+    if own is not None and (wanted == "full" or type(own).__name__ == "AutoencoderTiny"):
+        return own
+    if wanted == "full":
+        raise ModelError("the model holds no full autoencoder; use the tiny one, or give a folder with one")
+    try:
+        return _tiny(family, dtype)
+    except ModelError as error:
+        if own is None or wanted == "tiny":
+            raise
+        notes.append(f"the model's full autoencoder is used, which is slow: {error}")
+    return own
+
+
+def _tiny(family: Family, dtype: torch.dtype) -> Any:
+    if not family.tiny_autoencoder:
+        raise ModelError("no tiny autoencoder is known for this model; a folder with one can be given")
+    return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder"), dtype)

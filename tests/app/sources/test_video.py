@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -196,3 +197,77 @@ def test_close_ends_the_wait_for_a_frame_that_is_far_off(tmp_path: Path):
     path = write_clip(tmp_path / "slow.mkv", cards(2), times=[0.0, 600.0])
     source = VideoSource(path, realtime=True)
     assert_close_ends_a_read(source)
+
+
+def numbers(source: VideoSource, count: int) -> list[int]:
+    frames = [source.read() for _ in range(count)]
+    return [read_index(frame.pixels) for frame in frames if frame]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
+def test_a_clip_can_be_sought_in_while_it_plays(tmp_path: Path, name: str):
+    path = write_clip(tmp_path / name, cards(40), fps=200, codec="mpeg4" if name.endswith("avi") else "libx264")
+    source = VideoSource(path, realtime=True)
+    source.open()
+    assert source.duration == pytest.approx(0.2, abs=0.02)
+    assert numbers(source, 2) == [0, 1]
+    for place in (30, 3, 17, 16, 0, 39):
+        source.seek(place / 200)
+        frame = source.read()
+        assert frame is not None
+        assert read_index(frame.pixels) == place
+        assert source.position == pytest.approx(place / 200, abs=0.006)
+    source.seek(9 / 200)
+    assert numbers(source, 4) == [9, 10, 11, 12]
+    source.seek(5 / 200)
+    source.seek(20 / 200)
+    assert numbers(source, 40) == list(range(20, 40))
+    assert source.read() is None
+    source.close()
+
+
+def test_a_seek_ends_the_wait_for_a_frame_that_is_far_off(tmp_path: Path):
+    path = write_clip(tmp_path / "slow.mkv", cards(4), times=[0.0, 0.04, 0.08, 600.0])
+    source = VideoSource(path, realtime=True)
+    source.open()
+    assert numbers(source, 3) == [0, 1, 2]
+    found: list[int] = []
+    reader = threading.Thread(target=lambda: found.extend(numbers(source, 1)))
+    reader.start()
+    source.seek(0.04)
+    reader.join(timeout=30)
+    source.close()
+    assert found == [1]
+
+
+def test_beyond_the_end_is_the_end_and_a_loop_begins_again(tmp_path: Path):
+    path = write_clip(tmp_path / "short.mp4", cards(6), fps=120)
+    source = VideoSource(path, realtime=True, loop=True, start=4 / 120)
+    source.open()
+    assert numbers(source, 3) == [4, 5, 0]
+    source.seek(99)
+    assert numbers(source, 3) in ([5, 0, 1], [0, 1, 2])
+    source.seek(-3)
+    assert numbers(source, 1) == [0]
+    source.loop = False
+    assert numbers(source, 9) == [1, 2, 3, 4, 5]
+    source.close()
+    assert source.lost is None
+
+
+def test_a_loop_can_be_asked_for_while_the_clip_plays(tmp_path: Path):
+    path = write_clip(tmp_path / "short.mp4", cards(4), fps=120)
+    source = VideoSource(path, realtime=True)
+    source.open()
+    assert numbers(source, 2) == [0, 1]
+    source.loop = True
+    assert numbers(source, 6) == [2, 3, 0, 1, 2, 3]
+    source.close()
+
+
+def test_a_file_of_which_every_frame_counts_is_not_sought_in(tmp_path: Path):
+    path = write_clip(tmp_path / "short.mp4", cards(4))
+    with pytest.raises(ValueError, match="real time"):
+        VideoSource(path).seek(1)
+    with pytest.raises(ValueError, match="no time"):
+        VideoSource(path, realtime=True).seek(float("nan"))

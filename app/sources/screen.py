@@ -15,6 +15,7 @@ from mss.exception import ScreenShotError
 from app.frame import Frame
 from app.sources.base import SourceError, SourceStalled
 from app.sources.pacing import next_beat, wait_until
+from app.window_list import WAYLAND_ADVICE, on_wayland
 
 
 class ScreenSource:
@@ -34,8 +35,8 @@ class ScreenSource:
         self.lost: str | None = None
         self._monitor, self._region, self._period = monitor, region, 1.0 / fps
         self._closing = threading.Event()
+        self._busy = threading.Lock()  # a connection must not be closed while another thread reads from it
         self._grabber: mss.MSS | None = None
-        self._area: dict[str, int] = {}
         self._index = 0
         self._due = 0.0
 
@@ -46,8 +47,9 @@ class ScreenSource:
             SourceError: there is no display, no such monitor, or the region lies outside of it.
         """
         self._closing.clear()
-        self._disconnect()
-        self._connect()
+        with self._busy:
+            self._disconnect()
+            self._connect()
         self._due = time.monotonic() - self._period
 
     def read(self) -> Frame | None:
@@ -59,13 +61,15 @@ class ScreenSource:
         self._due = next_beat(self._due, self._period, time.monotonic())
         if not wait_until(self._due, self._closing):
             return None
-        try:
-            shot = (self._grabber or self._connect()).grab(self._area)
-        except (ScreenShotError, SourceError) as error:
-            self._disconnect()
+        with self._busy:
             if self._closing.is_set():
                 return None
-            raise SourceStalled(f"{self.name} gives no picture ({error}).") from error
+            try:
+                grabber = self._grabber or self._connect()
+                shot = grabber.grab(self._area_on(grabber))
+            except (ScreenShotError, SourceError) as error:
+                self._disconnect()
+                raise SourceStalled(f"{self.name} gives no picture: {error}") from error
         captured_at = time.monotonic()
         bgra = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
         index = self._index
@@ -75,15 +79,13 @@ class ScreenSource:
     def close(self) -> None:
         """Let go of the display; a waiting ``read`` returns None at once."""
         self._closing.set()
-        self._disconnect()
+        with self._busy:
+            self._disconnect()
 
     def _connect(self) -> mss.MSS:
         grabber = _grabber_of_display()
         try:
-            monitors = grabber.monitors
-            if not 0 <= self._monitor < len(monitors):
-                raise SourceError(f"There is no screen {self._monitor}; this machine has {len(monitors) - 1}.")
-            self._area = _area(monitors[self._monitor], self._region)
+            self._area_on(grabber)
         except ScreenShotError as error:
             grabber.close()
             raise SourceError(_refused(error)) from error
@@ -92,6 +94,13 @@ class ScreenSource:
             raise
         self._grabber = grabber
         return grabber
+
+    def _area_on(self, grabber: mss.MSS) -> dict[str, int]:
+        """The rectangle to grab now, in the display's coordinates. Raises ``SourceError`` where there is none."""
+        monitors = grabber.monitors
+        if not 0 <= self._monitor < len(monitors):
+            raise SourceError(f"There is no screen {self._monitor}; this machine has {len(monitors) - 1}.")
+        return _area(monitors[self._monitor], self._region)
 
     def _disconnect(self) -> None:
         grabber, self._grabber = self._grabber, None
@@ -102,11 +111,9 @@ class ScreenSource:
 def _grabber_of_display() -> mss.MSS:
     """mss on the current display. Raises ``SourceError`` where there is none."""
     linux = sys.platform.startswith("linux")
+    if on_wayland():  # Xwayland would answer, with a black picture
+        raise SourceError(WAYLAND_ADVICE)
     if linux and not os.environ.get("DISPLAY"):
-        if os.environ.get("WAYLAND_DISPLAY"):
-            raise SourceError(
-                "This Wayland session has no X display to read the screen from; log in to an X11 (Xorg) session for it."
-            )
         raise SourceError("There is no display to read the screen from; run this in a desktop session.")
     try:
         # Elsewhere the system draws the pointer into the picture, or cannot.

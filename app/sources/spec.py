@@ -12,6 +12,7 @@ from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
 from app.sources.video import VideoSource
+from app.sources.window import WindowSource
 
 _TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
 
@@ -20,10 +21,14 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     """The source that ``spec`` names, not yet opened.
 
     Args:
-        spec: ``camera``, ``camera:NUMBER``, ``camera:PART OF NAME``, ``screen``, ``screen:NUMBER``,
-            ``screen:NUMBER:x,y,width,height``, ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99``
-            (any part of these), ``canvas``, ``canvas:WIDTHxHEIGHT``, or the path of a video, a picture, or a folder of
-            pictures.
+        spec: one of
+
+            - ``camera``, ``camera:NUMBER``, ``camera:PART OF NAME``; each also with a size, as ``camera:1@1280x720``
+            - ``screen``, ``screen:NUMBER``, ``screen:NUMBER:x,y,width,height``
+            - ``window:PART OF TITLE``, ``window:NUMBER``
+            - ``canvas``, ``canvas:WIDTHxHEIGHT``
+            - ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99`` (any part of these)
+            - the path of a video, a picture, or a folder of pictures
         live: play a video in real time and without end, repeat a picture without end, and keep a test card to the
             clock. Cameras and screens are always live.
 
@@ -32,9 +37,11 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     """
     kind, _, rest = spec.partition(":")
     if kind == "camera":
-        return CameraSource(int(rest) if rest.isdecimal() else rest or 0)
+        return _camera(spec, rest)
     if kind == "screen":
         return _screen(spec, rest)
+    if kind == "window" and rest:
+        return WindowSource(int(rest) if rest.isdecimal() else rest)
     if kind == "testcard":
         return _testcard(spec, rest, live)
     if kind == "canvas":
@@ -47,8 +54,23 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     if path.suffix or (spec and path.exists()):
         return VideoSource(path, realtime=live, loop=live)
     raise SourceError(
-        f"{spec!r} is no file or folder; give one, or camera:1, screen, screen:2:0,0,640,480, canvas or testcard."
+        f"{spec!r} is no file or folder; give one, or camera:1, screen:2:0,0,640,480, window:TITLE, canvas or testcard."
     )
+
+
+def _camera(spec: str, rest: str) -> CameraSource:
+    which, at, size = rest.rpartition("@")
+    if not at:
+        return CameraSource(_which(rest))
+    width, _, height = size.partition("x")
+    try:
+        return CameraSource(_which(which), size=(int(width), int(height)))
+    except ValueError as error:
+        raise SourceError(f"{spec!r} is not understood; write camera:1@1280x720.") from error
+
+
+def _which(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text or 0
 
 
 def _screen(spec: str, rest: str) -> ScreenSource:

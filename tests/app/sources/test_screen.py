@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +12,8 @@ from mss.exception import ScreenShotError
 from app.sources import SourceError, SourceStalled
 from app.sources import screen as screen_module
 from app.sources.screen import ScreenSource
+from app.window_list import NoWindows, on_wayland, windows
+from tests.app.desktop import Desktop
 from tests.app.media import assert_close_ends_a_read
 
 MONITORS = [
@@ -100,13 +98,18 @@ def test_close_ends_the_wait_for_the_next_beat():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux may lack a display")
 @pytest.mark.parametrize(
     ("environment", "advice"),
-    [({}, "run this in a desktop session"), ({"WAYLAND_DISPLAY": "wayland-0"}, "log in to an X11")],
+    [
+        ({}, "run this in a desktop session"),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "log in to an X11"),
+        ({"XDG_SESSION_TYPE": "wayland"}, "OBS Studio"),
+    ],
 )
 def test_without_a_display_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], advice: str
 ):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SourceError, match=advice):
@@ -120,31 +123,39 @@ def test_a_display_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPa
         ScreenSource().open()
 
 
-@pytest.fixture
-def xvfb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    program = shutil.which("Xvfb")
-    if program is None:
-        pytest.skip("Xvfb is not installed")
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        [program, "-displayfd", str(writing), "-screen", "0", "320x200x24"],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        monkeypatch.setenv("DISPLAY", f":{answer.readline().strip()}")
-    yield
-    server.terminate()
-    server.wait()
-
-
 @pytest.mark.usefixtures("xvfb")
-def test_a_real_display_is_read():
-    source = ScreenSource(1, (20, 10, 160, 120))
+def test_a_wayland_session_with_a_real_x_display_is_read(monkeypatch: pytest.MonkeyPatch):
+    """As within Xvfb or a remote desktop: only Xwayland shows no desktop."""
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    source = ScreenSource()
     source.open()
+    assert source.read() is not None
+    source.close()
+
+
+def test_a_region_of_a_real_display_is_read_to_the_pixel(xvfb: Desktop):
+    xvfb.window("red", 40, 30, 100, 60, 0xC81020)
+    source = ScreenSource(1, (20, 10, 160, 120), fps=200)
+    source.open()
+    xvfb.wait_until(lambda: (frame := source.read()) is not None and frame.pixels.any())
     frame = source.read()
     source.close()
     assert frame is not None
-    assert frame.pixels.shape == (120, 160, 3)
-    assert frame.pixels.dtype == np.uint8
+    expected = np.zeros((120, 160, 3), np.uint8)
+    expected[20:80, 20:120] = (0xC8, 0x10, 0x20)
+    np.testing.assert_array_equal(frame.pixels[:80], expected[:80])  # below, there is the mouse pointer
+
+
+def test_xwayland_gives_itself_away(monkeypatch: pytest.MonkeyPatch, xvfb: Desktop):
+    from Xlib.display import Display
+
+    assert xvfb.display is not None
+    monkeypatch.setenv("XDG_SESSION_TYPE", "wayland")
+    assert not on_wayland()
+    ask = Display.query_extension
+    monkeypatch.setattr(Display, "query_extension", lambda one, name: name == "XWAYLAND" or ask(one, name))
+    assert on_wayland()
+    with pytest.raises(SourceError, match="OBS Studio"):
+        ScreenSource().open()
+    with pytest.raises(NoWindows, match="OBS Studio"):
+        windows()

@@ -15,7 +15,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from app.cameras import backend, cameras
+from app.cameras import backend, cameras, may_open, users_of
 from app.frame import Frame
 from app.sources.base import SourceError, SourceStalled
 
@@ -66,6 +66,7 @@ class CameraSource:
         self._feed: _Feed | None = None
         self._closed = threading.Event()
         self._index = 0
+        self._index_of_device = 0
         self._worked_once = False
 
     def open(self) -> None:
@@ -94,9 +95,7 @@ class CameraSource:
             return None
         if picture is None:
             self._let_go()
-            raise SourceStalled(
-                f"No picture comes from {self.name}; check that it is plugged in and not used by another program."
-            )
+            raise SourceStalled(_why_no_picture(self._index_of_device, self.name, came=self._worked_once))
         self._worked_once = True
         captured_at, pixels = picture
         index = self._index
@@ -110,6 +109,7 @@ class CameraSource:
 
     def _start(self) -> _Feed:
         index, self.name = _find(self._which, lost=self._worked_once)
+        self._index_of_device = index
         device = self._connect(index)
         if not device.isOpened():
             device.release()
@@ -202,8 +202,28 @@ def _cannot_open(index: int, name: str) -> str:
     """One sentence on why a camera does not open."""
     known = cameras()
     if any(camera.index == index for camera in known):
-        return f"{name} cannot be opened; another program may be using it, or this one may lack the permission to."
+        return _taken(index, name) or (
+            f"{name} cannot be opened; another program may be using it, or this one may lack the permission to."
+        )
     there = ", ".join(f"{camera.index} ({camera.name})" for camera in known)
     if there:
         return f"There is no camera {index}; there is: {there}."
     return "No camera was found; plug one in, or style a clip or a screen instead."
+
+
+def _why_no_picture(index: int, name: str, *, came: bool) -> str:
+    """One sentence on why an open camera gives nothing."""
+    if came and not any(camera.index == index for camera in cameras()):
+        return f"{name} was unplugged; plug it in again and the picture comes back."
+    return _taken(index, name) or (
+        f"No picture comes from {name}; check that it is plugged in and not used by another program."
+    )
+
+
+def _taken(index: int, name: str) -> str | None:
+    """Who has the camera instead, as far as the system tells."""
+    if users := users_of(index):
+        return f"{name} is in use by {', '.join(users)}; close it there, or choose another camera."
+    if not may_open(index):
+        return f"This account may not use {name}; on Linux: sudo usermod -aG video $USER, then log in again."
+    return None

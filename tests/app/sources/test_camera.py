@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.cameras import Camera, linux_cameras
+from app.cameras import Camera, CameraListing, linux_cameras, may_open, users_of
 from app.sources import SourceError, SourceStalled
 from app.sources import camera as camera_module
 from app.sources.camera import CameraSource
@@ -107,6 +108,22 @@ def test_a_camera_in_use_is_said_to_be():
     assert device.released.is_set()
 
 
+def test_who_has_the_camera_is_said_where_it_is_known(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(camera_module, "users_of", lambda index: ["zoom (process 77)"] if index == 2 else [])
+    with pytest.raises(SourceError, match=r"Logi C920\) is in use by zoom \(process 77\); close it there"):
+        CameraSource(2, connect=lambda _: ScriptedDevice(opens=False)).open()
+    source = CameraSource(2, connect=lambda _: ScriptedDevice(0))  # it opens, and gives no picture
+    source.open()
+    with pytest.raises(SourceStalled, match="in use by zoom"):
+        source.read()
+
+
+def test_a_missing_permission_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(camera_module, "may_open", lambda _: False)
+    with pytest.raises(SourceError, match="usermod -aG video"):
+        CameraSource(0, connect=lambda _: ScriptedDevice(opens=False)).open()
+
+
 def test_a_number_that_is_not_there_lists_what_is():
     with pytest.raises(SourceError, match=r"There is no camera 5; there is: 0 \(Laptop Lid\)"):
         CameraSource(5, connect=lambda _: ScriptedDevice(opens=False)).open()
@@ -126,7 +143,7 @@ def test_a_camera_pulled_out_stalls_and_is_found_again_under_its_new_number(two_
     first.taken.release()
     assert source.read() is not None
     two_cameras.pop()
-    with pytest.raises(SourceStalled, match="No picture comes from camera 2"):
+    with pytest.raises(SourceStalled, match=r"camera 2 \(Logi C920\) was unplugged"):
         source.read()
     assert first.released.wait(30)
     with pytest.raises(SourceStalled, match="No camera has 'logi'"):
@@ -174,6 +191,41 @@ def test_close_ends_a_read_in_a_driver_that_hangs():
     reader.join(timeout=30)
     assert answers == [None]
     never.set()
+
+
+def test_linux_tells_who_has_a_device_open(tmp_path: Path):
+    dev, proc = tmp_path / "dev", tmp_path / "proc"
+    for process, name, target in [("12", "zoom", "video2"), ("13", "cat", "null"), (str(os.getpid()), "me", "video2")]:
+        (proc / process / "fd").mkdir(parents=True)
+        (proc / process / "comm").write_text(f"{name}\n")
+        (proc / process / "fd" / "3").symlink_to(dev / target)
+    (proc / "14").mkdir()
+    (proc / "self").mkdir()
+    assert users_of(2, dev=dev, proc=proc) == ["zoom (process 12)"]
+    assert users_of(0, dev=dev, proc=proc) == []
+    assert may_open(2, dev=dev)
+
+
+def test_a_listing_is_asked_without_waiting():
+    now, looks = [0.0], []
+    go_on = threading.Event()
+
+    def look() -> list[Camera]:
+        looks.append(now[0])
+        assert go_on.wait(30)
+        return [Camera(len(looks), "some")]
+
+    listing = CameraListing(seconds=2, look=look, clock=lambda: now[0])
+    assert listing.cameras == ()  # the look hangs, the answer does not
+    assert listing.cameras == ()
+    go_on.set()
+    assert listing.wait(30) == (Camera(1, "some"),)
+    now[0] = 1.9
+    assert listing.wait(30) == (Camera(1, "some"),)
+    now[0] = 2.0
+    listing.cameras  # noqa: B018 - begins a look
+    assert listing.wait(30) == (Camera(2, "some"),)
+    assert looks == [0.0, 2.0]
 
 
 def test_linux_lists_cameras_by_name_and_leaves_out_metadata_nodes(tmp_path: Path):

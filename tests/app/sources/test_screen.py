@@ -137,7 +137,7 @@ def test_a_region_of_a_real_display_is_read_to_the_pixel(xvfb: Desktop):
     xvfb.window("red", 40, 30, 100, 60, 0xC81020)
     source = ScreenSource(1, (20, 10, 160, 120), fps=200)
     source.open()
-    xvfb.wait_until(lambda: (frame := source.read()) is not None and frame.pixels.any())
+    xvfb.wait_until(lambda: (frame := source.read()) is not None and bool(frame.pixels.any()))
     frame = source.read()
     source.close()
     assert frame is not None

@@ -8,10 +8,12 @@ import pytest
 
 from app.sources import SourceError, open_source
 from app.sources.camera import CameraSource
+from app.sources.canvas import CanvasSource
 from app.sources.images import ImageFolderSource, ImageSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
 from app.sources.video import VideoSource
+from app.sources.window import WindowSource
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,10 @@ from app.sources.video import VideoSource
         ("camera", CameraSource, "camera 0"),
         ("camera:2", CameraSource, "camera 2"),
         ("camera:Logi: the one", CameraSource, "camera Logi: the one"),
+        ("camera:Logi: the one@1280x720", CameraSource, "camera Logi: the one"),
+        ("window:My @ drawing", WindowSource, "window My @ drawing"),
+        ("window:77", WindowSource, "window 77"),
+        ("canvas", CanvasSource, "canvas"),
         ("screen", ScreenSource, "screen 1"),
         ("screen:2:0,10,640,480", ScreenSource, "screen 2"),
         ("screen:0", ScreenSource, "all screens"),

@@ -83,16 +83,15 @@ class ScreenSource:
             self._disconnect()
 
     def _connect(self) -> mss.MSS:
-        grabber = _grabber_of_display()
+        self._grabber = grabber = _grabber_of_display()
         try:
             self._area_on(grabber)
         except ScreenShotError as error:
-            grabber.close()
+            self._disconnect()
             raise SourceError(_refused(error)) from error
         except SourceError:
-            grabber.close()
+            self._disconnect()
             raise
-        self._grabber = grabber
         return grabber
 
     def _area_on(self, grabber: mss.MSS) -> dict[str, int]:

@@ -39,7 +39,13 @@ class Settings:
     model: str = setting(
         "embedded", "the diffusion model: 'embedded', a folder, or a Hugging Face name", cost=Cost.MODEL
     )
-    device: str = setting("auto", "where the model runs", choices=DEVICES, cost=Cost.MODEL)
+    device: str = setting(
+        "auto",
+        "where the model runs; a number chooses among several, as in cuda:1",
+        choices=DEVICES,
+        cost=Cost.MODEL,
+        numbered=True,
+    )
     dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
     acceleration: str = setting(
         "auto", "what runs the model: the best there is, or one by name", choices=ACCELERATIONS, cost=Cost.MODEL

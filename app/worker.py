@@ -13,6 +13,7 @@ from app.engine import Engine, EngineOutput, Loader, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.metrics import Metrics
+from app.model_swap import ModelSwap, give_memory_back, ran_out_of_memory
 from app.settings import Settings
 from app.status import StatusBoard
 from pipeline.setting import Cost, cost_of_change
@@ -74,13 +75,11 @@ class WorkerThread(threading.Thread):
         super().__init__(name="vitrail-worker", daemon=True)
         self._inputs = inputs
         self._outputs = outputs
-        self._loader = loader
         self._board = board
         self._metrics = metrics
         self._fail = fail
         self._once = once
-        self._loading: ModelLoading | None = None
-        self._wanted = settings  # whose model serves, loads, or could not be loaded
+        self._models = ModelSwap(loader, board.wake, _model_of)
         self._engine: Engine | None = None
         self._release: Callable[[], None] = lambda: None  # of the engine
         self._applied = settings  # what the engine follows
@@ -221,28 +220,24 @@ class WorkerThread(threading.Thread):
     # -- settings -----------------------------------------------------------------------------------------------------
 
     def _load_first(self) -> None:
-        loading = self._load(self._wanted)
+        """Load the model of the settings, with nothing that could serve meanwhile."""
+        loading = self._models.load(self._applied)
         status = self._board.wait(lambda status: loading.done or status.state.final)
         if status.state.final:
             raise Closed
+        self._models.arrived()
         if not self._adopt(loading):
             raise loading.error or RuntimeError("the model loader came back with nothing")
 
-    def _load(self, settings: Settings) -> ModelLoading:
-        self._wanted = settings
-        self._loading = ModelLoading(self._loader, settings, self._board.wake)
-        self._loading.start()
-        return self._loading
-
     def _adopt(self, loading: ModelLoading) -> bool:
         """Go on with the model that has come in; False where it could not be loaded."""
-        self._loading = None
         if loading.loaded is None:
             return False
         self._release()
         self._engine = loading.loaded.engine
         self._release = loading.loaded.release
         self._applied = loading.settings
+        self._models.serve(loading.settings)
         self._board.model = loading.loaded.facts
         for note in loading.loaded.notes:
             self._board.notice(note)
@@ -251,18 +246,45 @@ class WorkerThread(threading.Thread):
     def _follow(self, item: Captured) -> None:
         """Make the engine follow the settings and the size that ``item`` came with."""
         new = item.settings
-        if _model_of(new) != _model_of(self._wanted):
-            self._load(new)
-        arrived = self._loading if self._loading is not None and self._loading.done else None
+        self._models.want(new)
+        arrived = self._models.arrived()
         cost = max(cost_of_change(self._applied, new), cost_of_change(self._applied.stream, new.stream))
         if not self._live and (arrived or cost >= Cost.SLOTS or _size(item) != self._size):
             self._drain()
-        if arrived and not self._adopt(arrived):
-            self._board.notice(f"{arrived.settings.model}: {arrived.error}; the model before it goes on", arrived.error)
+        if arrived:
+            self._swap(arrived)
         if self._engine is not None and new.stream != self._applied.stream:
             self._engine.configure(new.stream)
         self._applied = new
         self._size = _size(item)
+
+    def _swap(self, arrived: ModelLoading) -> None:
+        """Go on with the model that has come in, or with the one before where it could not be loaded."""
+        name, error, before = arrived.settings.model, arrived.error, self._models.serving
+        if self._adopt(arrived):
+            give_memory_back()
+        elif not ran_out_of_memory(error):
+            self._board.notice(f"{name}: {error}; the model before it goes on", error)
+        elif before is not None:
+            self._board.notice(f"Memory is too short for two models; the picture stops until {name} is loaded.", error)
+            self._swap_alone(arrived.settings, before)
+
+    def _swap_alone(self, settings: Settings, before: Settings) -> None:
+        """Load a model after the one that serves was given up; where that fails, the old one again."""
+        self._release()
+        self._engine, self._release = None, lambda: None
+        self._models.serve(None)
+        give_memory_back()
+        self._applied = settings
+        try:
+            self._load_first()
+        except Closed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a loader may raise anything; the old model did load
+            self._board.notice(f"{settings.model}: {error}; the model before it is loaded again", error)
+            self._applied = before
+            self._load_first()
+            self._models.give_up(settings)
 
 
 def wait_for_device(device: torch.device) -> None:

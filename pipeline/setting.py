@@ -34,12 +34,13 @@ class Setting:
     unit: str = ""
     choices: tuple[str, ...] | None = None
     cost: Cost = Cost.NOTHING
+    numbered: bool = False  # a choice may be followed by a number: ``cuda:1``
 
     def problem(self, name: str, value: object, kind: type) -> str | None:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
         label = name.replace("_", " ")
         if self.choices is not None:
-            if value in self.choices:
+            if value in self.choices or (self.numbered and self._is_numbered_choice(value)):
                 return None
             return f"{label} is {value!r}; it must be one of {', '.join(self.choices)}"
         if kind in (bool, str):
@@ -51,6 +52,10 @@ class Setting:
         if below or above or not math.isfinite(value):
             return f"{label} is {value}; it must be {self.span()}"
         return None
+
+    def _is_numbered_choice(self, value: object) -> bool:
+        name, colon, number = str(value).partition(":")
+        return isinstance(value, str) and bool(colon) and name in (self.choices or ()) and number.isdecimal()
 
     def span(self) -> str:
         """The range in words: ``between 0 and 1``."""
@@ -75,9 +80,10 @@ def setting(
     unit: str = "",
     choices: tuple[str, ...] | None = None,
     cost: Cost = Cost.NOTHING,
+    numbered: bool = False,
 ) -> Any:
     """A dataclass field that knows its own range, unit, help text and cost of change."""
-    described = Setting(help, low, high, step, unit, choices, cost)
+    described = Setting(help, low, high, step, unit, choices, cost, numbered)
     return dataclasses.field(default=default, metadata={"setting": described})
 
 

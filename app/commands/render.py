@@ -44,7 +44,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         say(console, note)
     narrator = Narrator(console)
     session = Session(source, settings, [outlet], once=True, listener=narrator)
-    run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
+    try:
+        run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
+    except KeyboardInterrupt:
+        # What is done by then is a film that can be played, and has a report like any other.
+        if arguments.report is not None and (so_far := session.report()) is not None:
+            write_report(arguments.report, so_far)
+        raise
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
     if arguments.report is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -88,10 +89,10 @@ def test_the_demo_needs_nothing(environment: dict[str, str], tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C there")
-def test_ctrl_c_leaves_a_file_that_plays(environment: dict[str, str], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_file_that_plays_and_its_report(environment: dict[str, str], tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny", sees_input=True)
-    out = tmp_path / "out.mp4"
-    flags = ("--prompt", "x", "--model", model, "--height", "64")
+    out, report = tmp_path / "out.mp4", tmp_path / "report.json"
+    flags = ("--prompt", "x", "--model", model, "--height", "64", "--report", report)
     process = subprocess.Popen(
         command("render", "testcard:frames=100000,width=128,height=96", out, *flags),
         cwd=tmp_path,
@@ -114,4 +115,6 @@ def test_ctrl_c_leaves_a_file_that_plays(environment: dict[str, str], tmp_path: 
     assert "interrupted" in said
     assert "Traceback" not in said
     with av.open(str(out)) as container:
-        assert sum(1 for _ in container.decode(video=0)) > 5
+        written = sum(1 for _ in container.decode(video=0))
+    assert written > 5
+    assert written - 1 <= json.loads(report.read_text())["frames_out"] <= written

@@ -146,3 +146,14 @@ def test_any_json_gives_settings(found: dict[str, Any]) -> None:
 def test_default_path_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module.platformdirs, "user_config_dir", lambda *_, **__: str(tmp_path / "vitrail"))
     assert module.default_path() == tmp_path / "vitrail" / "settings.json"
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "xpu:0", "cpu", "auto"])
+def test_a_device_may_have_a_number(device: str) -> None:
+    assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cuda:-1", "toaster:1", ":1", 1, ["cuda"]])
+def test_what_is_no_device_is_refused(device: object) -> None:
+    with pytest.raises(ValueError, match="it must be one of auto, cpu"):
+        Settings(device=device)  # type: ignore[arg-type]

@@ -217,7 +217,7 @@ def test_the_old_model_serves_until_the_new_one_is_there() -> None:
     rig.put(2)
     _wait_for(lambda: ("frames", (2,)) in old.events)
     may_load.set()
-    rig.board.wait(lambda _: rig.thread._loading is None or rig.thread._loading.done, SAFETY_SECONDS)
+    rig.board.wait(lambda _: not rig.thread._models.loading, SAFETY_SECONDS)
     rig.put(3)
     rig.end()
     rig.thread.join(SAFETY_SECONDS)
@@ -241,7 +241,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one() -> None:
     rig.thread.start()
     rig.put(0, model="nowhere")
     _wait_for(lambda: loads == ["embedded", "nowhere"])
-    rig.board.wait(lambda _: rig.thread._loading is None or rig.thread._loading.done, SAFETY_SECONDS)
+    rig.board.wait(lambda _: not rig.thread._models.loading, SAFETY_SECONDS)
     for index in range(1, 4):
         rig.put(index)
     rig.end()

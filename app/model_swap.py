@@ -1,0 +1,104 @@
+"""From one model to another while the picture goes on: which one serves, which is wanted, and the one on its way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from app.engine import Loader, ModelLoading
+from app.settings import Settings
+
+
+class ModelSwap:
+    """Loads what is wanted beside what serves, one model at a time. Used by the worker's thread alone.
+
+    However often the mind is changed meanwhile, there is never more than one model in memory beside the one that
+    serves: what is wanted next waits until the one on its way is in, which is then given away unused.
+
+    Args:
+        loader: makes an engine of settings.
+        on_done: called on the loading thread when there is a result.
+        model_of: what of the settings says which model it is.
+    """
+
+    def __init__(self, loader: Loader, on_done: Callable[[], None], model_of: Callable[[Settings], Hashable]) -> None:
+        self._loader = loader
+        self._on_done = on_done
+        self._model_of = model_of
+        self._serving: Settings | None = None
+        self._wanted: Settings | None = None
+        self._loading: ModelLoading | None = None
+
+    def want(self, settings: Settings) -> None:
+        """Have the model of ``settings`` loaded, unless it serves, is on its way, or could not be loaded before."""
+        if self._wanted is not None and self._model_of(settings) == self._model_of(self._wanted):
+            return
+        self._wanted = settings
+        if self._loading is None and not self._serves(settings):
+            self.load(settings)
+
+    def load(self, settings: Settings) -> ModelLoading:
+        """Load the model of ``settings`` now."""
+        self._wanted = settings
+        self._loading = ModelLoading(self._loader, settings, self._on_done)
+        self._loading.start()
+        return self._loading
+
+    def arrived(self) -> ModelLoading | None:
+        """What has come in since the last call, good or bad, once; None while there is nothing that is still wanted."""
+        loading, wanted = self._loading, self._wanted
+        if loading is None or wanted is None or not loading.done:
+            return None
+        self._loading = None
+        if self._model_of(loading.settings) == self._model_of(wanted):
+            return loading
+        if loading.loaded is not None:
+            loading.loaded.release()
+        if not self._serves(wanted):
+            self.load(wanted)
+        return None
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way in."""
+        return self._loading is not None and not self._loading.done
+
+    @property
+    def serving(self) -> Settings | None:
+        """The settings whose model serves."""
+        return self._serving
+
+    def serve(self, settings: Settings | None) -> None:
+        """The model of ``settings`` serves from now on; None for none at all."""
+        self._serving = settings
+
+    def give_up(self, settings: Settings) -> None:
+        """The model of ``settings`` cannot be had: do not try again until another one was wanted."""
+        self._wanted = settings
+
+    def _serves(self, settings: Settings) -> bool:
+        return self._serving is not None and self._model_of(settings) == self._model_of(self._serving)
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or one that led to it, is a lack of memory on any device."""
+    import torch
+
+    while error is not None:
+        # Apple's and Intel's devices have no error of their own for it.
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def give_memory_back() -> None:
+    """Return what the last model held, so that others find it free."""
+    import gc
+
+    import torch
+
+    gc.collect()  # hooks and caches of a model refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

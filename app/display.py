@@ -77,6 +77,11 @@ class DisplayThread(threading.Thread):
         for outlet in found:
             outlet.close()
 
+    @property
+    def sinks(self) -> list[Sink]:
+        """Those that take pictures."""
+        return [outlet.sink for outlet in self._snapshot()]
+
     def run(self) -> None:
         while not self._ended or self._jobs:
             try:

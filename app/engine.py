@@ -41,6 +41,11 @@ class EngineOutput(Protocol):
 class Engine(Protocol):
     """A stream of pictures through a model (``pipeline.Stream``); used by one thread at a time."""
 
+    @property
+    def similarity(self) -> float:
+        """Cosine similarity (0..1) that the similarity filter last saw."""
+        ...
+
     def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable], at: float | None) -> EngineOutput:
         """Take frames (F, 3, H, W) float32 0..1 with F tags; return what comes out at this tick.
 

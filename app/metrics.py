@@ -35,6 +35,7 @@ class Snapshot:
         recent_latency_ms, recent_latency_p95_ms: median and 95th percentile over the last ``WINDOW_SECONDS``; 0 if
             nothing was shown in them.
         stages_ms: median milliseconds of each engine stage, by name.
+        similarity: cosine similarity (0..1) of the last frame that the similarity filter looked at; 0 without it.
         width, height: of the last picture in pixels; 0 before the first.
     """
 
@@ -55,6 +56,7 @@ class Snapshot:
     recent_latency_ms: float = 0.0
     recent_latency_p95_ms: float = 0.0
     stages_ms: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(STAGES, 0.0)))
+    similarity: float = 0.0
     width: int = 0
     height: int = 0
 
@@ -77,6 +79,7 @@ class Metrics:
         self._carried: deque[float] = deque(maxlen=KEPT_LATENCIES)  # when a reprojected picture was shown, in seconds
         self._motion: deque[float] = deque(maxlen=KEPT_LATENCIES)  # latencies of all that was shown, in seconds
         self._stages: Mapping[str, float] = Snapshot().stages_ms
+        self._similarity = 0.0
         self._size = (0, 0)
 
     def captured(self, captured_at: float) -> None:
@@ -97,6 +100,11 @@ class Metrics:
         """The similarity filter answered so many frames with the last picture."""
         with self._lock:
             self._skipped += frames
+
+    def compared(self, similarity: float) -> None:
+        """The similarity filter found this similarity (0..1)."""
+        with self._lock:
+            self._similarity = similarity
 
     def shown(self, captured_at: float, width: int, height: int, moment: float | None = None) -> None:
         """The frame captured at ``captured_at`` has just reached the sinks, at this size in pixels.
@@ -152,6 +160,7 @@ class Metrics:
                 recent_latency_ms=1000 * percentile(recent, 50),
                 recent_latency_p95_ms=1000 * percentile(recent, 95),
                 stages_ms=self._stages,
+                similarity=self._similarity,
                 width=self._size[0],
                 height=self._size[1],
             )

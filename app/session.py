@@ -183,6 +183,11 @@ class Session:
         """Finish ``sink`` here and send it no more. Raises ``SinkError`` where its end could not be written."""
         self._display.remove(sink)
 
+    @property
+    def sinks(self) -> list[Sink]:
+        """Those that take pictures; one that failed is no longer among them."""
+        return self._display.sinks
+
     # -- looking on ---------------------------------------------------------------------------------------------------
 
     @property
@@ -204,6 +209,16 @@ class Session:
     def model(self) -> ModelFacts | None:
         """The model that serves; None until the first one is loaded."""
         return self._board.model
+
+    @property
+    def serving(self) -> Settings | None:
+        """The settings with which the model was loaded that serves; None until the first one is."""
+        return self._worker.serving
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way in, the first one or another."""
+        return self._worker.loading
 
     def metrics(self) -> Snapshot:
         """All counters as they stand now."""

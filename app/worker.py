@@ -91,6 +91,16 @@ class WorkerThread(threading.Thread):
         self._must_reset = False
         self._size: tuple[int, ...] = ()  # of the tensors that the engine has seen last
 
+    @property
+    def serving(self) -> Settings | None:
+        """The settings with which the model was loaded that serves; None before the first."""
+        return self._models.serving
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way in."""
+        return self._models.loading
+
     def run(self) -> None:
         while True:
             try:
@@ -216,6 +226,7 @@ class WorkerThread(threading.Thread):
     def _report_stages(self) -> None:
         if self._engine is not None:
             self._metrics.stages(self._engine.stages_ms())
+            self._metrics.compared(self._engine.similarity)
 
     # -- settings -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from ui.icons import icon
+from ui.theme import current
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,13 @@ class Actions:
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""
         for command in COMMANDS:
-            self._actions[command.name].setIcon(icon(command.icon))
+            checked = current().bad if command.name == "record" else None
+            self._actions[command.name].setIcon(icon(command.icon, checked=checked))
+
+    def show_paused(self, paused: bool) -> None:
+        """The pause button goes on from a pause."""
+        self._actions["pause"].setChecked(paused)
+        self._actions["pause"].setIcon(icon("play" if paused else "pause"))
 
     def button(self, name: str, role: str = "ghost") -> QToolButton:
         """A button for it, with its icon only."""

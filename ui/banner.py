@@ -117,7 +117,7 @@ class Card(QFrame):
         if parent is None:
             return
         width = min(WIDEST, parent.width() - 2 * _EDGE)
-        wanted = self.words.fontMetrics().horizontalAdvance(self.words.text()) + 90
+        wanted = self.words.fontMetrics().horizontalAdvance(self.words.text()) + 124
         if self.button.isVisibleTo(self):
             wanted += self.button.sizeHint().width() + 12
         width = max(200, min(width, wanted))

@@ -10,7 +10,7 @@ from app.settings import Settings
 from pipeline.setting import Cost, Setting
 
 # Shown elsewhere than among the controls: words under the picture, the model in its own dialog.
-ELSEWHERE = frozenset({"prompt", "negative_prompt", "second_prompt", "prompt_blend", "blend", "model"})
+ELSEWHERE = frozenset({"prompt", "negative_prompt", "prompt_b", "blend", "transition", "model"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class Group:
 
 GROUPS = (
     Group("Look", ("strength", "steps", "seed"), ("style", "lora", "prompt")),
+    Group("Variation", ("seed_b", "seed_blend"), ("seed",), open=False),
     Group("Similar frames", ("similarity_filter", "similarity_threshold", "similarity_skip_cap"), ("similarity",)),
     Group(
         "Guidance",
@@ -75,7 +76,7 @@ GROUPS = (
         ("guidance", "solver", "sigma"),
         open=False,
     ),
-    Group("Steadiness", (), ("steady", "steadiness", "reproject", "smooth", "flow"), open=False),
+    Group("Motion", ("reprojection", "steadiness"), ("stead", "reproject", "smooth", "flow"), open=False),
     Group("Picture", ("width", "height", "fit", "mirror"), open=False),
     Group(
         "Engine",
@@ -93,6 +94,8 @@ _LABELS = {
     "guidance": "Kind",
     "guidance_scale": "Scale",
     "dtype": "Number format",
+    "seed_b": "Second seed",
+    "seed_blend": "How much of it",
     "fit": "Other shapes",
     "negative_prompt": "Away from",
     "frame_buffer": "Frames together",

@@ -19,6 +19,8 @@ from PySide6.QtWidgets import (
 from ui import theme
 from ui.icons import pixmap
 
+_KNOB = "#f4f5f8"
+
 
 class Switch(QAbstractButton):
     """On or off."""
@@ -43,7 +45,7 @@ class Switch(QAbstractButton):
         painter.setBrush(QColor(colours.accent if on else colours.strong_line))
         painter.drawRoundedRect(track, 10, 10)
         painter.setPen(Qt.PenStyle.NoPen)
-        knob = colours.on_accent if on else colours.text if self.isEnabled() else colours.faint
+        knob = colours.on_accent if on else _KNOB if self.isEnabled() else colours.faint
         painter.setBrush(QColor(knob))
         x = track.right() - 17 if self.isChecked() else track.left() + 3
         painter.drawEllipse(QRectF(x, track.top() + 3, 14, 14))

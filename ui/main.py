@@ -6,15 +6,18 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from app.prompt_history import history_path, load_history, save_history
 from app.qt_libraries import how_to_install, missing_libraries
 from app.session import Session
 from app.settings import Settings, default_path, save
 from app.sinks import CallbackSink
-from app.sources import Source, SourceError
+from app.sources import Source, SourceError, open_source
+from ui.choice import Choice
 from ui.state import WindowState, load_state, save_state, state_path
-from ui.view import first_settings, first_source
+from ui.view import first_choice, first_settings
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DONE, MISUSED = 0, 2
+
+_open: set[Window] = set()  # nothing else holds on to a window that took the place of another
 
 
 def run(settings: Settings | None = None, source_spec: str | None = None, notes: Sequence[str] = ()) -> int:
@@ -41,8 +46,9 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
     if missing:
         names = ", ".join(library.name for library in missing)
         return _refuse(f"the window needs {names}; {how_to_install(missing)}")
+    choice = first_choice(source_spec)
     try:
-        source = first_source(source_spec)
+        source = open_source(choice.spec, live=True)
     except SourceError as error:
         return _refuse(str(error))
     try:
@@ -52,23 +58,46 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     application.setApplicationName("Vitrail")
-    window = open_window(source, first_settings(settings), load_state(state_path()))
+    window = open_window(choice, source, first_settings(settings), load_state(state_path()))
     if notes:
         window.toast.tell(" ".join(notes), "warning")
     window.show()
     return _until_closed(application)
 
 
-def open_window(source: Source, settings: Settings, state: WindowState | None = None) -> Window:
-    """A window on a running session; the session ends with it."""
+def open_window(choice: Choice, source: Source, settings: Settings, state: WindowState | None = None) -> Window:
+    """A window on a running session; the session ends with it.
+
+    Args:
+        choice: what ``source`` is called.
+        source: where the pictures come from.
+        settings: to start with.
+        state: how the window looked the last time.
+    """
     from ui.bridge import Bridge
     from ui.window import Window
 
     bridge = Bridge()
     session = Session(source, settings, [CallbackSink(bridge.put)], listener=bridge.tell)
-    window = Window(session, bridge, state, on_close=_keep)
+    prompts = load_history(history_path())
+    window = Window(session, bridge, choice, source, state=state, prompts=prompts, on_close=_keep)
+    window.restart_asked.connect(partial(_start_again, window))
     session.start()
     return window
+
+
+def _start_again(old: Window, settings: Settings) -> None:
+    """Another window in the place of one whose session has failed."""
+    choice = old.switch.choice
+    try:
+        source = open_source(choice.spec, live=True)
+    except SourceError:
+        choice = first_choice(None)
+        source = open_source(choice.spec, live=True)
+    new = open_window(choice, source, settings, old.state())
+    new.show()  # before the other closes: the program ends with its last window
+    _open.add(new)
+    old.close()
 
 
 def _until_closed(application: QApplication) -> int:
@@ -80,10 +109,12 @@ def _until_closed(application: QApplication) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def _keep(settings: Settings, state: WindowState) -> None:
+def _keep(window: Window) -> None:
+    _open.discard(window)
     try:
-        save(settings, default_path())
-        save_state(state, state_path())
+        save(window.session.settings, default_path())
+        save_state(window.state(), state_path())
+        save_history(window.prompts, history_path())
     except OSError as error:
         logger.warning("the settings could not be kept: %s", error)
 

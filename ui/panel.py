@@ -7,11 +7,13 @@ import random
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from app.metrics import Snapshot
 from app.settings import Settings
 from ui.catalogue import Group, grouped, matters
 from ui.controls import Control, control_for
 from ui.editor import Editor
 from ui.icons import icon
+from ui.numbers import SimilarityMeter
 
 WIDTH = 332
 _LARGEST_SEED = 2**31 - 1
@@ -97,6 +99,9 @@ class Panel(QWidget):
         column.addWidget(line)
         column.addWidget(self.help)
         self._add_seed_buttons()
+        self.similarity = SimilarityMeter()
+        if "Similar frames" in self.sections:
+            self.sections["Similar frames"].rows.addWidget(self.similarity)
         self._explain("")
         editor.changed.connect(self.follow)
         editor.refused.connect(self._refused)
@@ -111,6 +116,24 @@ class Panel(QWidget):
     def shuffle_seed(self) -> None:
         """Other noise."""
         self._editor.change(seed=random.SystemRandom().randint(0, _LARGEST_SEED))
+
+    def beside_prompt(self) -> dict[str, int]:
+        """What else changes with a new prompt: the seed, unless it is held."""
+        return {} if self.hold.isChecked() else {"seed": random.SystemRandom().randint(0, _LARGEST_SEED)}
+
+    def show_counts(self, counts: Snapshot) -> None:
+        """Follow the counters."""
+        on = bool(self._editor.value("similarity_filter"))
+        self.similarity.show_counts(counts, self._editor.value("similarity_threshold"), on=on)
+
+    def folds(self) -> dict[str, bool]:
+        """Which sections are open, by title."""
+        return {title: section.head.isChecked() for title, section in self.sections.items()}
+
+    def fold(self, title: str, is_open: bool) -> None:
+        """Open or close a section; nothing where there is none of that title."""
+        if title in self.sections:
+            self.sections[title].head.setChecked(is_open)
 
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""

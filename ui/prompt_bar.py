@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QWheelEvent
@@ -22,6 +23,7 @@ from PySide6.QtWidgets import (
 from app.styles import Style
 from ui.editor import Editor
 from ui.icons import icon
+from ui.inputs import NumberBox, Slider
 from ui.words import has, with_style
 
 TYPING_PAUSE_MS = 250
@@ -140,21 +142,68 @@ class Chips(QScrollArea):
         return super().eventFilter(watched, event)
 
 
+class BlendRow(QWidget):
+    """A second prompt, how much of it, and how long a change takes."""
+
+    def __init__(self, editor: Editor) -> None:
+        super().__init__()
+        self._editor = editor
+        self.words = Words("Second prompt", "Blend with a second prompt", "second")
+        self.slider = Slider()
+        self.slider.setRange(0, 100)
+        self.slider.setFixedWidth(150)
+        self.slider.setAccessibleName("How much of the second prompt")
+        self.percent = QLabel()
+        self.percent.setMinimumWidth(40)
+        self.seconds = NumberBox()
+        self.seconds.setRange(0, editor.entries["transition"].setting.high or 0)
+        self.seconds.setSingleStep(editor.entries["transition"].setting.step or 1)
+        self.seconds.setDecimals(1)
+        self.seconds.setPrefix("over ")
+        self.seconds.setSuffix(" s")
+        self.seconds.setFixedWidth(104)
+        self.seconds.setAccessibleName("How long a change of the prompts takes")
+        self.seconds.setToolTip("How long a change of the prompts, or of the blend, takes")
+        row = named_row("Blend with", self.words)
+        for part in (self.slider, self.percent, self.seconds):
+            row.addWidget(part)
+        self.setLayout(row)
+        self.words.settled.connect(lambda text: editor.change(prompt_b=text))
+        self.slider.valueChanged.connect(lambda value: editor.change(blend=value / 100))
+        self.seconds.valueChanged.connect(lambda value: editor.change(transition=value))
+
+    def follow(self) -> None:
+        """Show what the settings say."""
+        self.words.follow(self._editor.value("prompt_b"))
+        for part, value in (
+            (self.slider, round(100 * self._editor.value("blend"))),
+            (self.seconds, self._editor.value("transition")),
+        ):
+            before = part.blockSignals(True)
+            part.setValue(value)
+            part.blockSignals(before)
+        self.percent.setText(f"{self.slider.value()} %")
+        self.slider.setEnabled(bool(self._editor.value("prompt_b")))
+
+
 class PromptBar(QWidget):
     """Edits the prompts.
 
     Args:
         editor: whose settings.
+        beside: what else changes with every new prompt, in the same step.
     """
 
-    def __init__(self, editor: Editor) -> None:
+    def __init__(self, editor: Editor, beside: Callable[[], dict[str, Any]] = dict) -> None:
         super().__init__()
         self.setObjectName("foot")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._editor = editor
+        self._beside = beside
         self._styles: tuple[Style, ...] = ()
         self.prompt = Words("Prompt", "What should the picture become?", "prompt")
         self.negative = Words("Away from", "What should it keep away from?", "second")
+        self.blend = BlendRow(editor) if editor.has("prompt_b") else None
         self.recent = QToolButton()
         self.recent.setProperty("role", "ghost")
         self.recent.setIconSize(QSize(20, 20))
@@ -167,12 +216,12 @@ class PromptBar(QWidget):
         self.more.setProperty("role", "ghost")
         self.more.setIconSize(QSize(20, 20))
         self.more.setCheckable(True)
-        self.more.setAccessibleName("More words: what to keep away from")
-        self.more.setToolTip("What to keep away from")
+        self.more.setAccessibleName("More words: what to keep away from, and a second prompt")
+        self.more.setToolTip("What to keep away from, and a second prompt to blend with")
         self.chips = Chips()
         self.rows = QVBoxLayout(self)
         self._arrange()
-        self.prompt.settled.connect(lambda text: editor.change(prompt=text))
+        self.prompt.settled.connect(self._change_prompt)
         self.negative.settled.connect(lambda text: editor.change(negative_prompt=text))
         self.chips.chosen.connect(self._choose)
         self.more.toggled.connect(self.second.setVisible)
@@ -180,7 +229,7 @@ class PromptBar(QWidget):
         editor.changed.connect(lambda _: self.follow())
         self.dress()
         self.follow()
-        self.more.setChecked(bool(self.negative.text()))
+        self.more.setChecked(bool(self.negative.text() or (self.blend and self.blend.words.text())))
 
     def show_styles(self, styles: tuple[Style, ...]) -> None:
         """Offer the styles that the model knows."""
@@ -193,7 +242,7 @@ class PromptBar(QWidget):
         for prompt in prompts[:MOST_LISTED]:
             shown = prompt if len(prompt) < 60 else prompt[:57] + "…"
             action = self.recent_menu.addAction(shown.replace("&", "&&"))
-            action.triggered.connect(lambda _=False, prompt=prompt: self._editor.change(prompt=prompt))
+            action.triggered.connect(lambda _=False, prompt=prompt: self._change_prompt(prompt))
         if not prompts:
             self.recent_menu.addAction("Nothing yet").setEnabled(False)
 
@@ -201,11 +250,15 @@ class PromptBar(QWidget):
         """Whatever is being typed counts now."""
         for words in (self.prompt, self.negative):
             words.settle()
+        if self.blend is not None:
+            self.blend.words.settle()
 
     def follow(self) -> None:
         """Show the words of the settings."""
         self.prompt.follow(self._editor.value("prompt"))
         self.negative.follow(self._editor.value("negative_prompt"))
+        if self.blend is not None:
+            self.blend.follow()
 
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""
@@ -219,14 +272,12 @@ class PromptBar(QWidget):
         first.addWidget(self.recent)
         first.addWidget(self.more)
         self.second = QWidget()
-        inner = QHBoxLayout(self.second)
+        inner = QVBoxLayout(self.second)
         inner.setContentsMargins(0, 0, 0, 0)
-        inner.setSpacing(10)
-        away = QLabel("Away from")
-        away.setProperty("role", "muted")
-        away.setBuddy(self.negative)
-        inner.addWidget(away)
-        inner.addWidget(self.negative, 1)
+        inner.setSpacing(8)
+        if self.blend is not None:
+            inner.addWidget(self.blend)
+        inner.addLayout(named_row("Away from", self.negative))
         self.second.hide()
         self.rows.setContentsMargins(20, 14, 20, 8)
         self.rows.setSpacing(8)
@@ -234,6 +285,23 @@ class PromptBar(QWidget):
         self.rows.addWidget(self.second)
         self.rows.addWidget(self.chips)
 
+    def _change_prompt(self, prompt: str) -> None:
+        self._editor.change(prompt=prompt, **self._beside())
+
     def _choose(self, style: Style) -> None:
-        self._editor.change(prompt=with_style(self.prompt.text(), style, self._styles))
+        self._change_prompt(with_style(self.prompt.text(), style, self._styles))
         self.chips.mark(self.prompt.text())
+
+
+def named_row(name: str, part: QWidget) -> QHBoxLayout:
+    """A part with its name before it; the names of all rows are equally wide."""
+    label = QLabel(name)
+    label.setProperty("role", "muted")
+    label.setFixedWidth(label.fontMetrics().horizontalAdvance("Blend with") + 8)
+    label.setBuddy(part)
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(10)
+    row.addWidget(label)
+    row.addWidget(part, 1)
+    return row

@@ -32,6 +32,7 @@ class Side(QWidget):
     def __init__(self, panel: Panel, numbers: QWidget, actions: Actions) -> None:
         super().__init__()
         self.setObjectName("panel")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedWidth(WIDTH)
         self.pages = QStackedWidget()
         self.pages.addWidget(panel)

@@ -86,7 +86,7 @@ class Toolbar(QWidget):
         self.modes: dict[Mode, QToolButton] = {}
         self._add_modes(actions)
         self.recording_time = QLabel()
-        self.recording_time.setProperty("role", "pill")
+        self.recording_time.setProperty("role", "recording")
         self.recording_time.hide()
         self.buttons = {name: actions.button(name) for name in _BUTTONS}
         self._arrange()
@@ -95,10 +95,17 @@ class Toolbar(QWidget):
         """Mark how the picture is shown."""
         self.modes[mode].setChecked(True)
 
-    def show_watching(self, text: str, colour: str) -> None:
-        """Say whether a device is open."""
-        self.watching.light(colour)
+    def show_watching(self, text: str) -> None:
+        """Say what is being watched of the user; empty for nothing."""
+        self.watching.light(theme.current().good if text else "")
         self.watched.setText(text)
+        for part in (self.watching, self.watched):
+            part.setVisible(bool(text))
+
+    def show_recording(self, time: str) -> None:
+        """How long the recording is; empty for none."""
+        self.recording_time.setText(f"● {time}")
+        self.recording_time.setVisible(bool(time))
 
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from app.cameras import cameras
 from app.settings import Settings
-from app.sources import Source, open_source
 from app.status import SessionState, Status
 from assets.sample import clip_path
+from ui.choice import Choice
 
 FIRST_PROMPT = "a watercolour painting"
 
 
-def first_source(spec: str | None) -> Source:
-    """The source that was asked for; else the first camera; else the sample clip, over and over.
-
-    Raises:
-        SourceError: ``spec`` names no source.
-    """
+def first_choice(spec: str | None) -> Choice:
+    """The source that was asked for; else the first camera; else the sample clip."""
     if spec is not None:
-        return open_source(spec, live=True)
+        return Choice(spec, Path(spec).name)
     found = cameras()
-    return open_source(f"camera:{found[0].index}" if found else str(clip_path()), live=True)
+    return Choice(f"camera:{found[0].index}", found[0].name) if found else Choice(str(clip_path()), "Sample clip")
 
 
 def first_settings(settings: Settings | None) -> Settings:
@@ -37,8 +34,30 @@ def with_stream(settings: Settings, **changes: Any) -> Settings:
     return replace(settings, stream=replace(settings.stream, **changes))
 
 
-def banner(status: Status) -> str:
-    """What is written over the picture; nothing while all is well."""
-    if status.state is SessionState.RUNNING:
-        return ""
-    return status.message or status.state.value.capitalize()
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is written over the picture.
+
+    Attributes:
+        text: empty while all is well.
+        kind: ``info``, ``working`` or ``error``.
+        button: what can be done about it; empty where nothing.
+    """
+
+    text: str = ""
+    kind: str = "info"
+    button: str = ""
+
+
+def message(status: Status, *, paused: bool = False) -> Message:
+    """What the window says of the session's state."""
+    words = status.message or status.state.value.capitalize()
+    if status.state is SessionState.FAILED:
+        return Message(words, "error", "Start again")
+    if paused:
+        return Message("Paused. Nothing is being watched.", "info", "Go on")
+    if status.state is SessionState.STALLED:
+        return Message(f"{words} Vitrail keeps trying.", "error", "Choose a source")
+    if status.state in (SessionState.STARTING, SessionState.LOADING):
+        return Message(f"{words}…", "working")
+    return Message() if status.state is SessionState.RUNNING else Message(words, "info", "Choose a source")

@@ -117,6 +117,7 @@ class FakeEngine:
         self.events: list[Any] = []
         self.calls = 0
         self.times: list[float | None] = []
+        self.similarity = 0.5
         self._in_flight: deque[FakeOutput] = deque()
         self._shape: tuple[int, ...] | None = None
 

@@ -12,6 +12,7 @@ import pytest
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
+from app.prompt_history import PromptHistory
 from app.qt_libraries import Library
 from app.session import Session
 from app.settings import Settings
@@ -43,6 +44,8 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     monkeypatch.setattr(main, "missing_libraries", list)
     monkeypatch.setattr(main, "save", lambda settings, _: kept.append(settings))
     monkeypatch.setattr(main, "save_state", lambda *_: None)
+    monkeypatch.setattr(main, "save_history", lambda *_: None)
+    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
     monkeypatch.setattr(main, "load_state", lambda _: WindowState())
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])

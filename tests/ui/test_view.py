@@ -6,35 +6,48 @@ import pytest
 
 from app.cameras import Camera
 from app.settings import Settings
-from app.sources import SourceError
+from app.sources import open_source
 from app.sources.camera import CameraSource
-from app.sources.testcard import TestCardSource
 from app.sources.video import VideoSource
 from app.status import SessionState, Status
 from assets.sample import clip_path
 from ui import view
+from ui.icons import FOLDER
 
 
 def test_it_starts_on_the_first_camera(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(view, "cameras", lambda: [Camera(2, "Logi"), Camera(4, "Lid")])
-    source = view.first_source(None)
-    assert isinstance(source, CameraSource)
-    assert source.name == "camera 2"
+    choice = view.first_choice(None)
+    assert (choice.spec, choice.name, choice.kind, choice.watches) == ("camera:2", "Logi", "camera", "Camera on")
+    assert isinstance(open_source(choice.spec, live=True), CameraSource)
 
 
 def test_without_a_camera_it_starts_on_the_sample_clip_in_real_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(view, "cameras", list)
-    source = view.first_source(None)
+    choice = view.first_choice(None)
+    source = open_source(choice.spec, live=True)
     assert isinstance(source, VideoSource)
-    assert (source.name, source.live) == (clip_path().name, True)
+    assert (source.name, source.live, choice.watches) == (clip_path().name, True, "")
 
 
-def test_a_source_that_was_asked_for_is_live():
-    source = view.first_source("testcard:seed=1")
-    assert isinstance(source, TestCardSource)
-    assert source.live
-    with pytest.raises(SourceError):
-        view.first_source("nonsense")
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ("camera:0@640x480", "camera"),
+        ("screen:1", "screen"),
+        ("screen:1:0,0,64,64", "region"),
+        ("window:77", "window"),
+        ("canvas", "canvas"),
+        ("testcard:seed=1", "testcard"),
+        ("a.PNG", "image"),
+        ("a.mp4", "video"),
+        (".", "folder"),
+    ],
+)
+def test_a_source_has_a_kind_and_an_icon(spec: str, kind: str):
+    choice = view.first_choice(spec)
+    assert choice.kind == kind
+    assert (FOLDER / f"{choice.icon}.svg").is_file()
 
 
 def test_a_prompt_is_given_where_there_is_none():
@@ -52,12 +65,18 @@ def test_settings_change_by_value():
 
 
 @pytest.mark.parametrize(
-    ("status", "text"),
+    ("status", "paused", "kind", "words"),
     [
-        (Status(SessionState.RUNNING, "on"), ""),
-        (Status(SessionState.STALLED, "The camera is gone."), "The camera is gone."),
-        (Status(SessionState.LOADING), "Loading"),
+        (Status(SessionState.RUNNING, "on"), False, "info", ""),
+        (Status(SessionState.STALLED, "The camera is gone."), False, "error", "The camera is gone. Vitrail keeps"),
+        (Status(SessionState.LOADING, "Loading the model"), False, "working", "Loading the model…"),
+        (Status(SessionState.STARTING, "Opening pause"), True, "info", "Paused"),
+        (Status(SessionState.FAILED, "No such model."), True, "error", "No such model."),
+        (Status(SessionState.ENDED, "The source is at its end"), False, "info", "The source is at its end"),
     ],
 )
-def test_the_banner_says_what_is_not_well(status: Status, text: str):
-    assert view.banner(status) == text
+def test_the_banner_says_what_is_not_well(status: Status, paused: bool, kind: str, words: str):
+    message = view.message(status, paused=paused)
+    assert message.kind == kind
+    assert message.text.startswith(words)
+    assert bool(message.text) == bool(words)

@@ -20,26 +20,33 @@ from app.sources.testcard import TestCardSource
 from app.status import SessionState
 from tests.app.fakes import FakeEngine, FakeSource, loader_of
 from ui.bridge import Bridge
+from ui.choice import Choice
 from ui.layout import Mode
 from ui.state import WindowState
 from ui.theme import Appearance, current
 from ui.view import with_stream
 from ui.window import Window
 
+Running = tuple[Window, Session, list[Settings]]
+
 
 def make(
-    qtbot: QtBot, source: Source | None = None, state: WindowState | None = None
-) -> tuple[Window, Session, list[Settings]]:
+    qtbot: QtBot, source: Source | None = None, state: WindowState | None = None, engine: FakeEngine | None = None
+) -> Running:
     kept: list[Settings] = []
     bridge = Bridge()
+    source = source or TestCardSource(width=64, height=64, fps=100, live=True)
     session = Session(
-        source or TestCardSource(width=64, height=64, fps=100, live=True),
+        source,
         with_stream(Settings(), prompt="ink"),
         [CallbackSink(bridge.put)],
-        loader=loader_of(FakeEngine()),
+        loader=loader_of(engine or FakeEngine(), FakeEngine()),
         listener=bridge.tell,
     )
-    window = Window(session, bridge, state, on_close=lambda settings, _: kept.append(settings))
+    choice = Choice("testcard", "Test card")
+    window = Window(
+        session, bridge, choice, source, state=state, on_close=lambda one: kept.append(one.session.settings)
+    )
     qtbot.addWidget(window)
     session.start()
     window.show()
@@ -47,14 +54,14 @@ def make(
 
 
 @pytest.fixture
-def running(qtbot: QtBot) -> Iterator[tuple[Window, Session, list[Settings]]]:
+def running(qtbot: QtBot) -> Iterator[Running]:
     window, session, kept = make(qtbot)
     yield window, session, kept
     window.close()
     assert session.running == []
 
 
-def test_pictures_arrive_and_the_banner_goes(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+def test_pictures_arrive_and_the_banner_goes(qtbot: QtBot, running: Running):
     window, _, _ = running
     qtbot.waitUntil(lambda: window.viewer.frame is not None)
     qtbot.waitUntil(lambda: window.banner.text == "")
@@ -63,7 +70,7 @@ def test_pictures_arrive_and_the_banner_goes(qtbot: QtBot, running: tuple[Window
     assert "cpu" in window.strip.picture.text()
 
 
-def test_a_prompt_counts_once_the_typing_pauses(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+def test_a_prompt_counts_once_the_typing_pauses(qtbot: QtBot, running: Running):
     window, session, _ = running
     assert window.prompt_bar.prompt.text() == "ink"
     window.prompt_bar.prompt.clear()
@@ -74,14 +81,14 @@ def test_a_prompt_counts_once_the_typing_pauses(qtbot: QtBot, running: tuple[Win
     qtbot.waitUntil(lambda: session.settings.stream.prompt == "a pencil")
 
 
-def test_enter_does_not_wait_for_the_pause(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+def test_enter_does_not_wait_for_the_pause(qtbot: QtBot, running: Running):
     window, session, _ = running
     qtbot.keyClicks(window.prompt_bar.prompt, "!")
     qtbot.keyClick(window.prompt_bar.prompt, Qt.Key.Key_Return)
     assert session.settings.stream.prompt == "ink!"
 
 
-def test_sliders_and_switch_change_the_session(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+def test_sliders_and_switch_change_the_session(qtbot: QtBot, running: Running):
     window, session, _ = running
     strength, skip = window.panel.controls["strength"], window.panel.controls["similarity_filter"]
     threshold = window.panel.controls["similarity_threshold"]
@@ -96,7 +103,7 @@ def test_sliders_and_switch_change_the_session(qtbot: QtBot, running: tuple[Wind
     assert session.settings.stream.prompt == "ink"
 
 
-def test_every_change_can_be_undone_and_done_again(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+def test_every_change_can_be_undone_and_done_again(qtbot: QtBot, running: Running):
     window, session, _ = running
     before = session.settings
     assert not window.commands["undo"].isEnabled()
@@ -113,7 +120,7 @@ def test_every_change_can_be_undone_and_done_again(qtbot: QtBot, running: tuple[
     assert session.settings.stream.strength == 0.8
 
 
-def test_what_is_refused_is_said_and_not_taken(running: tuple[Window, Session, list[Settings]]):
+def test_what_is_refused_is_said_and_not_taken(running: Running):
     window, session, _ = running
     assert not window.editor.change(strength=4)
     assert "between 0.05 and 1" in window.panel.controls["strength"].problem.text()
@@ -121,7 +128,7 @@ def test_what_is_refused_is_said_and_not_taken(running: tuple[Window, Session, l
     assert session.settings.stream.strength == 0.8
 
 
-def test_the_look_is_kept(qtbot: QtBot, running: tuple[Window, Session, list[Settings]]):
+def test_the_look_is_kept(qtbot: QtBot, running: Running):
     window, *_ = running
     window.commands["theme"].trigger()
     window.commands["view_split"].trigger()
@@ -141,7 +148,7 @@ def test_a_failure_is_written_over_the_picture(qtbot: QtBot):
 
     window, session, _ = make(qtbot, FakeSource(script=fail))
     qtbot.waitUntil(lambda: session.state is SessionState.FAILED)
-    qtbot.waitUntil(lambda: window.banner.text == "the picture fell off the wall")
+    qtbot.waitUntil(lambda: "the picture fell off the wall" in window.banner.text)
     window.close()
 
 

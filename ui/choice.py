@@ -1,0 +1,54 @@
+"""A source that can be chosen, by its name. Free of Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.sources.images import IMAGE_SUFFIXES
+
+CANVAS = "canvas"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A source to choose.
+
+    Attributes:
+        spec: as ``open_source`` takes it.
+        name: for people.
+    """
+
+    spec: str
+    name: str
+
+    @property
+    def kind(self) -> str:
+        """Camera, screen, region, window, canvas, testcard, image, folder or video."""
+        head, _, rest = self.spec.partition(":")
+        if head == "screen":
+            return "region" if ":" in rest else "screen"
+        if head in ("camera", "window", "canvas", "testcard"):
+            return head
+        path = Path(self.spec)
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return "image"
+        return "folder" if path.is_dir() else "video"
+
+    @property
+    def icon(self) -> str:
+        """The drawing that stands for its kind."""
+        return {"canvas": "brush", "video": "film"}.get(self.kind, self.kind)
+
+    @property
+    def watches(self) -> str:
+        """What of the user it lets the program see, for the light; empty where that is nothing."""
+        return _WATCHED.get(self.kind, "")
+
+
+_WATCHED = {
+    "camera": "Camera on",
+    "screen": "Screen shared",
+    "region": "Screen shared",
+    "window": "Window shared",
+}

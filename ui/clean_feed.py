@@ -1,0 +1,71 @@
+"""A window with nothing in it but the picture, for OBS and the like to capture."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QCloseEvent, QKeyEvent, QMouseEvent
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from ui.layout import Mode
+from ui.viewer import Viewer
+
+_EDGE = 14  # pixels at the corner that resize instead of move
+
+
+class CleanFeed(QWidget):
+    """Borderless, the picture alone. Drag it anywhere; drag its lower right corner to resize; Escape closes it.
+
+    Signals:
+        closed: by whatever way.
+    """
+
+    closed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWindowTitle("Vitrail clean feed")
+        self.setWindowFlags(Qt.WindowType.Window | Qt.WindowType.FramelessWindowHint)
+        self.setAccessibleName("Clean feed: the picture alone")
+        self.viewer = Viewer(self, clean=True)
+        self.viewer.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.viewer)
+        self._grip: QPoint | None = None
+        self._resizing = False
+        self.resize(1280, 720)
+
+    def fit(self, width: int, height: int) -> None:
+        """Take the shape of a picture of this size, as large as 1280 x 720 allows."""
+        scale = min(1280 / width, 720 / height)
+        self.resize(round(width * scale), round(height * scale))
+
+    def show_mode(self, mode: Mode) -> None:
+        """Output, or what the main window shows."""
+        self.viewer.mode = mode
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        at = event.position().toPoint()
+        self._resizing = at.x() > self.width() - _EDGE and at.y() > self.height() - _EDGE
+        self._grip = event.globalPosition().toPoint() - self.frameGeometry().topLeft()
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if self._grip is None:
+            return
+        if self._resizing:
+            at = event.position().toPoint()
+            self.resize(max(64, at.x()), max(48, at.y()))
+        else:
+            self.move(event.globalPosition().toPoint() - self._grip)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        self._grip = None
+        super().mouseReleaseEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Escape:
+            self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.closed.emit()
+        event.accept()

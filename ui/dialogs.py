@@ -1,0 +1,189 @@
+"""What opens beside the window: the dialogs, the veil for a region, and the clean feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QDialog, QWidget
+
+from app.session import Session
+from app.sources import SourceError
+from app.sources.images import read_image
+from app.window_list import WAYLAND_ADVICE, on_wayland
+from pipeline.setting import Cost
+from ui.bridge import Bridge
+from ui.catalogue import value_of
+from ui.choice import CANVAS, Choice
+from ui.clean_feed import CleanFeed
+from ui.editor import Editor
+from ui.models_dialog import ModelsDialog
+from ui.region import RegionPicker
+from ui.shortcuts import ShortcutsDialog
+from ui.source_dialog import SourceDialog, ask_file
+from ui.sources import SourceSwitch
+
+
+class Dialogs(QObject):
+    """Opens them, one of a kind at most, none of which stops the picture.
+
+    Args:
+        window: that they belong to.
+        session, editor, switch, bridge: what they show and change.
+
+    Signals:
+        failed: one sentence on what could not be done.
+        feed_changed: whether the clean feed is open.
+    """
+
+    failed = Signal(str)
+    feed_changed = Signal(bool)
+
+    def __init__(self, window: QWidget, session: Session, editor: Editor, switch: SourceSwitch, bridge: Bridge) -> None:
+        super().__init__(window)
+        self._window = window
+        self._session = session
+        self._editor = editor
+        self._switch = switch
+        self._bridge = bridge
+        self._open: dict[str, QDialog] = {}
+        self.feed: CleanFeed | None = None
+        self.picker: RegionPicker | None = None
+
+    @property
+    def source(self) -> SourceDialog | None:
+        """The source dialog, while it is open."""
+        found = self._open.get("source")
+        return found if isinstance(found, SourceDialog) else None
+
+    @property
+    def models(self) -> ModelsDialog | None:
+        """The model dialog, while it is open."""
+        found = self._open.get("models")
+        return found if isinstance(found, ModelsDialog) else None
+
+    def open_source(self) -> None:
+        """Choose a source."""
+        dialog = SourceDialog(self._editor, self._switch.choice, self._window)
+        dialog.chosen.connect(self._switch.choose)
+        dialog.region_asked.connect(self.pick_region)
+        self._show("source", dialog)
+
+    def pick_region(self) -> None:
+        """Draw a region over the desktop."""
+        if on_wayland():
+            self.failed.emit(WAYLAND_ADVICE)
+            return
+        screen = self._window.screen() or QGuiApplication.primaryScreen()
+        self.picker = RegionPicker(screen)
+        self.picker.picked.connect(self._take_region)
+        self.picker.destroyed.connect(self._forget_picker)
+        self.picker.show()
+        self.picker.activateWindow()
+
+    def open_models(self) -> None:
+        """Choose a model."""
+        model = self._session.model
+        dialog = ModelsDialog(self._editor, model.name if model else "", self._window)
+        dialog.cancelled.connect(self._keep_model)
+        self._show("models", dialog)
+        self.look()
+
+    def open_shortcuts(self) -> None:
+        """Show the shortcuts."""
+        self._show("shortcuts", ShortcutsDialog(self._window))
+
+    def show_feed(self, shown: bool) -> None:
+        """Open the clean feed, or close it."""
+        if not shown:
+            if self.feed is not None:
+                self.feed.close()
+            return
+        if self.feed is None:
+            self.feed = CleanFeed()
+            self.feed.closed.connect(self._forget_feed)
+            counts = self._session.metrics()
+            if counts.width:
+                self.feed.fit(counts.width, counts.height)
+            self._bridge.attach(self.feed.viewer.presenter)
+        self.feed.show()
+        self.feed_changed.emit(True)
+
+    def import_picture(self) -> None:
+        """Lay a picture on the canvas's paper."""
+        path = ask_file(self._window, pictures_only=True)
+        if path is not None:
+            self.lay_on_paper(path)
+
+    def lay_on_paper(self, path: Path) -> None:
+        """Lay this picture on the canvas's paper."""
+        try:
+            self._switch.drawing.import_picture(read_image(path))
+        except (SourceError, ValueError) as error:
+            self.failed.emit(str(error))
+
+    def look(self) -> None:
+        """Follow the model on its way in."""
+        if self.models is None:
+            return
+        model = self._session.model
+        serving = self._session.serving
+        wanted = self._session.settings
+        missed = serving is not None and not self._session.loading and serving.model != wanted.model
+        error = ""
+        if missed:
+            notices = [notice.message for notice in self._session.notices if notice.message.startswith(wanted.model)]
+            error = notices[-1] if notices else ""
+        self.models.show_serving(model.name if model else "", loading=self._session.loading, error=error)
+
+    def close(self) -> None:
+        """Close all of them."""
+        self.show_feed(False)
+        for dialog in list(self._open.values()):
+            dialog.close()
+        if self.picker is not None:
+            self.picker.close()
+
+    def _show(self, name: str, dialog: QDialog) -> None:
+        before = self._open.pop(name, None)
+        if before is not None:
+            before.close()
+        self._open[name] = dialog
+        dialog.finished.connect(self._forgetting(name, dialog))
+        dialog.open()
+
+    def _forgetting(self, name: str, dialog: QDialog) -> Callable[[int], None]:
+        def forget(_: int) -> None:
+            if self._open.get(name) is dialog:
+                del self._open[name]
+            dialog.deleteLater()
+
+        return forget
+
+    def _forget_feed(self) -> None:
+        feed, self.feed = self.feed, None
+        if feed is not None:
+            self._bridge.detach(feed.viewer.presenter)
+            feed.deleteLater()
+            self.feed_changed.emit(False)
+
+    def _forget_picker(self) -> None:
+        self.picker = None
+
+    def _take_region(self, screen: int, region: tuple[int, int, int, int]) -> None:
+        spec = f"screen:{screen}:{','.join(str(part) for part in region)}"
+        self._switch.choose(Choice(spec, f"Region {region[2]} × {region[3]}"))
+
+    def _keep_model(self) -> None:
+        serving = self._session.serving
+        if serving is not None:
+            known = self._editor.entries
+            mine = {name: value_of(serving, one) for name, one in known.items() if one.setting.cost is Cost.MODEL}
+            self._editor.change(**mine)
+
+
+def canvas_choice() -> Choice:
+    """The canvas as a source."""
+    return Choice(CANVAS, "Canvas")

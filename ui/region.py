@@ -1,0 +1,110 @@
+"""A rectangle of the desktop, drawn by mouse over the desktop itself."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPoint, QRect, Qt, Signal
+from PySide6.QtGui import QColor, QFont, QGuiApplication, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QScreen
+from PySide6.QtWidgets import QWidget
+
+from ui import theme
+
+SMALLEST = 32  # pixels of the desktop
+
+
+class RegionPicker(QWidget):
+    """Covers one screen with a veil until a rectangle has been drawn, or Escape.
+
+    Signals:
+        picked: number of the screen (from 1, as ``ScreenSource`` counts) and (x, y, width, height) in device pixels.
+        cancelled: nothing was chosen.
+    """
+
+    picked = Signal(int, tuple)
+    cancelled = Signal()
+
+    def __init__(self, screen: QScreen) -> None:
+        super().__init__()
+        self._screen = screen
+        self._start: QPoint | None = None
+        self._end = QPoint()
+        self.setWindowTitle("Draw a region")
+        self.setWindowFlags(Qt.WindowType.FramelessWindowHint | Qt.WindowType.WindowStaysOnTopHint | Qt.WindowType.Tool)
+        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setCursor(Qt.CursorShape.CrossCursor)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setGeometry(screen.geometry())
+
+    @property
+    def region(self) -> tuple[int, int, int, int]:
+        """What is drawn so far: (x, y, width, height) in device pixels of the screen."""
+        area, scale = self._area(), self._screen.devicePixelRatio()
+        x, y = round(area.x() * scale), round(area.y() * scale)
+        return x, y, round(area.width() * scale), round(area.height() * scale)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() is Qt.MouseButton.LeftButton:
+            self._start = self._end = event.position().toPoint()
+        else:
+            self._cancel()
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        self._end = event.position().toPoint()
+        self.update()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if self._start is None or event.button() is not Qt.MouseButton.LeftButton:
+            return
+        self._end = event.position().toPoint()
+        region = self.region
+        if min(region[2:]) < SMALLEST:  # a click, not a drag
+            self._start = None
+            self.update()
+            return
+        self.hide()  # before the first picture is taken: the veil must not be in it
+        number = QGuiApplication.screens().index(self._screen) + 1
+        self.picked.emit(number, region)
+        self.close()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Escape:
+            self._cancel()
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        painter = QPainter(self)
+        area = self._area()
+        veil = QColor(8, 10, 14, 140)
+        if self._start is None:
+            painter.fillRect(self.rect(), veil)
+            self._paint_words(painter, "Draw the region to watch  ·  Esc to cancel", self.rect().center())
+            return
+        whole = self.rect()
+        painter.fillRect(QRect(0, 0, whole.width(), area.top()), veil)
+        painter.fillRect(QRect(0, area.bottom() + 1, whole.width(), whole.height() - area.bottom() - 1), veil)
+        painter.fillRect(QRect(0, area.top(), area.left(), area.height()), veil)
+        painter.fillRect(QRect(area.right() + 1, area.top(), whole.width() - area.right() - 1, area.height()), veil)
+        painter.fillRect(area, QColor(0, 0, 0, 1))  # not quite clear: through a hole, the click would fall
+        painter.setPen(QPen(QColor(theme.current().accent), 2))
+        painter.drawRect(area)
+        width, height = self.region[2:]
+        self._paint_words(painter, f"{width} × {height}", area.center())
+
+    def _area(self) -> QRect:
+        return QRect(self._start, self._end).normalized().intersected(self.rect()) if self._start else QRect()
+
+    def _cancel(self) -> None:
+        self.cancelled.emit()
+        self.close()
+
+    def _paint_words(self, painter: QPainter, words: str, at: QPoint) -> None:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = QFont(self.font())
+        font.setPixelSize(15)
+        painter.setFont(font)
+        box = painter.fontMetrics().boundingRect(words).adjusted(-16, -9, 16, 9)
+        box.moveCenter(at)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(16, 18, 24, 230))
+        painter.drawRoundedRect(box, 10, 10)
+        painter.setPen(QColor("#ffffff"))
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)

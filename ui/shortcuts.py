@@ -1,0 +1,56 @@
+"""What can be done by key, on one page."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from ui.actions import COMMANDS, shown_key
+
+_COLUMNS = 2
+
+
+class ShortcutsDialog(QDialog):
+    """The page, from the same table that makes the shortcuts."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Shortcuts")
+        title = QLabel("Shortcuts")
+        title.setProperty("role", "title")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(48)
+        grid.setVerticalSpacing(20)
+        sections = list(dict.fromkeys(command.section for command in COMMANDS))
+        for index, section in enumerate(sections):
+            place = grid, *divmod(index, _COLUMNS)
+            place[0].addLayout(_section(section), place[1], place[2], Qt.AlignmentFlag.AlignTop)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(28, 24, 28, 26)
+        column.setSpacing(20)
+        column.addWidget(title)
+        column.addLayout(grid)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.text() == "?":
+            self.accept()
+        else:
+            super().keyPressEvent(event)
+
+
+def _section(name: str) -> QGridLayout:
+    rows = QGridLayout()
+    rows.setHorizontalSpacing(24)
+    rows.setVerticalSpacing(9)
+    heading = QLabel(name)
+    heading.setProperty("role", "caption")
+    rows.addWidget(heading, 0, 0, 1, 2)
+    for row, command in enumerate((one for one in COMMANDS if one.section == name), 1):
+        text = QLabel(command.text)
+        key = QLabel(shown_key(command.keys[0]))
+        key.setProperty("role", "key")
+        rows.addWidget(text, row, 0)
+        rows.addWidget(key, row, 1, Qt.AlignmentFlag.AlignRight)
+    rows.setColumnStretch(0, 1)
+    return rows

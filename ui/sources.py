@@ -1,0 +1,85 @@
+"""What the window watches: one source by its name, which can be changed, paused and wound to another place."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Signal
+
+from app.drawing import Drawing
+from app.session import Session
+from app.sources import Source, SourceError, open_source
+from app.sources.canvas import CanvasSource
+from app.sources.idle import IdleSource
+from app.sources.video import VideoSource
+from ui.choice import CANVAS, Choice
+
+
+class SourceSwitch(QObject):
+    """Changes a session's source.
+
+    Args:
+        session: whose source.
+        choice: what it runs on already.
+        source: the object behind ``choice``, where the caller has it.
+
+    Signals:
+        changed: another source, or a pause, or its end.
+        failed: one sentence on why a source could not be taken; the old one goes on.
+    """
+
+    changed = Signal()
+    failed = Signal(str)
+
+    def __init__(self, session: Session, choice: Choice, source: Source | None = None) -> None:
+        super().__init__()
+        self._session = session
+        self._source: Source = source if source is not None else IdleSource()
+        self.choice = choice
+        self.paused = False
+        self.drawing = source.drawing if isinstance(source, CanvasSource) else Drawing()
+
+    @property
+    def source(self) -> Source:
+        """The source itself: to look at, not to read from."""
+        return self._source
+
+    @property
+    def fps(self) -> float | None:
+        """The rate of the source, where it says."""
+        return self._source.fps
+
+    @property
+    def video(self) -> VideoSource | None:
+        """The clip that plays; None where the source is none that can be wound."""
+        return self._source if isinstance(self._source, VideoSource) and not self.paused else None
+
+    def choose(self, choice: Choice) -> bool:
+        """Go on with another source, at once. False where there is none of that name, which ``failed`` tells."""
+        try:
+            source = self._made(choice)
+        except SourceError as error:
+            self.failed.emit(str(error))
+            return False
+        self.choice = choice
+        self.paused = False
+        self._use(source)
+        return True
+
+    def pause(self, paused: bool) -> None:
+        """Let go of the source, or take it up again."""
+        if paused == self.paused:
+            return
+        if not paused:
+            self.choose(self.choice)
+            return
+        self.paused = True
+        self._use(IdleSource())
+
+    def _use(self, source: Source) -> None:
+        self._source = source
+        self._session.set_source(source)
+        self.changed.emit()
+
+    def _made(self, choice: Choice) -> Source:
+        if choice.kind == CANVAS:
+            return CanvasSource(self.drawing)
+        return open_source(choice.spec, live=True)

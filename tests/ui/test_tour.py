@@ -103,7 +103,7 @@ def test_a_visit_leaves_nothing_behind(qtbot: QtBot, tmp_path: Path):
         wait_for(lambda: window.viewer.frame is not None, "no picture came")
         write_and_slide(qtbot, opened)
         visit_sources(qtbot, opened, picture)
-        take_along(opened, tmp_path)
+        take_along(opened, tmp_path / "taken")
         for mode in Mode:
             window.show_mode(mode)
             spin(0.05)

@@ -10,6 +10,7 @@ from pipeline.setting import Cost, check, setting
 SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
 ACCELERATIONS = ("auto", "eager", "openvino", "openvino-gpu", "openvino-npu")
+SEED_TRAVELS = ("hold", "walk", "swing")
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
 
@@ -60,6 +61,23 @@ class StreamConfig:
     seed_blend: float = setting(
         0.0, "how much of the second seed: 0 none, 1 nothing else", low=0, high=1, step=0.01, cost=Cost.TABLES
     )
+    text_to_image: bool = setting(False, "make pictures of words alone, without an input picture", cost=Cost.SLOTS)
+    seed_travel: str = setting(
+        "hold",
+        "text to image: the seed stays, walks on to ever new ones, or swings between the first and the second",
+        choices=SEED_TRAVELS,
+    )
+    prompt_travel: bool = setting(
+        False, "text to image: swing between the first prompt and the second", cost=Cost.PROMPT
+    )
+    travel_frames: int = setting(
+        60,
+        "text to image: how far it is from one seed or prompt to the next",
+        low=1,
+        high=10_000,
+        step=1,
+        unit="frames",
+    )
     similarity_filter: bool = setting(False, "skip frames that look like the last one (SSF)")
     similarity_threshold: float = setting(
         0.98, "similarity above which a frame may be skipped (eta)", low=0, high=1, step=0.005
@@ -71,3 +89,13 @@ class StreamConfig:
     def __post_init__(self) -> None:
         check(self)
         parse_loras(self.loras)
+
+    @property
+    def conflict(self) -> str | None:
+        """Why these settings cannot be run together, in one sentence; None where they can."""
+        if self.text_to_image and self.guidance == "self-negative":
+            return (
+                "self-negative guidance moves away from the input picture, and text to image has none; "
+                "choose onetime-negative, full or none"
+            )
+        return None

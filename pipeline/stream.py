@@ -19,6 +19,7 @@ from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
 from pipeline.solver import SolverTable, plan
 from pipeline.stream_batch import StreamBatch
+from pipeline.text_to_image import Wander, colours, prompt_share, starting_noise
 from pipeline.timing import StageClock
 
 # Whatever the caller knows its frames by.
@@ -61,7 +62,7 @@ class Stream:
 
     def __init__(self, model: Model, config: StreamConfig | None = None) -> None:
         self.model = model
-        self._config = config or StreamConfig()
+        self._config = _allowed(config or StreamConfig())
         self._denoiser = Denoiser(model)
         self._clock = StageClock(model.device)
         self._batch: StreamBatch | None = None
@@ -70,6 +71,9 @@ class Stream:
         self._unsettled = 0  # calls until the last frame let in has finished
         self._count = 0
         self._last_tags: Tags = ()
+        self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
+        self._wander = Wander()
+        self._prompt_share = 0.0
         self.notes = self.prepare(self._config)
         model.adapters.follow(self._config)
         self._set_prompts()
@@ -95,7 +99,7 @@ class Stream:
 
         Args:
             frames: (F, 3, H, W) or (3, H, W) float in 0..1, on any device; H and W multiples of the autoencoder's
-                factor (8 for all common models).
+                factor (8 for all common models). Of a text-to-image stream, only the shape counts.
             tags: one for each frame, given back with its picture; by default counted from 0.
             at: when the last of these frames was taken, in seconds of any steady clock; by default 1/30 s a frame.
                 A transition between prompts is timed by it.
@@ -109,11 +113,12 @@ class Stream:
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
         # While the prompt turns into another, the picture is to change although the scene may be still.
-        skip = self._config.similarity_filter and not turning and self._filter.should_skip(frames)
+        filtering = self._config.similarity_filter and not self._config.text_to_image and not turning
+        skip = filtering and self._filter.should_skip(frames)
         self._in_flight.append((arriving, False))
         leaving, repeated = self._in_flight.popleft()
         if not skip:
-            self._latent = self._encode(frames)
+            self._enter(frames)
             self._unsettled = self._config.steps
         # A skipped frame first lets the frames in flight finish, so that a still scene settles on its own latest frame.
         skip = skip and self._unsettled == 0
@@ -131,11 +136,15 @@ class Stream:
                 self._tick(self._batch)
             if not repeated:
                 finished.append(self._output(leaving))
-        self.reset()
+        self._clear()
         return finished
 
     def reset(self) -> None:
-        """Forget the frames in flight: the next frame starts anew. For another source."""
+        """Forget the frames in flight and the way through the seeds: the next frame starts anew. For another source."""
+        self._clear()
+        self._wander.restart()
+
+    def _clear(self) -> None:
         self._batch = None
         self._in_flight.clear()
         self._unsettled = 0
@@ -164,8 +173,10 @@ class Stream:
         ``flush`` before where every frame counts.
 
         Raises:
+            ValueError: settings that exclude each other; the old ones stay in force.
             ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
         """
+        _allowed(config)
         self.prepare(config)
         reword = self.model.adapters.follow(config)
         old, self._config = self._config, config
@@ -175,7 +186,12 @@ class Stream:
 
         if differ(*_FILTERING, "seed"):
             self._set_filter()
-        if reword or differ("prompt", "prompt_b", "blend", "negative_prompt", "guidance"):
+        if differ("text_to_image"):
+            self._clear()
+        if differ("text_to_image", "seed_travel", "seed"):
+            self._wander.restart()
+        wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
+        if reword or differ(*wording):
             self._set_prompts()
         if differ("steps", "strength", "solver", "spacing", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
@@ -191,11 +207,11 @@ class Stream:
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
         """Denoise the first frames of a kind at once and fill the slots with them."""
-        self.reset()
+        self._clear()
         if self._config.similarity_filter:
             self._filter.should_skip(frames)  # sets the reference
         self._frames_shape = tuple(frames.shape)
-        self._latent = self._encode(frames)
+        self._enter(frames)
         channels, height, width = self._latent.shape[1:]
         self._batch = StreamBatch(
             self._denoiser, len(frames), (channels, height, width), self.model.sees_input, self.model.input_scale
@@ -204,20 +220,46 @@ class Stream:
         self._batch.prepare(self._table(), self._noise())
         self._set_guidance()
         with self._clock("unet"):
-            latent = self._batch.prime(self._latent)
+            latent = self._batch.prime(self._latent, self._start)
         self._image = self._decode(latent)
         self._in_flight.extend([(tags, True)] * (self._config.steps - 1))
         return self._output(tags)
 
     def _tick(self, batch: StreamBatch) -> None:
         with self._clock("unet"):
-            latent = batch.tick(self._latent)
+            latent = batch.tick(self._latent, self._start)
         self._image = self._decode(latent)
         self._unsettled -= 1
 
     def _output(self, tags: Tags, skipped: bool = False, repeated: bool = False) -> Output:
         self._last_tags = tags
         return Output(self._image, tags, skipped, repeated)
+
+    @property
+    def _of_words(self) -> bool:
+        """Whether pictures are made of noise alone; a UNet that sees an input picture is given colours instead."""
+        return self._config.text_to_image and not self.model.sees_input
+
+    def _enter(self, frames: torch.Tensor) -> None:
+        """Encode ``frames``; of words alone, draw instead what their pictures start from."""
+        config = self._config
+        if not config.text_to_image:
+            self._latent, self._start = self._encode(frames), None
+            return
+        count, _, height, width = frames.shape
+        places = [self._wander.step(config) for _ in range(count)]
+        if self._of_words:
+            autoencoder = self.model.autoencoder
+            shape = (autoencoder.latent_channels, height // autoencoder.factor, width // autoencoder.factor)
+            noise = torch.cat([starting_noise(config, *place, shape) for place in places])
+            self._start = noise.to(self.model.device)
+            self._latent = torch.zeros_like(self._start)
+        else:
+            drawn = torch.cat([colours(config, *place, height, width) for place in places])
+            self._latent, self._start = self._encode(drawn), None
+        if config.prompt_travel:
+            self._prompt_share = prompt_share(*places[-1])
+            self._set_prompts()
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._clock("encode"):
@@ -249,7 +291,8 @@ class Stream:
 
     def _table(self) -> SolverTable:
         config = self._config
-        return plan(config.solver, self.model.schedule, config.steps, config.strength, config.spacing)
+        strength = 1.0 if self._of_words else config.strength
+        return plan(config.solver, self.model.schedule, config.steps, strength, config.spacing)
 
     def _noise(self) -> torch.Tensor:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""
@@ -284,9 +327,21 @@ class Stream:
     def _set_prompts(self) -> None:
         config = self._config
         negative = config.negative_prompt if needs_negative_prompt(config.guidance) else None
+        if config.text_to_image and config.prompt_travel:
+            # Both at any weight, 0 included, so that the way needs their keys and values only once.
+            share = self._prompt_share
+            self._denoiser.set_prompts(((config.prompt, 1 - share), (config.prompt_b, share)), negative)
+            return
         mix = blended(config.prompt, config.prompt_b, config.blend)
         self._denoiser.set_prompts(mix, negative, config.transition)
 
     def _set_filter(self) -> None:
         config = self._config
         self._filter = SimilarityFilter(config.similarity_threshold, config.similarity_skip_cap, config.seed)
+
+
+def _allowed(config: StreamConfig) -> StreamConfig:
+    """``config``, unless it cannot be run."""
+    if config.conflict:
+        raise ValueError(config.conflict)
+    return config

@@ -48,6 +48,7 @@ class StreamBatch:
         self._input_scale = input_scale
         self.from_noise = False
         self._kind, self._scale, self._image_scale = "none", 1.0, 1.0
+        self._given_start = False  # whether each frame comes with a noise of its own
 
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Allocate for ``table``; no frame is in flight afterwards.
@@ -85,19 +86,27 @@ class StreamBatch:
         self._from_output = _column(weights.output, self._noise)
         self._from_star = _column(weights.star, self._noise)
 
-    def prime(self, latent: torch.Tensor) -> torch.Tensor:
+    def prime(self, latent: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
         """Denoise one input latent (F, C, h, w) step by step, and leave it at every position on the way.
+
+        ``start`` as in ``tick``.
 
         Returns the finished latent. Nothing that was in flight before is left.
         """
-        self._enter(latent)
+        self._enter(latent, start)
         for step in range(self.table.steps):
             self._advance(step, step + 1)
         return self._latent[-1]
 
-    def tick(self, latent: torch.Tensor) -> torch.Tensor:
-        """Let an input latent (F, C, h, w) in, move every frame one step on; the latent that finished."""
-        self._enter(latent)
+    def tick(self, latent: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+        """Let an input latent (F, C, h, w) in, move every frame one step on; the latent that finished.
+
+        Args:
+            latent: of the input pictures; zero where there are none.
+            start: (F, C, h, w) the noisy latents to start from, for pictures with no input; by default ``latent`` under
+                the first position's noise.
+        """
+        self._enter(latent, start)
         self._advance(0, self.table.steps)
         return self._latent[-1]
 
@@ -111,6 +120,8 @@ class StreamBatch:
         old = (self._data, self._older, self._input, self._star)
         last = self.table.steps
         finished = self._latent[last]
+        # What noise a frame is under, where it is not that of its position.
+        own = (self._latent[:-1] - self._alpha * self._data[:-1]) / self._sigma
         self.prepare(table, noise)
         steps = table.steps
         origin = torch.arange(steps + 1, device=noise.device).clamp_max(last)
@@ -118,13 +129,18 @@ class StreamBatch:
             mine.copy_(before[origin])
         self._data[origin == last] = finished
         which = torch.arange(steps) if table.renoises else torch.zeros(steps, dtype=torch.long)
-        self._latent[:-1] = self._alpha * self._data[:-1] + self._sigma * self._noise[which.to(noise.device)]
+        under = self._noise[which.to(noise.device)]
+        if self._given_start and not table.renoises:
+            under = torch.cat([own, self._noise[:1].expand_as(own[:1])])[origin[:-1]]
+        self._latent[:-1] = self._alpha * self._data[:-1] + self._sigma * under
         self._latent[-1] = self._data[-1]
         group = table.group_start.to(noise.device)
-        self._anchor[:-1] = self._alpha[group] * self._data[:-1] + self._sigma[group] * self._noise[:1]
+        self._anchor[:-1] = self._alpha[group] * self._data[:-1] + self._sigma[group] * under
 
-    def _enter(self, latent: torch.Tensor) -> None:
+    def _enter(self, latent: torch.Tensor, start: torch.Tensor | None) -> None:
+        self._given_start = start is not None
         noisy = self._noise[0] if self.from_noise else self._alpha[0] * latent + self._sigma[0] * self._noise[0]
+        noisy = noisy if start is None else start
         self._latent[0], self._anchor[0] = noisy, noisy
         for carried in (self._data, self._older, self._input, self._star):
             carried[0] = latent

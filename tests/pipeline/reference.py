@@ -56,10 +56,20 @@ class Reference:
     def __call__(self, frame: torch.Tensor) -> torch.Tensor:
         """(3, H, W) in 0..1 to the (3, H, W) picture."""
         latent = self.model.autoencoder.encode(frame.unsqueeze(0))
-        generator = torch.Generator().manual_seed(self.config.seed)
-        noise = [torch.randn(latent.shape[1:], generator=generator) for _ in range(self.config.steps + 1)]
         alpha, sigma = self._levels(0)
-        x, star = alpha * latent + sigma * noise[0], latent
+        return self._denoised(latent, alpha * latent + sigma * self._noise(latent)[0])
+
+    @torch.inference_mode()
+    def of_words(self, start: torch.Tensor) -> torch.Tensor:
+        """The (3, H, W) picture that is made of the noise ``start`` (C, h, w) and the prompt alone."""
+        return self._denoised(torch.zeros_like(start[None]), start[None])
+
+    def _noise(self, latent: torch.Tensor) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(self.config.seed)
+        return [torch.randn(latent.shape[1:], generator=generator) for _ in range(self.config.steps + 1)]
+
+    def _denoised(self, latent: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        noise, star = self._noise(latent), latent
         if self.config.solver in DPM_SCHEDULERS:
             self.scheduler = dpm_scheduler(self.config.solver)
             self.scheduler.set_timesteps(timesteps=np.array(self.timesteps))
@@ -79,15 +89,14 @@ class Reference:
     def _run(self) -> tuple[list[int], list[tuple[float, float]]]:
         """The timesteps, and (alpha, sigma) at each."""
         config, schedule = self.config, self.model.schedule
+        strength = 1.0 if config.text_to_image and not self.model.sees_input else config.strength
         alpha_bar = schedule.alpha_bar.numpy()
         if config.solver == "lcm" or config.spacing == "trailing":
-            timesteps = schedule.timesteps(
-                config.steps, config.strength, 50 if config.solver == "lcm" else None
-            ).tolist()
+            timesteps = schedule.timesteps(config.steps, strength, 50 if config.solver == "lcm" else None).tolist()
             return timesteps, [(float(alpha_bar[t] ** 0.5), float((1 - alpha_bar[t]) ** 0.5)) for t in timesteps]
         assert config.spacing == "karras"
         known = (1 / alpha_bar - 1) ** 0.5
-        first, last = known[round(config.strength * 1000) - 1] ** (1 / 7), known[0] ** (1 / 7)
+        first, last = known[round(strength * 1000) - 1] ** (1 / 7), known[0] ** (1 / 7)
         ratios = np.linspace(first, last, config.steps) ** 7
         timesteps = np.interp(np.log(ratios), np.log(known), np.arange(1000)).round().astype(int).tolist()
         return timesteps, [(float(1 / np.hypot(1, r)), float(r / np.hypot(1, r))) for r in ratios]

@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.settings import Settings, picture_size
 from app.sources.base import Source, SourceError
 from app.status import SessionState, StatusBoard
+from app.words import of_words
 
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
@@ -246,7 +247,7 @@ class CaptureThread(threading.Thread):
             self._board.source(SessionState.RUNNING)
 
     def _prepared(self, frame: Frame, default_size: int, live: bool) -> Captured:
-        settings = self._read_settings()
+        settings = of_words(self._read_settings()) if frame.blank else self._read_settings()
         height, width = frame.pixels.shape[:2]
         size = picture_size(settings, width, height, default_size)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from app.commands.logs import logging_to_file
 from app.commands.misuse import Misuse
-from app.commands.parser import build_parser
+from app.commands.parser import build_parser, with_source
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_args(with_source(sys.argv[1:] if argv is None else argv))
     if arguments.command is None:
         return _open_app(arguments.source)
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from app.settings import Settings
+from app.words import remarks, runnable
 from pipeline.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class ModelFacts:
         device, dtype: as text: ``cuda:0``, ``float16``.
         acceleration: ``eager``, or the name of what speeds it up.
         default_size: the side in pixels at which the model is at its best.
+        sees_input: it paints over an input picture, and cannot do without one.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ModelFacts:
     dtype: str
     acceleration: str
     default_size: int
+    sees_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,10 @@ def load_engine(settings: Settings) -> Loaded:
         dtype=str(model.dtype).removeprefix("torch."),
         acceleration=model.acceleration,
         default_size=model.default_size,
+        sees_input=model.sees_input,
     )
-    return Loaded(Stream(model, settings.stream), facts, tuple(model.notes), model.backend.close)
+    notes = (*model.notes, *remarks(None, settings.stream, model.sees_input))
+    return Loaded(Stream(model, runnable(settings.stream)), facts, notes, model.backend.close)
 
 
 class ModelLoading(threading.Thread):

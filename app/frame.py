@@ -25,6 +25,7 @@ class Frame:
         media_time: presentation time in seconds within a file; None for live sources.
         original: on a styled frame, the captured frame that it was made from, or carried to (``app/reprojection``);
             index and times are that frame's.
+        blank: there is no picture in ``pixels``, only its size: one is to be made of words alone.
         changes: where ``pixels`` differ from earlier frames of the source, where it knows (a drawing does).
         reprojected: whether this is an earlier picture carried along the motion, and none that the model made anew.
     """
@@ -37,3 +38,4 @@ class Frame:
     original: Frame | None = None
     changes: Changes | None = None
     reprojected: bool = False
+    blank: bool = False

@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.model_swap import ModelSwap, give_memory_back, ran_out_of_memory
 from app.settings import Settings
 from app.status import StatusBoard
+from app.words import remarks, runnable
 from pipeline.setting import Cost, cost_of_change
 
 # A live engine that fails this often in a row will not recover.
@@ -265,7 +266,10 @@ class WorkerThread(threading.Thread):
         if arrived:
             self._swap(arrived)
         if self._engine is not None and new.stream != self._applied.stream:
-            self._engine.configure(new.stream)
+            sees_input = self._board.model is not None and self._board.model.sees_input
+            for remark in remarks(self._applied.stream, new.stream, sees_input):
+                self._board.notice(remark)
+            self._engine.configure(runnable(new.stream))
         self._applied = new
         self._size = _size(item)
 

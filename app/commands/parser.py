@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from app.commands.options import Parser, add_settings
+from app.words import TEXT_FRAMES
 
 
 def build_parser() -> Parser:
@@ -22,6 +24,17 @@ def build_parser() -> Parser:
     return parser
 
 
+def with_source(argv: Sequence[str]) -> list[str]:
+    """``argv``, with the source that ``render --text-to-image OUT`` leaves unsaid.
+
+    An IN that may be left out is more than argparse can tell apart from OUT.
+    """
+    given = list(argv)
+    if given[:1] == ["render"] and "--text-to-image" in given:
+        given.insert(1, "text")
+    return given
+
+
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     words = "style the sample clip; needs no camera, display or GPU"
     parser = commands.add_parser("demo", help=words, description=_sentence(words))
@@ -35,7 +48,10 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     words = "style a video, a picture or a folder of pictures"
     parser = commands.add_parser("render", help=words, description=_sentence(words))
-    parser.add_argument("input", metavar="IN", help="video, picture, folder of pictures, testcard, camera:0, screen:1")
+    inputs = "video, picture, folder of pictures, testcard, camera:0, screen:1; none with --text-to-image"
+    parser.add_argument("input", metavar="IN", help=inputs)
+    words = f"with --text-to-image, which takes no IN: how many pictures (default: {TEXT_FRAMES})"
+    parser.add_argument("-n", "--frames", type=int, metavar="FRAMES", help=words)
     parser.add_argument("output", metavar="OUT", help="video, picture, or FOLDER/ for numbered pictures; is replaced")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write frames, speed and latency to this file")
     parser.add_argument("--fps", type=float, metavar="FPS", help="make pictures in between, for so many a second")

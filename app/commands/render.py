@@ -16,7 +16,9 @@ from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
 from app.sinks.video import check_writable
 from app.sources import Source, SourceError, open_source
 from app.sources.images import IMAGE_SUFFIXES
+from app.sources.text import TextSource
 from app.sources.video import VideoSource
+from app.words import of_words
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -25,7 +27,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.report is not None:
         check_report(arguments.report)
     try:
-        source = open_source(arguments.input)
+        source = _source(arguments)
+        if isinstance(source, TextSource):
+            settings = of_words(settings)
+        if settings.stream.conflict:
+            raise Misuse(settings.stream.conflict)
         probe(source)
         sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio, fps=arguments.fps)
         smooth = smoothed(sink, arguments.fps) if arguments.fps is not None else None
@@ -39,7 +45,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from app.session import Session
 
     if not settings.stream.prompt:
-        notes.append("without --prompt the picture stays much as it is")
+        stays = "is anything at all" if settings.stream.text_to_image else "stays much as it is"
+        notes.append(f"without --prompt the picture {stays}")
     for note in notes:
         say(console, note)
     narrator = Narrator(console)
@@ -60,6 +67,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if smooth:
         say(console, f"{smooth.made} pictures in between were carried along the motion, for {arguments.fps:g} fps")
     return 0
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    frames = arguments.frames
+    if frames is None:
+        return open_source(arguments.input)
+    if arguments.input != "text":
+        raise Misuse(f"--frames is for --text-to-image; how long {arguments.input} is, it says itself")
+    return open_source(f"text:frames={frames}")
 
 
 def probe(source: Source) -> None:

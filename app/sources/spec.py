@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from app.drawing import Drawing
 from app.sources.base import Source, SourceError
@@ -11,10 +12,13 @@ from app.sources.canvas import CanvasSource
 from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
+from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.sources.window import WindowSource
+from app.words import TEXT_FRAMES
 
 _TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
+_TEXT_OPTIONS = {name: _TESTCARD_OPTIONS[name] for name in ("width", "height", "fps", "frames")}
 
 
 def open_source(spec: str, *, live: bool = False) -> Source:
@@ -28,9 +32,10 @@ def open_source(spec: str, *, live: bool = False) -> Source:
             - ``window:PART OF TITLE``, ``window:NUMBER``
             - ``canvas``, ``canvas:WIDTHxHEIGHT``
             - ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99`` (any part of these)
+            - ``text``, ``text:width=512,height=512,fps=24,frames=99``: no picture, for text to image
             - the path of a video, a picture, or a folder of pictures
-        live: play a video in real time and without end, repeat a picture without end, and keep a test card to the
-            clock. Cameras and screens are always live.
+        live: play a video in real time and without end, repeat a picture without end, and keep a test card
+            or ``text`` to the clock. Cameras and screens are always live.
 
     Raises:
         SourceError: nothing is known by that name.
@@ -44,6 +49,8 @@ def open_source(spec: str, *, live: bool = False) -> Source:
         return WindowSource(int(rest) if rest.isdecimal() else rest)
     if kind == "testcard":
         return _testcard(spec, rest, live)
+    if kind == "text":
+        return _text(spec, rest, live)
     if kind == "canvas":
         return _canvas(spec, rest)
     path = Path(spec).expanduser()
@@ -54,7 +61,8 @@ def open_source(spec: str, *, live: bool = False) -> Source:
     if path.suffix or (spec and path.exists()):
         return VideoSource(path, realtime=live, loop=live)
     raise SourceError(
-        f"{spec!r} is no file or folder; give one, or camera:1, screen:2:0,0,640,480, window:TITLE, canvas or testcard."
+        f"{spec!r} is no file or folder; "
+        "give one, or camera:1, screen:2:0,0,640,480, window:TITLE, canvas, text or testcard."
     )
 
 
@@ -87,17 +95,30 @@ def _screen(spec: str, rest: str) -> ScreenSource:
 
 
 def _testcard(spec: str, rest: str, live: bool) -> TestCardSource:
+    options = _options(spec, rest, _TESTCARD_OPTIONS)
+    if not live:
+        options.setdefault("frames", 300)
+    return TestCardSource(live=live, **options)
+
+
+def _text(spec: str, rest: str, live: bool) -> TextSource:
+    options = _options(spec, rest, _TEXT_OPTIONS)
+    if not live:
+        options.setdefault("frames", TEXT_FRAMES)
+    return TextSource(live=live, **options)
+
+
+def _options(spec: str, rest: str, known: dict[str, type]) -> dict[str, Any]:
+    """``a=1,b=2`` as numbers of the known kinds."""
     options = {}
     try:
         for part in filter(None, rest.split(",")):
             name, _, value = part.partition("=")
-            options[name.strip()] = _TESTCARD_OPTIONS[name.strip()](value)
+            options[name.strip()] = known[name.strip()](value)
     except (KeyError, ValueError) as error:
-        known = ", ".join(_TESTCARD_OPTIONS)
-        raise SourceError(f"{spec!r} is not understood; write testcard:NAME=NUMBER,… with {known}.") from error
-    if not live:
-        options.setdefault("frames", 300)
-    return TestCardSource(live=live, **options)
+        kind = spec.partition(":")[0]
+        raise SourceError(f"{spec!r} is not understood; write {kind}:NAME=NUMBER,… with {', '.join(known)}.") from error
+    return options
 
 
 def _canvas(spec: str, rest: str) -> CanvasSource:

@@ -83,7 +83,7 @@ def test_a_picture_equals_that_of_diffusers_pipeline(guidance_scale: float) -> N
         text_encoder=model.prompts._text_encoder,
         tokenizer=model.prompts._tokenizer,
         unet=unet.eval(),
-        scheduler=dpm_scheduler("dpmpp-2m", timestep_spacing="trailing"),
+        scheduler=dpm_scheduler("dpmpp-2m", timestep_spacing="trailing", steps_offset=1),
         safety_checker=None,  # type: ignore[arg-type]
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,

@@ -1,0 +1,42 @@
+"""Text to image in the application: which settings its frames go with, and what of it needs saying."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.settings import Settings
+from pipeline.config import StreamConfig
+
+# Pictures that a text source gives where nothing says how many, and it is not to go on without end.
+TEXT_FRAMES = 120
+
+_COLOURS = (
+    "This model paints over a picture and cannot do without one, so it is given soft drifting colours; "
+    "for pictures of words alone take another, such as stabilityai/sd-turbo."
+)
+
+
+def of_words(settings: Settings) -> Settings:
+    """``settings`` for frames without a picture: text to image, whatever they say."""
+    if settings.stream.text_to_image:
+        return settings
+    return replace(settings, stream=replace(settings.stream, text_to_image=True))
+
+
+def runnable(stream: StreamConfig) -> StreamConfig:
+    """``stream``, without guidance where its kind of guidance cannot be had."""
+    return replace(stream, guidance="none") if stream.conflict else stream
+
+
+def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool) -> list[str]:
+    """What to tell the user as ``stream`` comes into force after ``before`` (None at the start).
+
+    Args:
+        sees_input: whether the model's UNet takes an input picture.
+    """
+    news = []
+    if stream.conflict and (before is None or not before.conflict):
+        news.append(f"{stream.conflict[:1].upper()}{stream.conflict[1:]}. Until then there is no guidance.")
+    if sees_input and stream.text_to_image and (before is None or not before.text_to_image):
+        news.append(_COLOURS)
+    return news

@@ -1,4 +1,4 @@
-"""The command line: ``vitrail``, ``vitrail demo``, ``vitrail render`` and ``vitrail doctor``."""
+"""The command line: ``vitrail``, ``vitrail demo``, ``vitrail render``, ``vitrail bench`` and ``vitrail doctor``."""
 
 from __future__ import annotations
 
@@ -66,6 +66,10 @@ def _run(argv: Sequence[str] | None) -> int:
         from app.commands.demo import run as demo
 
         return demo(arguments, Console(stderr=True))
+    if arguments.command == "bench":
+        from app.commands.bench import run as bench
+
+        return bench(arguments, Console(stderr=True))
     from app.commands.render import run as render
 
     return render(arguments, Console(stderr=True))

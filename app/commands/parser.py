@@ -8,7 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from app.commands.options import Parser, add_settings
+from app.settings import Settings
 from app.words import TEXT_FRAMES
+from pipeline.config import ACCELERATIONS
+from pipeline.setting import described
 
 
 def build_parser() -> Parser:
@@ -19,6 +22,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="without a window", parser_class=Parser)
     _add_demo(commands)
     _add_render(commands)
+    _add_bench(commands)
     words = "say what this machine has, and what to do about what it lacks"
     commands.add_parser("doctor", help=words, description=_sentence(words))
     return parser
@@ -57,6 +61,24 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--fps", type=float, metavar="FPS", help="make pictures in between, for so many a second")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     add_settings(parser)
+
+
+def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
+    words = "measure what this machine can do, in about a minute"
+    parser = commands.add_parser("bench", help=words, description=_sentence(words))
+    known = {name: one for name, _, one in described(Settings)}
+    parser.add_argument("--model", default="embedded", metavar="MODEL", help=known["model"].help)
+    words = "sides of the square pictures (default: the model's own)"
+    parser.add_argument("--size", type=int, nargs="+", metavar="PIXELS", help=words)
+    parser.add_argument("--steps", type=int, nargs="+", default=(1, 2, 4), metavar="STEPS", help="default: 1 2 4")
+    words = f"{' | '.join(ACCELERATIONS)} (default: eager auto)"
+    parser.add_argument("--acceleration", nargs="+", default=("eager", "auto"), metavar="NAME", help=words)
+    for name in ("device", "dtype"):
+        words = f"{known[name].help} ({' | '.join(known[name].choices or ())}; default: auto)"
+        parser.add_argument(f"--{name}", default="auto", metavar=name.upper(), help=words)
+    words = "how long each line is measured (default: 4)"
+    parser.add_argument("--seconds", type=float, default=4.0, metavar="SECONDS", help=words)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
 
 
 def _sentence(words: str) -> str:

@@ -1,0 +1,99 @@
+"""``vitrail bench``: every figure is there, and every misuse is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from app.energy import EnergyMeter
+from tests.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def bench(*flags: object) -> int:
+    return main(["bench", "--seconds", "0.01", "--device", "cpu", *map(str, flags)])
+
+
+def test_a_table_and_a_file_of_all_figures(capsys: pytest.CaptureFixture[str], tiny: str, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    assert bench("--model", tiny, "--size", 64, 72, "--steps", 1, 3, "--json", out) == 0
+    report = json.loads(out.read_text())
+    assert [(row["size"], row["steps"]) for row in report["rows"]] == [(64, 1), (64, 3), (72, 1), (72, 3)]
+    for row in report["rows"]:
+        assert row["acceleration"] == "eager"
+        assert row["fps"] > 0
+        assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
+        assert all(row["stages_ms"][name] > 0 for name in ("encode", "unet", "decode"))
+        assert row["memory_mb"] > 0
+    one, three = (row for row in report["rows"] if row["size"] == 64)
+    # With three steps a picture comes three calls after its frame.
+    assert three["latency_ms"]["p50"] > 2 * 1e3 / three["fps"]
+    assert one["latency_ms"]["p50"] < 2 * 1e3 / one["fps"]
+    table = capsys.readouterr().out
+    assert f"{one['fps']:.1f}" in table
+    assert f"{three['fps']:.1f}" in table
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--size", "100"], "multiple of 8 between 64 and 4096"),
+        (["--size", "9999992"], "multiple of 8 between 64 and 4096"),
+        (["--size", "x"], "invalid int value"),
+        (["--steps", "0"], "must be between 1 and 50"),
+        (["--seconds", "-1"], "must be above 0"),
+        (["--seconds", "nan"], "must be above 0"),
+        (["--model", "nowhere"], "there is no model 'nowhere'"),
+        (["--device", "toaster"], "toaster"),
+        (["--dtype", "int3"], "int3"),
+        (["--json", "/nowhere/at/all.json"], "/nowhere/at"),
+    ],
+)
+def test_misuse_is_one_line(capsys: pytest.CaptureFixture[str], flags: list[str], words: str) -> None:
+    assert main(["bench", *flags]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_an_acceleration_that_is_not_there(capsys: pytest.CaptureFixture[str], tiny: str) -> None:
+    assert bench("--model", tiny, "--acceleration", "warp") == 2
+    assert "must be one of auto, eager" in capsys.readouterr().err
+    assert bench("--model", tiny, "--acceleration", "warp", "eager", "--size", 64, "--steps", 1) == 0
+    assert "must be one of auto, eager" in capsys.readouterr().err
+
+
+def write_zone(root: Path, name: str, microjoules: int) -> None:
+    (root / name).mkdir(exist_ok=True)
+    (root / name / "energy_uj").write_text(f"{microjoules}\n")
+    (root / name / "max_energy_range_uj").write_text("9000000\n")
+
+
+def test_energy_is_that_of_whole_packages_and_survives_a_turn_of_the_counter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.energy._RAPL", tmp_path)
+    for name, value in (("intel-rapl:0", 8_000_000), ("intel-rapl:1", 0), ("intel-rapl:0:0", 5_000_000)):
+        write_zone(tmp_path, name, value)
+    meter = EnergyMeter("cpu")
+    assert meter.source == "RAPL"
+    write_zone(tmp_path, "intel-rapl:0", 1_000_000)
+    write_zone(tmp_path, "intel-rapl:1", 500_000)
+    write_zone(tmp_path, "intel-rapl:0:0", 8_000_000)
+    assert meter.joules() == pytest.approx(2.5)
+
+
+def test_energy_that_cannot_be_read_is_not_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.energy._RAPL", tmp_path)
+    assert EnergyMeter("cpu").joules() is None
+    (tmp_path / "intel-rapl:0").mkdir()
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("nonsense")
+    assert EnergyMeter("cpu").joules() is None
+    assert EnergyMeter("mps").joules() is None

@@ -147,10 +147,14 @@ def stack(rows: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([repeated(row, length) for row in rows])
 
 
-def uncached_copy(unet: nn.Module) -> Any:
-    """A deep copy without any cache in it; may be made while another thread calls ``unet``."""
+def uncached_copy(unet: nn.Module, shared: dict[int, Any] | None = None) -> Any:
+    """A deep copy without any cache in it; may be made while another thread calls ``unet``.
+
+    Args:
+        shared: what not to copy, by ``id``.
+    """
     cached = [a.processor for a in _cross_attentions(unet) if isinstance(a.processor, _CachedProcessor)]
-    return copy.deepcopy(unet, {id(processor): processor.original for processor in cached})
+    return copy.deepcopy(unet, {**(shared or {}), **{id(processor): processor.original for processor in cached}})
 
 
 def lay_out(prompts: torch.Tensor, layout: RowLayout) -> torch.Tensor:

@@ -9,8 +9,8 @@ from pipeline.setting import Cost, check, setting
 
 SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
-ACCELERATIONS = ("auto", "eager", "openvino", "openvino-gpu", "openvino-npu")
 SEED_TRAVELS = ("hold", "walk", "swing")
+ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "tensorrt", "openvino", "openvino-gpu", "openvino-npu")
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
 

@@ -36,6 +36,8 @@ def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
         from pipeline.acceleration.eager import EagerBackend
 
         return EagerBackend(model)
+    if not wanted.startswith("openvino"):
+        return _graphs(model, wanted)
     from pipeline.acceleration.openvino import OpenVinoBackend
 
     if model.device.type != "cpu":
@@ -45,8 +47,22 @@ def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
     return OpenVinoBackend(model, (wanted.partition("-")[2] or "cpu").upper(), cache)
 
 
+def _graphs(model: Model, wanted: str) -> Backend:
+    from pipeline.acceleration import graphs, tensorrt
+
+    if wanted == "tensorrt":
+        tensorrt.check_tensorrt(model)
+        return graphs.GraphBackend(model, wanted, tensorrt.with_tensorrt)
+    if wanted == "compile":
+        graphs.check_compiler(model)
+        return graphs.GraphBackend(model, wanted, graphs.with_inductor)
+    graphs.check_cuda(model, wanted)
+    return graphs.GraphBackend(model, wanted, graphs.as_it_is)
+
+
 def _best(model: Model, notes: list[str], cache: EngineCache | None) -> Backend:
     if model.device.type != "cpu":
+        # CUDA graphs and compilers are there to be asked for; none is the default before it has been measured on a GPU.
         return _named(model, "eager", cache)
     try:
         return _named(model, "openvino", cache)

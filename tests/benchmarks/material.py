@@ -29,20 +29,38 @@ def write_plain_model(folder: Path) -> Path:
     for name, kind, config in (("unet", UNet2DConditionModel, unet), ("vae", AutoencoderTiny, vae)):
         made: Any = kind.from_config(config)
         made.save_pretrained(folder / name)
-    for part in ("text_encoder", "tokenizer", "scheduler"):
-        shutil.copytree(EMBEDDED_PATH / part, folder / part, dirs_exist_ok=True)
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderTiny"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "scheduler": ["diffusers", "LCMScheduler"],
-        "safety_checker": [None, None],
-        "feature_extractor": [None, None],
+    return _complete(folder, ("text_encoder", "tokenizer", "scheduler"))
+
+
+def write_sd_turbo(folder: Path) -> Path:
+    """Stable Diffusion Turbo's UNet and TAESD as they are built, with random float16 weights, which cost the same.
+
+    The text encoder has its width only: it runs once a prompt.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    text = json.loads((EMBEDDED_PATH / "text_encoder" / "config.json").read_text(encoding="utf-8"))
+    taken = ("vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
+    width = {"hidden_size": 1024, "intermediate_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 1}
+    known: dict[str, Any] = {**{name: text[name] for name in taken if name in text}, **width}
+    shape: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20)}
+    shape["use_linear_projection"] = True
+    parts = {
+        "unet": UNet2DConditionModel(**shape),
+        "vae": AutoencoderTiny(),
+        "text_encoder": CLIPTextModel(CLIPTextConfig(**known)),
     }
-    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
-    return folder
+    for name, part in parts.items():
+        made: Any = part.half()
+        made.save_pretrained(folder / name)
+    return _complete(folder, ("tokenizer", "scheduler"))
+
+
+def model_folder(spec: str, folder: Path) -> Path:
+    """A model to measure with: ``plain`` and ``sd-turbo`` are written to ``folder``, anything else is a path."""
+    writers = {"plain": write_plain_model, "sd-turbo": write_sd_turbo}
+    return writers[spec](folder) if spec in writers else Path(spec)
 
 
 def frames(count: int, size: int) -> np.ndarray:
@@ -71,3 +89,21 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
 def _config(part: str) -> dict[str, Any]:
     found = json.loads((EMBEDDED_PATH / part / "config.json").read_text(encoding="utf-8"))
     return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
+def _complete(folder: Path, parts: tuple[str, ...]) -> Path:
+    """Add the embedded model's own ``parts``, and the index."""
+    for part in parts:
+        shutil.copytree(EMBEDDED_PATH / part, folder / part, dirs_exist_ok=True)
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderTiny"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "LCMScheduler"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder

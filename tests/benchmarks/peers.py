@@ -133,7 +133,7 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a diffusers folder; default: the embedded shape, random weights")
+    parser.add_argument("--model", default="plain", help="plain (the embedded shape), sd-turbo or a folder")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--dtypes", nargs="+", default=["float16" if torch.cuda.is_available() else "float32"])
@@ -143,15 +143,17 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
-        model = options.model or material.write_plain_model(Path(folder) / "model")
+        model = material.model_folder(options.model, Path(folder) / "model")
         clip = material.frames(64, options.size)
         clip_file = Path(folder) / "frames.npy"
         np.save(clip_file, clip)
-        rows = [
-            compare(model, clip, clip_file, steps, dtype, options)
-            for dtype in options.dtypes
-            for steps in options.steps
-        ]
+        rows: list[dict[str, Any]] = []
+        for dtype in options.dtypes:
+            for steps in options.steps:
+                rows.append(compare(model, clip, clip_file, steps, dtype, options))
+                # After each, as a later one may be interrupted.
+                path = machine.save("peers", {"model": options.model, "rows": rows})
+                console.print(f"{steps} steps, {dtype}: {rows[-1]['ratio']}; written to {path}")
     table = Table("", "steps", "ms a frame", "fps", "Vitrail is faster by")
     for row in rows:
         for name, value in row["ms"].items():
@@ -159,7 +161,6 @@ def main() -> None:
             ratio = f"{row['ratio'][name]:.2f}x" if name in row["ratio"] else ""
             table.add_row(f"{name} ({how})", str(row["steps"]), f"{value:.1f}", f"{1e3 / value:.1f}", ratio)
     console.print(table)
-    console.print(f"written to {machine.save('peers', {'rows': rows})}")
 
 
 if __name__ == "__main__":

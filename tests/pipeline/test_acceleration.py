@@ -19,6 +19,7 @@ from pipeline.acceleration import AccelerationError, accelerate
 from pipeline.acceleration.choice import _best
 from pipeline.acceleration.eager import EagerBackend
 from pipeline.acceleration.engine_cache import EngineCache, weights_digest
+from pipeline.acceleration.graphs import GraphBackend, as_it_is, shared_copy
 from pipeline.acceleration.openvino import OpenVinoBackend
 from pipeline.acceleration.openvino_package import is_installed
 from tests.tiny_model import tiny_model
@@ -186,6 +187,31 @@ def test_a_digest_knows_weights_and_structure() -> None:
     assert weights_digest(torch.nn.ReLU()) != weights_digest(torch.nn.SiLU())
 
 
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
+def test_captured_functions_give_the_pictures_of_the_model(guidance: str) -> None:
+    """Everything but the capture itself, which needs a GPU (see test_gpu.py)."""
+    model = replace(tiny_model(True))
+    model.backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    config, clip = replace(BASE, guidance=guidance), frames(4)
+    stream, itself = Stream(model, config), Stream(tiny_model(True), config)
+    for index, frame in enumerate(clip):
+        if index == 2:
+            for one in (stream, itself):
+                one.configure(replace(config, prompt="a neon sign", strength=0.4))
+        assert torch.allclose(stream(frame).image, itself(frame).image, atol=1e-5), index
+        model.backend.wait()
+    kinds = sorted({spec[0] for spec in model.backend._builder.ready()})
+    assert kinds == ["decoder", "encoder", "unet"]
+    model.backend.close()
+
+
+def test_captured_functions_see_a_change_of_the_weights_in_place() -> None:
+    model = load_copy(tiny_model())
+    copy = shared_copy(model.unet)
+    assert all(a is b for a, b in zip(model.unet.parameters(), copy.parameters(), strict=True))
+    assert all(a is not b for a, b in zip(model.unet.modules(), copy.modules(), strict=True))
+
+
 @openvino
 def test_engines_of_the_embedded_model_paint_the_same_picture(tmp_path: Path) -> None:
     """In the number format that a user gets, against float32, on a real frame."""
@@ -208,7 +234,13 @@ def test_engines_of_the_embedded_model_paint_the_same_picture(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"), [("warp", "must be one of auto, eager"), ("openvino-npu", "OpenVINO finds no NPU here")]
+    ("wanted", "words"),
+    [
+        ("warp", "must be one of auto, eager"),
+        ("openvino-npu", "OpenVINO finds no NPU here"),
+        ("cuda-graphs", "needs a CUDA device"),
+        ("tensorrt", "needs a CUDA device"),
+    ],
 )
 @openvino
 def test_what_cannot_be_had_is_said(wanted: str, words: str) -> None:

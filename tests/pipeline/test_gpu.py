@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
+from pipeline.acceleration import AccelerationError, accelerate
+from pipeline.acceleration.graphs import GraphBackend
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,7 +27,7 @@ def no_synchronisation() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("default")
 
 
-def clip(count: int) -> torch.Tensor:
+def clip_of(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     smooth = torch.rand(count, 3, 16, 16, generator=generator)
     return torch.nn.functional.interpolate(smooth, size=(256, 256), mode="bilinear")
@@ -33,7 +35,7 @@ def clip(count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
 def test_pictures_are_those_of_the_cpu(guidance: str) -> None:
-    config, frames = replace(CONFIG, guidance=guidance), clip(4)
+    config, frames = replace(CONFIG, guidance=guidance), clip_of(4)
     pictures = []
     for device, dtype in (("cpu", "float32"), ("cuda", "auto")):
         stream = Stream(load_model(device=device, dtype=dtype), config)
@@ -42,11 +44,32 @@ def test_pictures_are_those_of_the_cpu(guidance: str) -> None:
     assert -10 * torch.log10(error) >= 40
 
 
+@pytest.mark.parametrize("acceleration", ["cuda-graphs", "compile", "tensorrt"])
+def test_accelerated_pictures_are_those_of_the_model(acceleration: str) -> None:
+    itself = load_model(device="cuda")
+    try:
+        model = accelerate(itself, acceleration)
+    except AccelerationError as error:
+        pytest.skip(str(error))
+    config, clip = replace(CONFIG, guidance="onetime-negative"), clip_of(8)
+    stream, expected = Stream(model, config), Stream(itself, config)
+    for index, frame in enumerate(clip):
+        if index == 5:
+            for one in (stream, expected):
+                one.configure(replace(config, prompt="a neon sign", strength=0.5))
+        error = (stream(frame).image - expected(frame).image).square().mean()
+        assert -10 * torch.log10(error) >= 40, index
+        model.backend.wait()
+    assert isinstance(model.backend, GraphBackend)
+    assert {spec[0] for spec in model.backend._builder.ready()} == {"encoder", "unet", "decoder"}
+    model.backend.close()
+
+
 @pytest.mark.usefixtures("no_synchronisation")
 @pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
 def test_the_hot_path_never_waits_for_the_device(guidance: str) -> None:
     stream = Stream(load_model(device="cuda"), replace(CONFIG, guidance=guidance))
-    frames = clip(6).pin_memory()
+    frames = clip_of(6).pin_memory()
     for frame in frames[:3]:
         stream(frame)
     torch.cuda.synchronize()

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from pipeline.adapter_list import parse_loras
 from pipeline.setting import Cost, check, setting
 
-SOLVERS = ("lcm", "ddim", "euler", "dpmpp-2m", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde", "dpm-2", "dpm-3")
+SOLVERS = (
+    "lcm",
+    "ddim",
+    "euler",
+    "dpmpp-2m",
+    "dpmpp-3m",
+    "dpmpp-3m-taylor",
+    "dpmpp-2s",
+    "dpmpp-2m-sde",
+    "dpm-2",
+    "dpm-3",
+)
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
 SEED_TRAVELS = ("hold", "walk", "swing")
 ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "tensorrt", "openvino", "openvino-gpu", "openvino-npu")

@@ -58,12 +58,24 @@ def dpmpp_2m(levels: Levels) -> list[Row]:
 
 
 def dpmpp_3m(levels: Levels) -> list[Row]:
-    """DPM-Solver++(3M), appendix B: order three from the third step to the last but two."""
+    """DPM-Solver++(3M), appendix B, as its authors' code and diffusers have it."""
     return [_multistep(levels, k, 3) for k in range(levels.steps)]
 
 
-def _multistep(levels: Levels, k: int, highest: int) -> Row:
-    """Order ``highest``, less while there is no history yet, and towards the end of a run of few, long steps."""
+def dpmpp_3m_taylor(levels: Levels) -> list[Row]:
+    """The same with the whole second derivative.
+
+    The divided difference that stands for it is half of it, so the term must be taken twice, as the singlestep solver
+    of third order does. Without, the order is two, with, it is three: ``python -m tests.benchmarks.solvers``.
+    """
+    return [_multistep(levels, k, 3, curvature=2.0) for k in range(levels.steps)]
+
+
+def _multistep(levels: Levels, k: int, highest: int, curvature: float = 1.0) -> Row:
+    """Order ``highest``, less while there is no history yet, and towards the end of a run of few, long steps.
+
+    ``curvature`` multiplies the term of the second derivative.
+    """
     left = levels.steps - k
     descends = left == 1 or (levels.lower_order_final and levels.steps < _FEW)
     order = min(highest, k + 1, left if descends else highest)
@@ -78,7 +90,7 @@ def _multistep(levels: Levels, k: int, highest: int) -> Row:
         return {**row, "b": row["b"] + slope, "c": -slope}
     r1 = (before - levels.at(k - 2)[2]) / h
     first = next_alpha * (math.expm1(-h) / h + 1)
-    second = next_alpha * ((math.expm1(-h) + h) / h**2 - 0.5)
+    second = curvature * next_alpha * ((math.expm1(-h) + h) / h**2 - 0.5)
     share = r0 / (r0 + r1)
     newer = (first * (1 + share) - second / (r0 + r1)) / r0  # weight of x0 - h1
     older = (second / (r0 + r1) - first * share) / r1  # weight of h1 - h2

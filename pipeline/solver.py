@@ -27,6 +27,7 @@ from pipeline.dpm_solver import (
     dpmpp_2m_sde,
     dpmpp_2s,
     dpmpp_3m,
+    dpmpp_3m_taylor,
     first_order,
     group_starts,
 )
@@ -156,6 +157,7 @@ _SOLVERS: dict[str, Callable[[Levels], list[Row]]] = {
     "euler": _ddim,
     "dpmpp-2m": dpmpp_2m,
     "dpmpp-3m": dpmpp_3m,
+    "dpmpp-3m-taylor": dpmpp_3m_taylor,
     "dpmpp-2s": dpmpp_2s,
     "dpmpp-2m-sde": dpmpp_2m_sde,
     "dpm-2": dpm_2,

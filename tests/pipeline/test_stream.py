@@ -54,7 +54,7 @@ def test_stream_batch_equals_sequential(steps: int, buffer: int, guidance: str) 
             assert torch.allclose(pictures[index], reference(clip[index]), atol=CLOSE), (solver, index)
 
 
-@pytest.mark.parametrize("solver", ["dpm-3", "dpmpp-3m", "dpmpp-2s", "dpmpp-2m-sde"])
+@pytest.mark.parametrize("solver", ["dpm-3", "dpmpp-3m", "dpmpp-3m-taylor", "dpmpp-2s", "dpmpp-2m-sde"])
 def test_history_and_anchor_travel_with_the_slot(solver: str) -> None:
     """Seven steps: whole singlestep groups of three, and third order in the middle of a multistep run."""
     model = tiny_model(True)

@@ -1,0 +1,159 @@
+"""A diffusion model whose score is known: a mixture of Gaussians, its true paths, and runs of the product along them.
+
+For data drawn from a mixture of Gaussians, the best possible data prediction at any noise level is a formula. The
+probability flow of that model (arXiv 2011.13456, section 4.3) can then be followed as exactly as wished, and how far a
+solver of few steps ends from it is the solver's error and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+
+from pipeline.guidance import RowLayout, data_weights
+from pipeline.schedule import NoiseSchedule
+from pipeline.solver import plan
+from pipeline.stream_batch import StreamBatch
+
+# Stable Diffusion's noise schedule.
+STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+# sigma / alpha at which the true path ends; from there on to no noise the data prediction is exact to 1e-9.
+_END = 1e-5
+_FINE_STEPS = 800
+
+
+def fine_schedule(steps: int = 2**20) -> NoiseSchedule:
+    """DPM-Solver's own (arXiv 2206.00927, appendix D): beta from 0.1 to 20, so finely cut that no rounding is seen."""
+    time = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    return NoiseSchedule(torch.exp(-(0.1 * time + (20 - 0.1) * time**2 / 2)))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """K round Gaussians in D dimensions: ``means`` (K, D), ``spreads`` (K,) and ``weights`` (K,), all float64."""
+
+    means: torch.Tensor
+    spreads: torch.Tensor
+    weights: torch.Tensor
+
+    @classmethod
+    def random(cls, seed: int = 0, count: int = 6, dimensions: int = 2) -> Mixture:
+        """Some that overlap and some that do not, of about unit size in all."""
+        draw = torch.Generator().manual_seed(seed)
+        means = 0.7 * torch.randn(count, dimensions, generator=draw, dtype=torch.float64)
+        spreads = 0.3 + 0.2 * torch.rand(count, generator=draw, dtype=torch.float64)
+        weights = 0.3 + torch.rand(count, generator=draw, dtype=torch.float64)
+        return cls(means, spreads, weights / weights.sum())
+
+    def sample(self, count: int, seed: int = 1) -> torch.Tensor:
+        """(count, D) float64."""
+        draw = torch.Generator().manual_seed(seed)
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=draw)
+        noise = torch.randn(count, self.means.shape[1], generator=draw, dtype=torch.float64)
+        return self.means[chosen] + self.spreads[chosen, None] * noise
+
+    def expected_data(self, noisy: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
+        """``E[x0 | x0 + ratio n = noisy]``: noisy (F, D), ratio (F, 1) or (), to (F, D)."""
+        variance = self.spreads**2 + ratio**2
+        away = noisy[:, None, :] - self.means
+        dimensions = self.means.shape[1]
+        log_share = self.weights.log() - away.square().sum(-1) / (2 * variance) - dimensions / 2 * variance.log()
+        of_each = self.means + (self.spreads**2 / variance)[..., None] * away
+        return (log_share.softmax(-1)[..., None] * of_each).sum(1)
+
+
+class Study:
+    """The same F starting points for every solver, and where their true paths end.
+
+    Args:
+        schedule: the model's noise schedule.
+        points: F.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, points: int = 128, seed: int = 0) -> None:
+        self.schedule = schedule
+        self.mixture = Mixture.random(seed)
+        self._data = self.mixture.sample(points)
+        self._noise = torch.randn(self._data.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        self.calls = 0  # of the model, each on all points
+
+    @cached_property
+    def start(self) -> torch.Tensor:
+        """(F, D) at the schedule's last timestep."""
+        alpha, sigma = self.schedule.alpha_sigma(torch.tensor(len(self.schedule) - 1))
+        return alpha * self._data + sigma * self._noise
+
+    @cached_property
+    def truth(self) -> torch.Tensor:
+        """(F, D) where the true paths from ``start`` end, by 800 steps of Runge and Kutta's fourth order.
+
+        With ``y = x / alpha`` and ``k = sigma / alpha``, the path is ``dy / d log k = y - E[x0 | y, k]``.
+        """
+        alpha, sigma = self.schedule.alpha_sigma(torch.tensor(len(self.schedule) - 1))
+        levels = torch.linspace(float((sigma / alpha).log()), math.log(_END), _FINE_STEPS + 1, dtype=torch.float64)
+        h = levels[1] - levels[0]
+
+        def slope(y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            return y - self.mixture.expected_data(y, level.exp())
+
+        y = self.start / alpha
+        for level in levels[:-1]:
+            first = slope(y, level)
+            second = slope(y + h / 2 * first, level + h / 2)
+            third = slope(y + h / 2 * second, level + h / 2)
+            fourth = slope(y + h * third, level + h)
+            y = y + h / 6 * (first + 2 * second + 2 * third + fourth)
+        return self.mixture.expected_data(y, levels[-1].exp())
+
+    def error(self, solver: str, calls: int, spacing: str) -> float:
+        """Root mean square distance from the truth of the product's own table, run by its own stream batch."""
+        table = plan(solver, self.schedule, calls, 1.0, spacing)
+        dimensions = self.start.shape[1]
+        batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
+        batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1))
+        batch.set_guidance("none", 1.0, data_weights(table, "none", 1.0, 1.0))
+        start = self.start.float().view(-1, dimensions, 1, 1)
+        return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
+
+    def pndm_error(self, steps: int) -> float:
+        """The same of diffusers' PNDM as Stable Diffusion has it, in the spacing that starts where all others start.
+
+        It calls the model once more than it has steps.
+        """
+        theirs = PNDMScheduler(
+            **STABLE_DIFFUSION, timestep_spacing="trailing", set_alpha_to_one=True, skip_prk_steps=True
+        )
+        theirs.alphas_cumprod = self.schedule.alpha_bar
+        theirs.set_timesteps(steps)
+        assert len(theirs.timesteps) == steps + 1
+        x = self.start
+        for timestep in theirs.timesteps:
+            output = self._output(x, timestep.expand(len(x)))
+            x = theirs.step(output, int(timestep), x).prev_sample  # type: ignore[union-attr]
+        return self._distance(x)
+
+    def _denoise(self, rows: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:  # noqa: ARG002
+        """The model as the stream batch sees it; like every other, it is told the timestep and nothing else."""
+        return self._output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
+
+    def _output(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        alpha, sigma = (level[:, None] for level in self.schedule.alpha_sigma(timesteps))
+        return (x - alpha * self.mixture.expected_data(x / alpha, sigma / alpha)) / sigma
+
+    def _distance(self, found: torch.Tensor) -> float:
+        return float((found - self.truth).square().sum(1).mean().sqrt())
+
+
+def slope(counts: Sequence[int], errors: Sequence[float]) -> float:
+    """The order of convergence: minus the slope of the least-squares line through log error over log count."""
+    x = torch.tensor([math.log(count) for count in counts], dtype=torch.float64)
+    y = torch.tensor([math.log(error) for error in errors], dtype=torch.float64)
+    x, y = x - x.mean(), y - y.mean()
+    return -float((x @ y) / (x @ x))

@@ -1,0 +1,153 @@
+"""How near each solver comes, for how many calls of the model.
+
+``python -m tests.benchmarks.solvers`` measures the product's own tables, run by its own stream batch, on a model whose
+score is known (``exact_score.py``), against the true solution of the probability flow: the claim of DPM-Solver and
+DPM-Solver++, where the truth is to be had. ``--svg FILE`` draws it. ``--embedded`` adds the embedded model, against its
+own result of 200 steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from pipeline.schedule import NoiseSchedule
+from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, slope
+from tests.benchmarks.log_plot import Line, log_plot
+
+CALLS = (5, 8, 10, 12, 15, 20, 25, 30, 40, 50)
+ORDERS = {"ddim": 1, "dpmpp-2s": 2, "dpm-2": 2, "dpmpp-2m": 2, "dpm-3": 3, "dpmpp-3m": 2, "dpmpp-3m-taylor": 3}
+SPACED = ("trailing", "karras", "logsnr")
+# Numbers of calls at which singlestep groups of two and of three are all whole, with one call for the last step.
+SLOPE_CALLS = (49, 97, 193)
+
+EMBEDDED_STEPS = (2, 4, 8, 15, 25)
+EMBEDDED_TRUTH = 200
+_PLOTTED = (("ddim", "trailing"), ("dpm-2", "logsnr"), ("dpm-3", "logsnr"), ("dpmpp-2m", "trailing"))
+_PLOTTED += (("dpmpp-2m", "logsnr"), ("dpmpp-3m", "logsnr"), ("dpmpp-3m-taylor", "logsnr"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables; draw the chart where one is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the errors on Stable Diffusion's schedule")
+    parser.add_argument("--embedded", action="store_true", help="measure the embedded model too (minutes)")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    errors = study_errors(Study(NoiseSchedule.from_config(STABLE_DIFFUSION)))
+    say("Distance from the true solution (RMS; data of about unit size), by calls of the model")
+    say(table(["solver", "spacing", *map(str, CALLS)], ((*name, *map(_number, row)) for name, row in errors.items())))
+    if given.svg:
+        given.svg.write_text(chart(errors), encoding="utf-8")
+        say(f"drawn: {given.svg}\n")
+    orders = measured_orders(Study(fine_schedule()))
+    say("Order of convergence in logSNR spacing, over 49 to 193 calls, on DPM-Solver's own schedule")
+    say(table(["solver", "order", "measured"], ((name, str(ORDERS[name]), f"{o:.2f}") for name, o in orders.items())))
+    if given.embedded:
+        say(f"The embedded model: RMS distance of the picture (0..1) from its own after {EMBEDDED_TRUTH} steps")
+        rows = embedded_distances()
+        header = ["solver", "spacing", *(f"{steps} steps" for steps in EMBEDDED_STEPS)]
+        say(table(header, ((*name, *(f"{value:.4f}" for value in row)) for name, row in rows.items())))
+    return 0
+
+
+def study_errors(study: Study, calls: Sequence[int] = CALLS) -> dict[tuple[str, str], list[float]]:
+    """Errors of every solver in every spacing, and of diffusers' PNDM."""
+    rows: dict[tuple[str, str], list[float]] = {}
+    for solver in ORDERS:
+        for spacing in SPACED:
+            rows[solver, spacing] = [study.error(solver, count, spacing) for count in calls]
+    rows["PNDM (diffusers)", "trailing"] = [study.pndm_error(count) for count in calls]
+    return rows
+
+
+def measured_orders(study: Study) -> dict[str, float]:
+    """The slope of each solver's error."""
+    orders = {}
+    for solver in ORDERS:
+        orders[solver] = slope(SLOPE_CALLS, [study.error(solver, count, "logsnr") for count in SLOPE_CALLS])
+    return orders
+
+
+def chart(errors: dict[tuple[str, str], list[float]]) -> str:
+    """The SVG."""
+    lines = [Line("PNDM (diffusers)", CALLS, errors["PNDM (diffusers)", "trailing"], dashed=True)]
+    lines += [Line(f"{solver}, {spacing}", CALLS, errors[solver, spacing]) for solver, spacing in _PLOTTED]
+    return log_plot("Exact score, Stable Diffusion's schedule", "calls of the model", "distance from the truth", lines)
+
+
+@torch.inference_mode()
+def embedded_distances(frames: int = 3) -> dict[tuple[str, str], list[float]]:
+    """Each solver's pictures of 2 to 25 steps against the same model's of 200 (DPM-Solver++ 2M, trailing).
+
+    A stream goes to 50 steps; the table and the stream batch, run here step by step, to any number.
+    """
+    from pipeline import load_model
+    from pipeline.denoiser import Denoiser
+    from pipeline.guidance import data_weights
+    from pipeline.noise import seeded_noise
+    from pipeline.solver import plan
+    from pipeline.stream_batch import StreamBatch
+
+    model = load_model("embedded", device="cpu")
+    denoiser = Denoiser(model)
+    denoiser.set_prompts("a watercolour")
+    latent = model.autoencoder.encode(_clip(frames).to(model.dtype)).float()
+
+    def picture(solver: str, spacing: str, steps: int) -> torch.Tensor:
+        steps_table = plan(solver, model.schedule, steps, 0.8, spacing)
+        batch = StreamBatch(denoiser, frames, tuple(latent.shape[1:]), model.sees_input)
+        # One noise for all: how far the solvers end apart is to be seen, not how far their noises are.
+        noise = seeded_noise(0, 1, latent.shape[1:]).expand(steps + 1, *latent.shape[1:])
+        batch.prepare(steps_table, noise)
+        batch.set_guidance("none", 1.0, data_weights(steps_table, "none", 1.0, 1.0))
+        return model.autoencoder.decode(batch.prime(latent).to(model.dtype)).float()
+
+    truth = picture("dpmpp-2m", "trailing", EMBEDDED_TRUTH)
+    rows = {}
+    for solver in ("ddim", "dpmpp-2m", "dpmpp-3m-taylor", "lcm"):
+        for spacing in ("trailing", "logsnr") if solver != "lcm" else ("its own",):
+            found = [picture(solver, spacing, steps) for steps in EMBEDDED_STEPS]
+            rows[solver, spacing] = [float((one - truth).square().mean().sqrt()) for one in found]
+    return rows
+
+
+def _clip(frames: int) -> torch.Tensor:
+    """(frames, 3, 256, 256) in 0..1: some frames of the sample clip, far apart."""
+    from app.capture import prepare
+    from app.sources.video import VideoSource
+
+    source = VideoSource(Path(__file__).parents[2] / "assets" / "sample" / "clip.mp4")
+    source.open()
+    taken = []
+    try:
+        while len(taken) < frames and (frame := source.read()) is not None:
+            if frame.index % 60 == 10:
+                taken.append(prepare(frame.pixels, 256, 256, "crop", mirror=False))
+    finally:
+        source.close()
+    return torch.stack(taken)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns of text."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def say(text: str) -> None:
+    """One paragraph to the terminal."""
+    sys.stdout.write(f"{text}\n")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value < 1 else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

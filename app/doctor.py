@@ -241,6 +241,9 @@ def _window_toolkit() -> Finding:
 
 def _virtual_camera() -> list[Finding]:
     driver, advice = _VIRTUAL_CAMERAS[_KIND.get(sys.platform, "linux")]()
+    if driver and importlib.util.find_spec("pyvirtualcam") is None:
+        detail = f"{driver}, but the package that writes to it is missing."
+        return [Finding(False, "Virtual camera", detail, "uv sync --extra virtual-camera")]
     if driver:
         return [Finding(True, "Virtual camera", f"{driver}.")]
     detail = "There is no driver, so other programs cannot take Vitrail's picture as a camera."

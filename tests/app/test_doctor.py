@@ -113,6 +113,18 @@ def test_models_in_the_hub_cache_are_listed(monkeypatch: pytest.MonkeyPatch, tmp
     assert named("Models in the hub cache").detail == "stabilityai/sd-turbo"
 
 
+def test_a_virtual_camera_needs_driver_and_package(monkeypatch: pytest.MonkeyPatch):
+    for system in ("linux", "windows", "macos"):
+        monkeypatch.setitem(doctor._VIRTUAL_CAMERAS, system, lambda: ("A driver", ""))
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    assert named("Virtual camera").advice == "uv sync --extra virtual-camera"
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: object())
+    assert named("Virtual camera").ok
+    for system in ("linux", "windows", "macos"):
+        monkeypatch.setitem(doctor._VIRTUAL_CAMERAS, system, lambda: ("", "Install it."))
+    assert named("Virtual camera").advice == "Install it."
+
+
 def test_settings_that_cannot_be_kept_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "file").touch()
     monkeypatch.setattr("app.settings.default_path", lambda: tmp_path / "file" / "settings.json")

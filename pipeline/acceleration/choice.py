@@ -28,6 +28,8 @@ def accelerate(model: Model, wanted: str = "auto", cache: EngineCache | None = N
         raise AccelerationError(f"the acceleration is {wanted!r}; it must be one of {', '.join(ACCELERATIONS)}")
     notes = list(model.notes)
     backend = _best(model, notes, cache) if wanted == "auto" else _named(model, wanted, cache)
+    if model.sized and backend.name.startswith("openvino"):
+        notes.append("OpenVINO runs this model's autoencoder only: an SDXL UNet stays with PyTorch")
     return replace(model, backend=backend, notes=notes)
 
 

@@ -8,7 +8,7 @@ compiled function is called as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,11 +60,14 @@ class GraphBackend:
         embeddings: torch.Tensor,
         cache: AttentionCache,
         layout: RowLayout,
+        added: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        prompts = (embeddings, *cache.laid_out(layout))
-        runner = self._builder.get(("unet", tuple(rows.shape), tuple(tuple(prompt.shape) for prompt in prompts)))
+        added = added or {}
+        prompts = (embeddings, *added.values(), *cache.laid_out(layout))
+        shapes = tuple(tuple(prompt.shape) for prompt in prompts)
+        runner = self._builder.get(("unet", tuple(rows.shape), shapes, tuple(added)))
         if runner is None:
-            return self._eager.denoise(rows, timesteps, embeddings, cache, layout)
+            return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added or None)
         return runner([rows, timesteps], prompts)
 
     def weights_changed(self) -> None:
@@ -81,7 +84,7 @@ class GraphBackend:
         device, dtype = self._model.device, self._model.dtype
         module: torch.nn.Module
         if spec[0] == "unet":
-            module = _UNet(self._model, shared_copy(self._model.unet))
+            module = _UNet(self._model, shared_copy(self._model.unet), spec[3])
             moving = [torch.zeros(spec[1], device=device), torch.zeros(spec[1][0], dtype=torch.int64, device=device)]
             staying = [torch.zeros(shape, dtype=dtype, device=device) for shape in spec[2]]
         else:
@@ -183,16 +186,20 @@ class _Decoder(_Encoder):
 
 
 class _UNet(torch.nn.Module):
-    def __init__(self, model: Model, unet: Any) -> None:
+    """With the prompts as inputs: embeddings, then what is ``added`` (by name, for SDXL), then keys and values."""
+
+    def __init__(self, model: Model, unet: Any, added: tuple[str, ...]) -> None:
         super().__init__()
         self._dtype = model.dtype
+        self._added = added
         self.unet = unet
         self._cache = AttentionCache(unet)
         self._cache.inject()
 
     def forward(
-        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *keys_values: torch.Tensor
+        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *prompts: torch.Tensor
     ) -> torch.Tensor:
-        self._cache.use(keys_values)
+        added = dict(zip(self._added, prompts, strict=False)) or None
+        self._cache.use(prompts[len(self._added) :])
         rows = rows.to(self._dtype, memory_format=torch.channels_last)
-        return self.unet(rows, timesteps, embeddings, return_dict=False)[0].float()
+        return self.unet(rows, timesteps, embeddings, added_cond_kwargs=added, return_dict=False)[0].float()

@@ -43,8 +43,8 @@ class TextEncoder:
         return int(self.module.config.hidden_size)
 
     @property
-    def table(self) -> nn.Module:
-        """The token embedding."""
+    def table(self) -> Any:
+        """The module that holds the token embedding."""
         return getattr(self.module, "text_model", self.module).embeddings
 
     def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
+from app.model_defaults import adapted
 from app.settings import Settings
 from app.words import remarks, runnable
 from pipeline.config import StreamConfig
@@ -62,6 +63,14 @@ class Engine(Protocol):
         """Follow new settings from the next frame on."""
         ...
 
+    def is_prepared(self, config: StreamConfig, /) -> bool:
+        """Whether all files that ``config`` names have been read."""
+        ...
+
+    def prepare(self, config: StreamConfig, /) -> Sequence[str]:
+        """Read them, on any thread; notes for the user. Raises where one cannot be used."""
+        ...
+
     def reset(self) -> None:
         """Forget the frames in flight."""
         ...
@@ -81,6 +90,7 @@ class ModelFacts:
         acceleration: ``eager``, or the name of what speeds it up.
         default_size: the side in pixels at which the model is at its best.
         sees_input: it paints over an input picture, and cannot do without one.
+        defaults: what it recommends for the settings of the stream, by name.
     """
 
     name: str
@@ -89,6 +99,7 @@ class ModelFacts:
     acceleration: str
     default_size: int
     sees_input: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,7 @@ class Loaded:
     """An engine that is ready to run, the model in it, and what the user should know of how it was loaded.
 
     Attributes:
+        stream: the settings that the engine was started with, where they are not those that were given.
         release: stops what the engine has going on beside; called when it is used no more.
     """
 
@@ -103,6 +115,7 @@ class Loaded:
     facts: ModelFacts
     notes: tuple[str, ...] = ()
     release: Callable[[], None] = lambda: None
+    stream: StreamConfig | None = None
 
 
 Loader = Callable[[Settings], Loaded]
@@ -119,7 +132,9 @@ def load_engine(settings: Settings) -> Loaded:
     from pipeline.acceleration import AccelerationError, accelerate
 
     try:
-        model = load_model(settings.model, device=settings.device, dtype=settings.dtype)
+        model = load_model(
+            settings.model, device=settings.device, dtype=settings.dtype, autoencoder=settings.autoencoder
+        )
         model = accelerate(model, settings.acceleration)
     except (ValueError, AccelerationError) as error:  # what is asked for is not to be had here
         raise ModelError(str(error)) from error
@@ -130,9 +145,13 @@ def load_engine(settings: Settings) -> Loaded:
         acceleration=model.acceleration,
         default_size=model.default_size,
         sees_input=model.sees_input,
+        defaults=model.defaults,
     )
-    notes = (*model.notes, *remarks(None, settings.stream, model.sees_input))
-    return Loaded(Stream(model, runnable(settings.stream)), facts, notes, model.backend.close)
+    # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
+    config = adapted(settings.stream, {}, model.defaults)
+    stream = Stream(model, runnable(config))
+    notes = (*model.notes, *stream.notes, *remarks(None, config, model.sees_input))
+    return Loaded(stream, facts, notes, model.backend.close, config)
 
 
 class ModelLoading(threading.Thread):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ from app.display import DisplayThread
 from app.engine import Loader, ModelFacts, load_engine
 from app.frame_queue import FILE, LIVE, FrameQueue
 from app.metrics import Metrics, Snapshot
+from app.model_defaults import adapted, difference, stepped_down
 from app.report import report
 from app.settings import Settings
 from app.sinks.base import Sink
@@ -52,6 +53,7 @@ class Session:
         sinks: where they go; they are opened here, on the caller's thread.
         loader: makes an engine of settings.
         once: end with the source.
+        chosen: names of the stream's settings that no model's recommendation may change.
         listener: told of every new status and every notice, on the thread where it arose; it must be quick and must
             not raise.
 
@@ -67,10 +69,13 @@ class Session:
         *,
         loader: Loader = load_engine,
         once: bool = False,
+        chosen: Collection[str] = (),
         listener: Callable[[Status | Notice], None] | None = None,
     ) -> None:
         self._settings = settings or Settings()
         self._once = once
+        self._chosen = frozenset(chosen)
+        self._recommended: Mapping[str, Any] = {}
         self._metrics = Metrics()
         self._board = StatusBoard(listener)
         self._inputs: FrameQueue[Captured | EndOfSource] = FrameQueue(*FILE)
@@ -87,7 +92,16 @@ class Session:
             sights=self._sights,
         )
         self._worker = WorkerThread(
-            self._inputs, self._outputs, self._settings, loader, self._board, self._metrics, self._fail, once=once
+            self._inputs,
+            self._outputs,
+            self._settings,
+            loader,
+            self._board,
+            self._metrics,
+            self._fail,
+            once=once,
+            on_model=self._follow_model,
+            step_down=self._step_down,
         )
         self._display = DisplayThread(self._outputs, self._board, self._metrics, self._fail, self._sights)
         self._threads: tuple[threading.Thread, ...] = (self._capture, self._worker, self._display)
@@ -230,6 +244,25 @@ class Session:
         return report(self.metrics(), self._settings, model) if model else None
 
     # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _follow_model(self, facts: ModelFacts) -> None:
+        """Take what a new model recommends, where nothing else was chosen."""
+        before, self._recommended = self._recommended, facts.defaults
+        stream = adapted(self._settings.stream, before, facts.defaults, self._chosen)
+        if stream != self._settings.stream:
+            self._board.notice(f"As suits {facts.name}: {difference(self._settings.stream, stream)}.")
+            self._settings = replace(self._settings, stream=stream)
+
+    def _step_down(self, width: int, height: int) -> bool:
+        """Ask less of the memory than pictures of this size do; False where there is nothing left to give."""
+        smaller = stepped_down(self._settings, width, height)
+        if smaller is None:
+            return False
+        settings, words = smaller
+        if settings != self._settings:
+            self._board.notice(f"Memory is short: {words}.")
+            self._settings = settings
+        return True
 
     def _fail(self, error: Exception) -> None:
         if self._board.finish(SessionState.FAILED, str(error) or type(error).__name__, error):

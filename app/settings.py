@@ -17,6 +17,7 @@ from pipeline.setting import Cost, check, described, setting
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 REPROJECTIONS = ("off", "auto", "on")
+AUTOENCODERS = ("auto", "tiny", "full")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 # Every autoencoder that streams here halves a picture three times, so a side is a multiple of 8.
@@ -37,7 +38,15 @@ class Settings:
 
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: str = setting(
-        "embedded", "the diffusion model: 'embedded', a folder, or a Hugging Face name", cost=Cost.MODEL
+        "embedded",
+        "the diffusion model: 'embedded', a folder, a .safetensors file, or a Hugging Face name",
+        cost=Cost.MODEL,
+    )
+    autoencoder: str = setting(
+        "auto",
+        "pictures to latents and back: auto takes the tiny one where there is one",
+        choices=AUTOENCODERS,
+        cost=Cost.MODEL,
     )
     device: str = setting(
         "auto",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from app.adapter_gate import AdapterGate
 from app.capture import Captured, EndOfSource
-from app.engine import Engine, EngineOutput, Loader, ModelLoading
+from app.engine import Engine, EngineOutput, Loader, ModelFacts, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.metrics import Metrics
@@ -58,6 +59,8 @@ class WorkerThread(threading.Thread):
         loader: makes an engine of settings.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
+        on_model: called before a model that has come in is announced; it may replace the settings of coming frames.
+        step_down: asked for smaller pictures than (width, height) where memory is short; whether there will be.
         once: close ``outputs`` and end the thread at the end of the source, instead of waiting for another.
     """
 
@@ -72,8 +75,13 @@ class WorkerThread(threading.Thread):
         fail: Callable[[Exception], None],
         *,
         once: bool = False,
+        on_model: Callable[[ModelFacts], None] = lambda _: None,
+        step_down: Callable[[int, int], bool] = lambda *_: False,
     ) -> None:
         super().__init__(name="vitrail-worker", daemon=True)
+        self._on_model = on_model
+        self._step_down = step_down
+        self._adapters = AdapterGate(board.notice)
         self._inputs = inputs
         self._outputs = outputs
         self._board = board
@@ -137,6 +145,12 @@ class WorkerThread(threading.Thread):
 
     def _survives(self, error: Exception) -> bool:
         """Whether to go on after ``error``, which is then reported."""
+        if self._live and len(self._size) == 3 and ran_out_of_memory(error):
+            give_memory_back()
+            if self._step_down(self._size[2], self._size[1]):
+                self._group = []
+                self._must_reset = True
+                return True
         self._failures += 1
         if self._engine is None or not self._live or self._failures >= MOST_FAILURES:
             return False
@@ -248,8 +262,9 @@ class WorkerThread(threading.Thread):
         self._release()
         self._engine = loading.loaded.engine
         self._release = loading.loaded.release
-        self._applied = loading.settings
+        self._applied = replace(loading.settings, stream=loading.loaded.stream or loading.settings.stream)
         self._models.serve(loading.settings)
+        self._on_model(loading.loaded.facts)
         self._board.model = loading.loaded.facts
         for note in loading.loaded.notes:
             self._board.notice(note)
@@ -269,7 +284,10 @@ class WorkerThread(threading.Thread):
             sees_input = self._board.model is not None and self._board.model.sees_input
             for remark in remarks(self._applied.stream, new.stream, sees_input):
                 self._board.notice(remark)
-            self._engine.configure(runnable(new.stream))
+            admitted = self._adapters.admit(self._engine, new.stream, self._applied.stream, live=self._live)
+            new = replace(new, stream=admitted)
+            if admitted != self._applied.stream:
+                self._engine.configure(runnable(admitted))
         self._applied = new
         self._size = _size(item)
 
@@ -312,8 +330,8 @@ def wait_for_device(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _model_of(settings: Settings) -> tuple[str, str, str, str]:
-    return settings.model, settings.device, settings.dtype, settings.acceleration
+def _model_of(settings: Settings) -> tuple[str, ...]:
+    return settings.model, settings.device, settings.dtype, settings.acceleration, settings.autoencoder
 
 
 def _size(item: Captured) -> tuple[int, ...]:

@@ -43,13 +43,9 @@ class StreamConfig:
         0.0, "how long a change of the prompts takes", low=0, high=600, step=0.5, unit="seconds"
     )
     loras: str = setting(
-        "",
-        "LoRAs to add, each a file or a hub name with its strength: a.safetensors:0.8; b.safetensors",
-        cost=Cost.PROMPT,
+        "", "LoRAs, files or hub names, with their strength: a.safetensors:0.8", cost=Cost.PROMPT, many=True
     )
-    embeddings: str = setting(
-        "", "learned words (textual inversions) to know: a.safetensors; b.safetensors", cost=Cost.PROMPT
-    )
+    embeddings: str = setting("", "files of learned words (textual inversions) to know", cost=Cost.PROMPT, many=True)
     strength: float = setting(
         0.8, "how far the picture moves from the input", low=0.05, high=1, step=0.05, cost=Cost.TABLES
     )

@@ -35,6 +35,7 @@ class Setting:
     choices: tuple[str, ...] | None = None
     cost: Cost = Cost.NOTHING
     numbered: bool = False  # a choice may be followed by a number: ``cuda:1``
+    many: bool = False  # a text that lists several things, with semicolons between
 
     def problem(self, name: str, value: object, kind: type) -> str | None:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
@@ -81,9 +82,10 @@ def setting(
     choices: tuple[str, ...] | None = None,
     cost: Cost = Cost.NOTHING,
     numbered: bool = False,
+    many: bool = False,
 ) -> Any:
     """A dataclass field that knows its own range, unit, help text and cost of change."""
-    described = Setting(help, low, high, step, unit, choices, cost, numbered)
+    described = Setting(help, low, high, step, unit, choices, cost, numbered, many)
     return dataclasses.field(default=default, metadata={"setting": described})
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from app.commands.contact_sheet import ContactSheet, Moment
 from app.commands.misuse import Misuse
-from app.commands.options import settings_from
+from app.commands.options import chosen_in, settings_from
 from app.frame import Frame
 from app.settings import Settings
 from app.sinks import SinkError, VideoSink
@@ -47,10 +47,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     guided = GuidedSource(source, frames, settings, stops)
     sinks = (VideoSink(video, nominal_fps=lambda: source.fps), ContactSheet(sheet, [stop.moment for stop in stops]))
     try:
-        session = Session(guided, guided.settings, sinks, once=True, listener=narrator)
+        session = Session(guided, guided.settings, sinks, once=True, listener=narrator, chosen=chosen_in(arguments))
     except SinkError as error:
         raise Misuse(str(error)) from error
-    guided.change = session.update
+    # Of the settings then in force, which may be what the model recommends.
+    guided.change = lambda wanted: session.update(_with_prompt(session.settings, wanted.stream.prompt))
     run_to_end(session, narrator, console, "Styling the sample clip", frames)
     say(console, summary(session))
     say(console, f"the clip is {video}, the pictures side by side are {sheet}")

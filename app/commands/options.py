@@ -52,7 +52,11 @@ def _add_group(group: Any, kind: type) -> None:
         flag = "--" + name.replace("_", "-")
         default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
         words = _SIDE_HELP.format(name) if name in _SIDES else _help(known, type_, default)
-        if type_ is bool:
+        if known.many:
+            # Once for each: --lora a.safetensors:0.8 --lora b.safetensors
+            one = flag.removesuffix("s")
+            group.add_argument(one, dest=name, action="append", metavar="FILE", help=f"{words}; may be repeated")
+        elif type_ is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=words)
         else:
             metavar = "WORDS" if "prompt" in name else name.rpartition("_")[2].upper()
@@ -73,9 +77,15 @@ def _help(known: Setting, kind: type, default: object) -> str:
     return text.replace("%", "%%")
 
 
+def chosen_in(arguments: argparse.Namespace) -> frozenset[str]:
+    """Names of the stream's settings that the command line names, so that no model's recommendation replaces them."""
+    return frozenset(_given(arguments, StreamConfig))
+
+
 def _given(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
     names = [name for name, _, _ in described(kind)]
-    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    return {name: "; ".join(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def _side(name: str, side: int, notes: list[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from app.commands.misuse import Misuse
-from app.commands.options import settings_from
+from app.commands.options import chosen_in, settings_from
 from app.reprojection.smooth import SmoothSink
 from app.settings import write_json
 from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for note in notes:
         say(console, note)
     narrator = Narrator(console)
-    session = Session(source, settings, [outlet], once=True, listener=narrator)
+    session = Session(source, settings, [outlet], once=True, listener=narrator, chosen=chosen_in(arguments))
     try:
         run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
     except KeyboardInterrupt:

@@ -100,6 +100,8 @@ def tells_few_steps(name: str) -> bool:
 
 def defaults_for(family: Family, character: Character) -> dict[str, Any]:
     """Values for the settings that suit the model; each is a default, which a user may change."""
+    if family is OTHER:
+        return {}
     if family is PIX2PIX:
         return {
             "steps": 10,

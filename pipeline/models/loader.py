@@ -98,12 +98,10 @@ def _assembled(
         encoder.module.eval().requires_grad_(False).to(device)
     unet = parts.unet
     size = int(unet.config.sample_size or 64) * autoencoder.factor
-    defaults = _own_defaults(path) if parts.family is VITRAIL else None
-    character = (
-        Character(True, {})
-        if parts.family is VITRAIL
-        else character_of(f"{name} {parts.names}", parts.scheduler, unet.config)
-    )
+    ours = parts.family is VITRAIL
+    names = f"{name} {parts.names}"
+    character = Character(True, {}) if ours else character_of(names, parts.scheduler, unet.config)
+    defaults = _own_defaults(path) if ours else defaults_for(parts.family, character)
     return Model(
         name=name,
         unet=unet,
@@ -116,7 +114,7 @@ def _assembled(
         notes=parts.notes,
         family=parts.family,
         few_step=character.few_step,
-        defaults=defaults if defaults is not None else defaults_for(parts.family, character),
+        defaults=defaults,
         raw_input=parts.raw_input,
     )
 

@@ -118,6 +118,8 @@ class FakeEngine:
         self.calls = 0
         self.times: list[float | None] = []
         self.similarity = 0.5
+        self.read: set[str] = set()
+        self.on_prepare: Callable[[StreamConfig], None] = lambda _: None
         self._in_flight: deque[FakeOutput] = deque()
         self._shape: tuple[int, ...] | None = None
 
@@ -145,6 +147,14 @@ class FakeEngine:
         if config.steps != self.config.steps:
             self._forget()  # the hardest engine that the contract allows: whoever needs those frames must flush
         self.config = config
+
+    def is_prepared(self, config: StreamConfig, /) -> bool:
+        return not config.loras or config.loras in self.read
+
+    def prepare(self, config: StreamConfig, /) -> list[str]:
+        self.on_prepare(config)
+        self.read.add(config.loras)
+        return [f"{config.loras} is read"]
 
     def reset(self) -> None:
         self.events.append("reset")

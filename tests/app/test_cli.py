@@ -96,6 +96,7 @@ def frame_count(path: Path) -> int:
         (["--fit", "squeeze"], "fit is 'squeeze'"),
         (["--device", "toaster"], "device is 'toaster'"),
         (["--seed", "-1"], "seed is -1"),
+        (["--lora", "a.safetensors:99"], "the strength of a.safetensors is 99; it must be between -10 and 10"),
         (["--sparkle"], "--sparkle"),
     ],
 )

@@ -1,0 +1,196 @@
+"""Models, LoRAs and memory in a running session: recommendations, files read beside, switches, stepping down."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.engine import Loaded, ModelFacts
+from app.model_defaults import adapted, difference, stepped_down
+from app.session import Session
+from app.settings import Settings
+from app.status import SessionState
+from pipeline import ModelError, Stream, StreamConfig
+from tests.app.fakes import SAFETY_SECONDS, FakeEngine, FakeSource, ListSink, loader_of
+from tests.tiny_model import write_tiny_model
+
+TURBO = {"steps": 1, "solver": "lcm", "guidance": "none"}
+PLAIN = {"steps": 10, "solver": "dpmpp-2m", "guidance": "full", "guidance_scale": 5.0}
+
+
+def facts(defaults: dict[str, object]) -> ModelFacts:
+    return ModelFacts("fake", "cpu", "float32", "eager", 64, defaults)
+
+
+def test_a_model_changes_what_nobody_has_chosen() -> None:
+    first = adapted(StreamConfig(strength=0.3), {}, PLAIN)
+    assert (first.steps, first.solver, first.guidance, first.strength) == (10, "dpmpp-2m", "full", 0.3)
+    assert difference(StreamConfig(), StreamConfig(steps=3, solver="ddim")) == "steps 3, solver ddim"
+    edited = replace(first, guidance_scale=3.0)
+    back = adapted(edited, PLAIN, TURBO)
+    assert (back.steps, back.solver, back.guidance, back.guidance_scale) == (1, "lcm", "none", 3.0)
+    assert adapted(StreamConfig(), {}, PLAIN, chosen={"steps"}).steps == 1
+
+
+@pytest.mark.parametrize("chosen", [(), ("steps",)])
+def test_a_session_takes_what_the_first_model_recommends(chosen: tuple[str, ...]) -> None:
+    engine, taken = FakeEngine(), ListSink()
+    with Session(
+        FakeSource(count=3), sinks=[taken], loader=loader_of(engine, facts=facts(PLAIN)), once=True, chosen=chosen
+    ) as session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert session.settings.stream.solver == "dpmpp-2m"
+    assert session.settings.stream.steps == (1 if chosen else 10)
+    assert engine.config == session.settings.stream
+    assert any(notice.message.startswith("As suits fake: ") for notice in session.notices)
+    assert taken.indices == [0, 1, 2]
+
+
+def live_session(engine: FakeEngine) -> tuple[Session, ListSink]:
+    taken = ListSink()
+    source = FakeSource(count=None, live=True, script=breathe)
+    return Session(source, Settings(width=64, height=64), [taken], loader=loader_of(engine)), taken
+
+
+def breathe(_: int) -> None:
+    """A live source's pace."""
+    time.sleep(0.005)
+
+
+def until(session: Session, words: str) -> None:
+    """Sleep until a notice says ``words``."""
+    for _ in range(2000):
+        if any(words in notice.message for notice in session.notices):
+            return
+        time.sleep(0.01)
+    raise AssertionError([notice.message for notice in session.notices])
+
+
+def test_a_lora_is_read_beside_the_stream() -> None:
+    engine = FakeEngine()
+    may_read, reading = threading.Event(), threading.Event()
+
+    def slowly(_: StreamConfig) -> None:
+        reading.set()
+        may_read.wait(SAFETY_SECONDS)
+
+    engine.on_prepare = slowly
+    session, taken = live_session(engine)
+    with session:
+        session.update(replace(session.settings, stream=StreamConfig(loras="a:0.5", strength=0.4)))
+        assert reading.wait(SAFETY_SECONDS)
+        before = len(taken.frames)
+        while len(taken.frames) < before + 3:  # frames go on, the other settings with them
+            time.sleep(0.01)
+        assert (engine.config.loras, engine.config.strength) == ("", 0.4)
+        may_read.set()
+        until(session, "a:0.5 is read")
+        while engine.config.loras != "a:0.5":
+            time.sleep(0.01)
+    assert session.state is SessionState.STOPPED
+
+
+def test_a_lora_that_cannot_be_had_is_said_once_and_the_stream_goes_on() -> None:
+    engine = FakeEngine()
+
+    def refuse(_: StreamConfig) -> None:
+        raise ModelError("a.safetensors is cut off; get the file again")
+
+    engine.on_prepare = refuse
+    session, taken = live_session(engine)
+    with session:
+        session.update(replace(session.settings, stream=StreamConfig(loras="a.safetensors")))
+        until(session, "a.safetensors is cut off; get the file again; the picture goes on without")
+        before = len(taken.frames)
+        while len(taken.frames) < before + 5:
+            time.sleep(0.01)
+        assert session.state is SessionState.RUNNING
+        assert len(session.notices) == 1
+        assert engine.config.loras == ""
+
+
+def test_a_file_waits_for_its_lora() -> None:
+    engine, taken = FakeEngine(), ListSink()
+    settings = Settings(stream=StreamConfig(loras="a"))
+    with Session(FakeSource(count=4), settings, [taken], loader=loader_of(engine), once=True) as session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert engine.config.loras == "a"
+    assert taken.indices == [0, 1, 2, 3]
+
+
+class Hungry(FakeEngine):
+    """Runs out of memory on pictures with a side above ``most``."""
+
+    most = 300
+
+    def __call__(self, frames: torch.Tensor, /, *, tags, at=None):
+        if max(frames.shape[-2:]) > self.most or len(frames) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().__call__(frames, tags=tags, at=at)
+
+
+def test_where_memory_is_short_the_picture_steps_down() -> None:
+    engine = Hungry()
+    shown = threading.Event()
+    taken = ListSink(script=lambda _: shown.set())
+    source = FakeSource(count=None, live=True, script=breathe)
+    settings = Settings(width=512, height=512, frame_buffer=2)
+    with Session(source, settings, [taken], loader=loader_of(engine)) as session:
+        assert shown.wait(SAFETY_SECONDS), session.status
+        assert session.state is SessionState.RUNNING
+    assert (session.settings.width, session.settings.height, session.settings.frame_buffer) == (256, 256, 1)
+    messages = [notice.message for notice in session.notices]
+    assert messages[0] == "Memory is short: frames go through the model one at a time."
+    assert messages[1] == "Memory is short: the picture is made 384x384 instead of 512x512."
+    assert taken.frames[0].pixels.shape == (256, 256, 3)
+
+
+def test_there_is_an_end_to_stepping_down() -> None:
+    assert stepped_down(Settings(), 200, 300) is None
+
+
+def test_ten_switches_hold_one_model(tmp_path: Path) -> None:
+    """The real loader and engine; a damaged model among them leaves the one before."""
+    from app.engine import load_engine
+
+    folders = [str(write_tiny_model(tmp_path / f"model-{seed}", seed=seed)) for seed in range(2)]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model_index.json").write_text("{")
+    unets: list[weakref.ref[Any]] = []
+
+    def load(settings: Settings) -> Loaded:
+        loaded = load_engine(settings)
+        assert isinstance(loaded.engine, Stream)
+        unets.append(weakref.ref(loaded.engine.model.unet))
+        return loaded
+
+    taken = ListSink()
+    source = FakeSource(count=None, live=True, script=breathe)
+    settings = Settings(model=folders[0], width=64, height=64, acceleration="eager")
+    held = []
+    with Session(source, settings, [taken], loader=load) as session:
+        for turn in range(10):
+            wanted = str(tmp_path / "broken") if turn == 5 else folders[(turn + 1) % 2]
+            session.set_model(wanted)
+            if turn == 5:
+                until(session, "the model before it goes on")
+                continue
+            name = Path(wanted).name
+            for _ in range(2000):
+                if session.model is not None and session.model.name == name:
+                    break
+                time.sleep(0.01)
+            assert session.model is not None
+            assert session.model.name == name
+            gc.collect()
+            held.append(sum(unet() is not None for unet in unets))
+        assert session.state is SessionState.RUNNING
+    assert held == [1] * 9

@@ -27,7 +27,7 @@ PLAIN = {"steps": 10, "solver": "dpmpp-2m", "guidance": "full", "guidance_scale"
 
 
 def facts(defaults: dict[str, object]) -> ModelFacts:
-    return ModelFacts("fake", "cpu", "float32", "eager", 64, defaults)
+    return ModelFacts("fake", "cpu", "float32", "eager", 64, defaults=defaults)
 
 
 def test_a_model_changes_what_nobody_has_chosen() -> None:

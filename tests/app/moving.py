@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import torch
@@ -11,12 +13,15 @@ from app.frame import Frame
 SIDE = 160  # the side of the flow's small copy: a pixel here is a pixel there
 
 
+@lru_cache(maxsize=32)
 def texture(seed: int = 0, side: int = SIDE) -> np.ndarray:
     """(side, side, 3) uint8: blobs of several sizes, never darker than 40."""
     rng = np.random.default_rng(seed)
     layers = [cv2.GaussianBlur(rng.standard_normal((side, side, 3)), (0, 0), sigma) * sigma for sigma in (1.5, 4, 9)]
     noise = sum(layers)
-    return np.clip(140 + 90 * noise, 40, 255).astype(np.uint8)
+    picture = np.clip(140 + 90 * noise, 40, 255).astype(np.uint8)
+    picture.flags.writeable = False  # many tests share it
+    return picture
 
 
 def shifted(picture: np.ndarray, x: int, y: int) -> np.ndarray:

@@ -28,7 +28,7 @@ _LARGEST_SHARE = 0.95
 _NOISE, _CHANGE = 3.0, 9.0
 _AROUND = (5, 5)  # pixels that noise is averaged over
 _REACH = np.ones((9, 9), np.uint8)  # a model paints beyond the edge of what changed
-_INPUT_SIDE = 256  # the shorter side of the remembered input, in pixels, at most
+_INPUT_SIDE = 256  # the shorter side of the remembered input, in pixels, about
 # Every move blurs the memory a little, so that what moves is remembered for less long.
 _MOVING_SHARE = 0.5
 
@@ -116,19 +116,20 @@ class Steadier:
 
 
 def _small_input(planes: np.ndarray) -> np.ndarray:
-    """A frame (3, H, W) float32 in 0..1 as (h, w, 3) float32 in 0..255, its shorter side ``_INPUT_SIDE`` at most."""
+    """A frame (3, H, W) float32 in 0..1 as (h, w, 3) float32 in 0..255, its shorter side near ``_INPUT_SIDE``."""
     height, width = planes.shape[1:]
-    scale = min(1.0, _INPUT_SIDE / min(height, width))
-    size = (round(width * scale), round(height * scale))
+    factor = max(1, round(min(height, width) / _INPUT_SIDE))
+    size = (width // factor, height // factor)
     return cv2.merge([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes]) * np.float32(255)
 
 
 def _share(seen: np.ndarray, remembered: np.ndarray, motion: Motion) -> np.ndarray:
     """How much of the memory still holds, (h, w) float32 in 0..1, for inputs (h, w, 3) float32 in 0..255."""
     height, width = seen.shape[:2]
-    changed = cv2.absdiff(cv2.blur(seen, _AROUND), cv2.blur(remembered, _AROUND)).max(axis=2)
+    red, green, blue = cv2.split(cv2.absdiff(cv2.blur(seen, _AROUND), cv2.blur(remembered, _AROUND)))
+    changed = cv2.max(red, cv2.max(green, blue))
     holds = np.clip((_CHANGE - cv2.dilate(changed, _REACH)) / np.float32(_CHANGE - _NOISE), 0, 1)
-    pace = np.clip(np.abs(motion.flow).max(axis=2), 0, 1)
+    pace = np.minimum(np.maximum(np.abs(motion.flow[..., 0]), np.abs(motion.flow[..., 1])), 1)
     trust = motion.confidence * (1 - pace * np.float32(1 - _MOVING_SHARE))
     return holds * cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
 

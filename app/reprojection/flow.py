@@ -6,13 +6,15 @@ older one: that is the direction in which a picture is warped without holes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-SHORT_SIDE = 160  # of the small copy in pixels
+SHORT_SIDE = 160  # of the small copy in pixels, or what a halving or two of the picture leaves next to it
 _SMALLEST_SIDE = 32  # below, DIS has no patches to compare
 NO_MAP: Any = None  # for cv2.remap: both coordinates are in the first map, which its type hints do not know of
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -52,12 +54,18 @@ class Motion:
 def checked(flow: np.ndarray, confidence: np.ndarray) -> Motion:
     """A ``Motion`` of raw values: what is not finite, or far too large, becomes rest without confidence."""
     largest = _LARGEST_SHARE * max(flow.shape[:2])
+    if in_range(flow, largest) and in_range(confidence, 1):
+        return Motion(flow, np.maximum(confidence, 0))
     good = np.isfinite(flow).all(axis=2) & np.isfinite(confidence)
     with np.errstate(invalid="ignore"):
         good &= (np.abs(flow) <= largest).all(axis=2)
-    if good.all():
-        return Motion(flow, np.clip(confidence, 0, 1))
     return Motion(np.where(good[..., None], flow, np.float32(0)), np.where(good, np.clip(confidence, 0, 1), 0))
+
+
+def in_range(values: np.ndarray, largest: float) -> bool:
+    """Whether every value is a number of at most this size."""
+    # Above is excluded, below is not.
+    return bool(cv2.checkRange(values, True, -largest, np.nextafter(np.float32(largest), np.float32(np.inf)))[0])
 
 
 def rest(height: int, width: int) -> Motion:
@@ -68,11 +76,11 @@ def rest(height: int, width: int) -> Motion:
 def small_grey(planes: np.ndarray) -> np.ndarray | None:
     """The small grey copy (h, w) uint8 of a frame (3, H, W) float32 in 0..1; None where it is too small to be of use.
 
-    The shorter side becomes ``SHORT_SIDE`` pixels, or stays as it is where it has fewer.
+    Both sides are halved until the shorter is near ``SHORT_SIDE``: whole factors are far quicker than others.
     """
     height, width = planes.shape[1:]
-    scale = min(1.0, SHORT_SIDE / min(height, width))
-    size = (round(width * scale), round(height * scale))
+    factor = 2 ** max(0, round(math.log2(min(height, width) / SHORT_SIDE)))
+    size = (width // factor, height // factor)
     if min(size) < _SMALLEST_SIDE:
         return None
     red, green, blue = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes)
@@ -125,11 +133,13 @@ def sampled(values: np.ndarray, flow: np.ndarray) -> np.ndarray:
     return cv2.remap(values, places, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+@lru_cache(maxsize=8)
 def grid(height: int, width: int) -> np.ndarray:
-    """(height, width, 2) float32: each pixel's own place, x first."""
+    """(height, width, 2) float32: each pixel's own place, x first; not to be written to."""
     place = np.empty((height, width, 2), np.float32)
     place[..., 0] = np.arange(width, dtype=np.float32)
     place[..., 1] = np.arange(height, dtype=np.float32)[:, None]
+    place.flags.writeable = False
     return place
 
 

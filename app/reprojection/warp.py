@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-from app.reprojection.flow import NO_MAP, Motion, grid
+from app.reprojection.flow import NO_MAP, Motion, grid, in_range
 
 Box = tuple[slice, slice]  # rows, columns
+_SURE = 0.98  # confidence from which on nothing is mixed in
 
 
 def carry(picture: np.ndarray, motion: Motion, *, fade: bool = True, exact: bool = True) -> np.ndarray:
@@ -29,9 +29,11 @@ def carry(picture: np.ndarray, motion: Motion, *, fade: bool = True, exact: bool
     """
     height, width = picture.shape[:2]
     flow = motion.flow
-    if not np.isfinite(flow).all():
-        flow = np.nan_to_num(flow, nan=0.0, posinf=0.0, neginf=0.0)
-    moving = np.any(flow, axis=2)
+    largest = max(flow.shape)
+    if not in_range(flow, largest):
+        # An accident must not leave the range in which places are exact.
+        flow = np.clip(np.nan_to_num(flow, nan=0.0, posinf=0.0, neginf=0.0), -largest, largest)
+    moving = np.logical_or(flow[..., 0], flow[..., 1])
     box = _bounds(moving, height, width)
     if box is None:
         return picture
@@ -39,7 +41,7 @@ def carry(picture: np.ndarray, motion: Motion, *, fade: bool = True, exact: bool
     how = cv2.INTER_LINEAR if exact else cv2.INTER_NEAREST
     # An edge that goes on: a place outside of the picture must not bring black in.
     moved[box] = cv2.remap(picture, _places(flow, height, width, box), NO_MAP, how, borderMode=cv2.BORDER_REPLICATE)
-    unsure = _bounds(np.logical_and(motion.confidence < 1, moving), height, width) if fade else None
+    unsure = _bounds(np.logical_and(motion.confidence < _SURE, moving), height, width) if fade else None
     if unsure is not None:
         sure = _enlarged(motion.confidence, height, width, unsure)
         moved[unsure] = cv2.blendLinear(moved[unsure], picture[unsure], sure, 1 - sure)
@@ -60,19 +62,12 @@ def _bounds(mask: Any, height: int, width: int) -> Box | None:
 
 def _places(flow: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
     """Where each pixel of the box of a (height, width) picture came from, as (rows, columns, 2) float32."""
-    # An accident of the flow must not leave the range in which coordinates are exact.
-    flow = np.clip(flow, -max(flow.shape), max(flow.shape))
     if flow.shape[:2] != (height, width):
         scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
         flow = cv2.resize(flow * scale, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _grid(height, width)[box] + flow[box]
+    return grid(height, width)[box] + flow[box]
 
 
 def _enlarged(confidence: np.ndarray, height: int, width: int, box: Box) -> np.ndarray:
     confidence = np.clip(np.nan_to_num(confidence), 0, 1).astype(np.float32)
     return np.ascontiguousarray(cv2.resize(confidence, (width, height), interpolation=cv2.INTER_LINEAR)[box])
-
-
-@lru_cache(maxsize=4)
-def _grid(height: int, width: int) -> np.ndarray:
-    return grid(height, width)

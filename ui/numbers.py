@@ -42,7 +42,8 @@ class Strip(QWidget):
             self.picture.setText("")
             return
         self.latency.setText(f"{counts.recent_latency_ms:.0f} ms late")
-        self.speed.setText(f"{counts.fps_out:.1f} of {counts.fps_in:.1f} frames a second")
+        carried = f" + {counts.fps_reprojected:.1f} carried" if counts.fps_reprojected else ""
+        self.speed.setText(f"{counts.fps_out:.1f}{carried} of {counts.fps_in:.1f} frames a second")
         device = f"  ·  {model.device}" if model else ""
         self.picture.setText(f"{counts.width} × {counts.height}{device}")
 
@@ -107,6 +108,7 @@ class Numbers(QScrollArea):
         facts = {
             "Frames in": f"{counts.frames_in:,}",
             "Frames out": f"{counts.frames_out:,}",
+            "Carried along the motion": f"{counts.frames_reprojected:,}",
             "Dropped for newer ones": share(counts.frames_dropped, counts.frames_in),
             "Skipped as similar": share(counts.frames_skipped, counts.frames_out),
             "Picture": f"{counts.width} × {counts.height}",

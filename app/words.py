@@ -11,7 +11,7 @@ from pipeline.config import StreamConfig
 TEXT_FRAMES = 120
 
 _COLOURS = (
-    "This model paints over a picture and cannot do without one, so it is given soft drifting colours; "
+    "This model paints over a picture and cannot do without one, so it is given drifting patches of colour; "
     "for pictures of words alone take another, such as stabilityai/sd-turbo."
 )
 

@@ -16,8 +16,12 @@ from pipeline.noise import blended_noise, seeded_noise, slerp
 
 _SEEDS = 2**31  # one more than the largest seed, after which a walk begins again
 
-# Cells along the shorter side of the colours that a model is given which cannot do without an input picture.
+# Of the colours that a model is given which cannot do without an input picture: how many lie along the shorter side,
+# how sharp their edges are, and what they are (red, green, blue; 0..1).
 _CELLS = 4
+_SHARPNESS = 14.0
+_PALETTE = ((0.93, 0.36, 0.24), (0.97, 0.80, 0.38), (0.24, 0.56, 0.44), (0.20, 0.34, 0.62), (0.91, 0.87, 0.80))
+_PALETTE += ((0.45, 0.22, 0.40), (0.10, 0.11, 0.16))
 
 
 class Wander:
@@ -65,7 +69,9 @@ def prompt_share(leg: int, share: float) -> float:
 
 
 def colours(config: StreamConfig, leg: int, share: float, height: int, width: int) -> torch.Tensor:
-    """(1, 3, height, width) in 0..1: soft patches of colour that drift as the seeds do."""
+    """(1, 3, height, width) in 0..1: patches of colour that drift as the seeds do, with edges for a style to follow."""
     cell = min(height, width) / _CELLS
-    coarse = starting_noise(config, leg, share, (3, max(2, round(height / cell)), max(2, round(width / cell))))
-    return F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False).mul(1.5).sigmoid()
+    shape = len(_PALETTE), max(2, round(height / cell)), max(2, round(width / cell))
+    fields = F.interpolate(starting_noise(config, leg, share, shape), (height, width), mode="bicubic")
+    # Every colour has a field, and the highest field shows.
+    return torch.einsum("nkhw,kc->nchw", (_SHARPNESS * fields).softmax(1), torch.tensor(_PALETTE))

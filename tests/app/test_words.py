@@ -84,7 +84,7 @@ def test_a_model_that_sees_its_input_says_what_it_is_given(tmp_path: Path, from_
     settings = replace(of_words(SETTINGS) if from_the_start else SETTINGS, model=path, device="cpu")
     pictures, session = rendered(TextSource(frames=4), settings, loader=load_engine)
     assert len(pictures) == 4
-    said = [notice.message for notice in session.notices if "drifting colours" in notice.message]
+    said = [notice.message for notice in session.notices if "drifting patches" in notice.message]
     assert len(said) == 1
     assert "sd-turbo" in said[0]
 

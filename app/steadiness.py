@@ -8,7 +8,6 @@ slow changes add up and are noticed, and nothing lives on that is not there any 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -66,11 +65,11 @@ class Steadier:
         self._track = track
         self._memory: _Memory | None = None
         self._look: tuple[Any, ...] = ()
-        self._turning_until = -math.inf  # by the frames' time, in seconds
+        self._turning = 0.0, 0.0  # from when to when a change takes its time, by the frames' time in seconds
 
     def reset(self) -> None:
         """Forget the pictures so far: another source."""
-        self._memory, self._look, self._turning_until = None, (), -math.inf
+        self._memory, self._look, self._turning = None, (), (0.0, 0.0)
 
     def __call__(self, pixels: np.ndarray, frame: Frame, settings: Settings) -> np.ndarray:
         """The steady picture.
@@ -88,10 +87,10 @@ class Steadier:
         now = frame.captured_at if frame.media_time is None else frame.media_time
         if look != self._look:
             # Prompts may turn into others over a time of their own; until then every picture is another.
-            self._turning_until = now + (settings.stream.transition if self._look else 0.0)
+            self._turning = now, now + (settings.stream.transition if self._look else 0.0)
             self._look = look
         memory, self._memory = self._memory, None
-        if settings.steadiness <= 0 or frame.tensor is None or now < self._turning_until:
+        if settings.steadiness <= 0 or frame.tensor is None or self._turning[0] <= now < self._turning[1]:
             return pixels
         seen = _small_input(frame.tensor.numpy())
         motion = self._motion_from(memory, pixels, frame, look)

@@ -21,7 +21,6 @@ def carry(picture: np.ndarray, motion: Motion, *, fade: bool = True, exact: bool
         motion: from the moment of the picture to the one wanted; of any size, of the picture's shape.
         fade: where the motion is not known, mix in what was at the same place, as much as confidence lacks. Without,
             the motion is taken as it is everywhere, except for a flow that is no number.
-
         exact: take the mean of four pixels where a place lies between them; without, the nearest of them: no blur.
 
     Returns:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,7 @@ def _milliseconds(call: Callable[[], object]) -> float:
     return 1000 * (time.thread_time() - start)
 
 
+@lru_cache
 def _walk(side: int, count: int) -> list[Frame]:
     """Camera frames that pan over the sample's room while its character moves."""
     scene, frames = Scene(), []

@@ -69,6 +69,7 @@ class Group:
 GROUPS = (
     Group("Look", ("strength", "steps", "seed"), ("style", "prompt")),
     Group("Variation", ("seed_b", "seed_blend"), ("seed",), open=False),
+    Group("Text to image", ("text_to_image", "seed_travel", "prompt_travel", "travel_frames"), open=False),
     Group("Similar frames", ("similarity_filter", "similarity_threshold", "similarity_skip_cap"), ("similarity",)),
     Group(
         "Guidance",
@@ -98,6 +99,10 @@ _LABELS = {
     "seed_b": "Second seed",
     "seed_blend": "How much of it",
     "fit": "Other shapes",
+    "text_to_image": "Words alone",
+    "seed_travel": "Seed travels",
+    "prompt_travel": "Swing to the second prompt",
+    "travel_frames": "Way between two",
     "negative_prompt": "Away from",
     "frame_buffer": "Frames together",
 }

@@ -24,11 +24,11 @@ class Choice:
 
     @property
     def kind(self) -> str:
-        """Camera, screen, region, window, canvas, testcard, image, folder or video."""
+        """Camera, screen, region, window, canvas, testcard, text, image, folder or video."""
         head, _, rest = self.spec.partition(":")
         if head == "screen":
             return "region" if ":" in rest else "screen"
-        if head in ("camera", "window", "canvas", "testcard"):
+        if head in ("camera", "window", "canvas", "testcard", "text"):
             return head
         path = Path(self.spec)
         if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -38,7 +38,7 @@ class Choice:
     @property
     def icon(self) -> str:
         """The drawing that stands for its kind."""
-        return {"canvas": "brush", "video": "film"}.get(self.kind, self.kind)
+        return {"canvas": "brush", "text": "brush", "video": "film"}.get(self.kind, self.kind)
 
     @property
     def watches(self) -> str:

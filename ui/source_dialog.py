@@ -86,7 +86,7 @@ class SourceDialog(QDialog):
         self._connect()
         self.look()
         names = {"camera": 0, "screen": 1, "region": 1, "window": 2, "image": 3, "folder": 3, "video": 3, CANVAS: 4}
-        sample = current.spec in (str(clip_path()), "testcard")
+        sample = current.spec in (str(clip_path()), "testcard", "text")
         self.kinds.setCurrentRow(5 if sample else names.get(current.kind, 0))
         self._follow()
 
@@ -165,7 +165,11 @@ class SourceDialog(QDialog):
         self._page("An empty paper to paint on, with the model redrawing beside it as you go.").addStretch(1)
         _fill(
             self.samples,
-            [Choice(str(clip_path()), "Sample clip"), Choice("testcard", "Moving test card")],
+            [
+                Choice(str(clip_path()), "Sample clip"),
+                Choice("testcard", "Moving test card"),
+                Choice("text", "Words alone: text to image"),
+            ],
             self._current,
         )
         self._page("To try things without a camera.", self.samples)

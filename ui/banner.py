@@ -12,6 +12,7 @@ from ui.icons import icon, pixmap
 
 WIDEST = 560
 _EDGE = 20
+_ROUND = 6  # what the border takes, and a fraction of a line that Qt rounds away
 _LEAST_SECONDS, _SECONDS_PER_WORD = 4.0, 0.45
 _KINDS = {"info": "info", "working": "info", "warning": "warning", "error": "error", "done": "check"}
 
@@ -122,7 +123,8 @@ class Card(QFrame):
             wanted += self.button.sizeHint().width() + 12
         width = max(200, min(width, wanted))
         self.setFixedWidth(width)
-        height = max(self._column.heightForWidth(width), self._column.minimumSize().height())
+        self._column.activate()
+        height = max(self._column.heightForWidth(width), self._column.minimumSize().height()) + _ROUND
         x = (parent.width() - width) // 2
         middle = (parent.height() - height) // 2
         bottom = parent.height() - height - _EDGE

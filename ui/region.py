@@ -1,9 +1,26 @@
-"""A rectangle of the desktop, drawn by mouse over the desktop itself."""
+"""A rectangle of the desktop, drawn by mouse over the desktop itself.
+
+On Windows and macOS the veil is translucent and the desktop lives on under it. On Linux only a compositor could do
+that, and nothing tells whether one runs, so there the veil shows the desktop as it was a moment ago.
+"""
 
 from __future__ import annotations
 
+import sys
+
 from PySide6.QtCore import QPoint, QRect, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QGuiApplication, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QScreen
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QGuiApplication,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QScreen,
+)
 from PySide6.QtWidgets import QWidget
 
 from ui import theme
@@ -29,7 +46,9 @@ class RegionPicker(QWidget):
         self._end = QPoint()
         self.setWindowTitle("Draw a region")
         self.setWindowFlags(Qt.WindowType.FramelessWindowHint | Qt.WindowType.WindowStaysOnTopHint | Qt.WindowType.Tool)
-        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
+        self._desktop = screen.grabWindow(0) if sys.platform.startswith("linux") else QPixmap()
+        if self._desktop.isNull():
+            self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -72,6 +91,7 @@ class RegionPicker(QWidget):
 
     def paintEvent(self, _: QPaintEvent) -> None:
         painter = QPainter(self)
+        painter.drawPixmap(self.rect(), self._desktop)
         area = self._area()
         veil = QColor(8, 10, 14, 140)
         if self._start is None:
@@ -90,7 +110,11 @@ class RegionPicker(QWidget):
         self._paint_words(painter, f"{width} × {height}", area.center())
 
     def _area(self) -> QRect:
-        return QRect(self._start, self._end).normalized().intersected(self.rect()) if self._start else QRect()
+        if self._start is None:
+            return QRect()
+        left, right = sorted((self._start.x(), self._end.x()))
+        top, bottom = sorted((self._start.y(), self._end.y()))
+        return QRect(left, top, right - left, bottom - top).intersected(self.rect())
 
     def _cancel(self) -> None:
         self.cancelled.emit()

@@ -96,6 +96,7 @@ class SourceDialog(QDialog):
         _fill(self.cameras, found, self._current)
         self.no_cameras.setText("" if found else "No camera was found. Plug one in: it will be listed here at once.")
         self.no_cameras.setVisible(not found)
+        self.cameras.setVisible(bool(found))
         try:
             seen = [Choice(f"window:{window.number}", window.title) for window in windows()]
             reason = "" if seen else "No window is open that could be watched."
@@ -104,6 +105,7 @@ class SourceDialog(QDialog):
         _fill(self.windows, seen, self._current)
         self.no_windows.setText(reason)
         self.no_windows.setVisible(bool(reason))
+        self.windows.setVisible(bool(seen))
         self._follow()
 
     def choice(self) -> Choice | None:
@@ -141,6 +143,7 @@ class SourceDialog(QDialog):
         page = self._page("The camera is opened when you use it, and closed when you pause.", self.cameras)
         page.insertWidget(2, self.no_cameras)
         page.addLayout(options)
+        page.addStretch()
         screens = QGuiApplication.screens()
         listed = [Choice(f"screen:{number}", _screen_name(number)) for number in range(1, len(screens) + 1)]
         _fill(self.screens, listed, self._current)
@@ -154,6 +157,7 @@ class SourceDialog(QDialog):
             "A window, followed where it is moved. What lies over it is in the picture too.", self.windows
         )
         page.insertWidget(2, self.no_windows)
+        page.addStretch()
         choose = QPushButton(icon("folder", size=18), "Choose a video or a picture…")
         choose.clicked.connect(self._ask_file)
         self.path.setWordWrap(True)

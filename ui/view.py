@@ -12,7 +12,7 @@ from app.status import SessionState, Status
 from assets.sample import clip_path
 from ui.choice import Choice
 
-FIRST_PROMPT = "a watercolour painting"
+FIRST_PROMPT = "a watercolour"
 
 
 def first_choice(spec: str | None) -> Choice:

@@ -14,7 +14,7 @@ from app.prompt_history import PromptHistory
 from app.series import Series
 from app.session import Session
 from app.sources import Source
-from app.status import Notice, Status
+from app.status import Notice, SessionState, Status
 from app.styles import styles_of
 from ui import theme
 from ui.actions import Actions
@@ -337,7 +337,6 @@ class Window(QMainWindow):
     def _show_source(self) -> None:
         choice, paused = self.switch.choice, self.switch.paused
         self.toolbar.source.show_source(choice.name, choice.icon)
-        self.toolbar.show_watching("" if paused else choice.watches)
         self.commands.show_paused(paused)
         painting = choice.kind == CANVAS
         self.canvas.setVisible(painting)
@@ -359,6 +358,9 @@ class Window(QMainWindow):
         counts, model = self.session.metrics(), self.session.model
         said = message(self.session.status, paused=self.switch.paused)
         self._show_banner(said)
+        # The light tells the truth: a camera that cannot be opened is not on.
+        watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
+        self.toolbar.show_watching(self.switch.choice.watches if watching else "")
         advice = hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.drops)
         self._series.add(counts)
         self.side.show_model(model)

@@ -1,0 +1,370 @@
+"""The dialogs, the canvas, the region, the sinks and the presets, on a session with a scripted engine."""
+
+from __future__ import annotations
+
+import tests.ui.needs_qt  # noqa: F401 - before Qt
+
+# isort: split
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent, QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from app.cameras import Camera
+from app.session import Session
+from app.settings import Settings
+from app.sinks import CallbackSink
+from app.sources.idle import IdleSource
+from app.status import SessionState
+from app.window_list import NoWindows
+from app.window_list import Window as OtherWindow
+from tests.app.fakes import FakeEngine, loader_of
+from ui import source_dialog
+from ui.bridge import Bridge
+from ui.choice import Choice
+from ui.dialogs import canvas_choice
+from ui.drops import drop
+from ui.region import RegionPicker
+from ui.seek_bar import clock
+from ui.view import with_stream
+from ui.window import Window
+
+
+@pytest.fixture
+def window(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Window]:
+    monkeypatch.setattr(source_dialog, "cameras", lambda: [Camera(0, "Lid"), Camera(2, "Logi")])
+    monkeypatch.setattr(source_dialog, "windows", lambda: [OtherWindow(7, "Editor", 0, 0, 10, 10)])
+    bridge = Bridge()
+    session = Session(
+        IdleSource(),
+        with_stream(Settings(), prompt="ink"),
+        [CallbackSink(bridge.put)],
+        loader=loader_of(FakeEngine(), FakeEngine()),
+        listener=bridge.tell,
+    )
+    made = Window(session, bridge, Choice("testcard:width=64,height=64,fps=100", "Card"))
+    made.presets.folder = tmp_path / "presets"
+    qtbot.addWidget(made)
+    session.start()
+    made.show()
+    yield made
+    made.close()
+    assert session.running == []
+
+
+def run_card(qtbot: QtBot, window: Window) -> None:
+    window.switch.choose(Choice("testcard:width=64,height=64,fps=100", "Card"))
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)
+
+
+def test_cameras_are_listed_by_name_and_opened_only_when_used(qtbot: QtBot, window: Window):
+    window.commands["source"].trigger()
+    dialog = window.dialogs.source
+    assert dialog is not None
+    dialog.kinds.setCurrentRow(0)
+    assert [dialog.cameras.item(row).text() for row in range(dialog.cameras.count())] == ["Lid", "Logi"]
+    dialog.cameras.setCurrentRow(1)
+    dialog.size_.setCurrentText("1280x720")
+    assert dialog.choice() == Choice("camera:2@1280x720", "Logi")
+    assert isinstance(window.switch.source, IdleSource)
+    dialog.mirror.click()
+    assert window.editor.value("mirror")
+    dialog.kinds.setCurrentRow(5)
+    dialog.samples.setCurrentRow(1)
+    qtbot.mouseClick(dialog.use, Qt.MouseButton.LeftButton)
+    assert window.switch.choice.name == "Moving test card"
+
+
+def test_a_camera_that_is_plugged_in_appears(window: Window, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source_dialog, "cameras", list)
+    window.commands["source"].trigger()
+    dialog = window.dialogs.source
+    assert dialog is not None
+    dialog.kinds.setCurrentRow(0)
+    assert "No camera" in dialog.no_cameras.text()
+    assert not dialog.use.isEnabled()
+    monkeypatch.setattr(source_dialog, "cameras", lambda: [Camera(0, "Lid")])
+    dialog.look()
+    assert dialog.choice() == Choice("camera:0@640x480", "Lid")
+    assert dialog.use.isEnabled()
+
+
+def test_windows_screens_and_files_can_be_chosen(window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    window.commands["source"].trigger()
+    dialog = window.dialogs.source
+    assert dialog is not None
+    dialog.kinds.setCurrentRow(1)
+    assert dialog.choice() is not None
+    dialog.kinds.setCurrentRow(2)
+    assert dialog.choice() == Choice("window:7", "Editor")
+    dialog.kinds.setCurrentRow(3)
+    assert dialog.choice() is None
+    dialog.take_file(tmp_path / "a.mp4")
+    assert dialog.choice() == Choice(str(tmp_path / "a.mp4"), "a.mp4")
+    dialog.kinds.setCurrentRow(4)
+    assert dialog.choice() == canvas_choice()
+
+    def refuse() -> list[OtherWindow]:
+        raise NoWindows("not on this system")
+
+    monkeypatch.setattr(source_dialog, "windows", refuse)
+    dialog.look()
+    assert dialog.no_windows.text() == "not on this system"
+
+
+def test_a_source_that_is_none_is_said_and_the_old_one_goes_on(window: Window):
+    before = window.switch.choice
+    assert not window.switch.choose(Choice("nonsense", "nonsense"))
+    assert "is no file or folder" in window.toast.text
+    assert window.switch.choice == before
+
+
+def test_a_pause_closes_the_source(qtbot: QtBot, window: Window):
+    run_card(qtbot, window)
+    window.commands["pause"].trigger()
+    assert isinstance(window.switch.source, IdleSource)
+    qtbot.waitUntil(lambda: "Paused" in window.banner.text)
+    window.banner.button.click()
+    assert not window.switch.paused
+    qtbot.waitUntil(lambda: window.session.state is SessionState.RUNNING)
+
+
+def test_the_light_is_on_only_while_a_camera_is(qtbot: QtBot, window: Window):
+    window.switch.choose(Choice("camera:77", "Gone"))
+    qtbot.waitUntil(lambda: window.session.state is SessionState.STALLED)
+    qtbot.waitUntil(lambda: bool(window.banner.text))
+    assert window.toolbar.watched.text() == ""
+    assert window.banner.button.text() == "Choose a source"
+
+
+def test_painting_changes_the_drawing_and_can_be_undone(qtbot: QtBot, window: Window):
+    window.commands["canvas"].trigger()
+    assert window.canvas.isVisible()
+    drawing = window.switch.drawing
+    paper = window.canvas.paper
+    window.canvas.swatches[2].click()
+    qtbot.mousePress(paper, Qt.MouseButton.LeftButton, pos=paper.rect().center())
+    qtbot.mouseMove(paper, paper.rect().center() + QPoint(30, 0))
+    qtbot.mouseRelease(paper, Qt.MouseButton.LeftButton, pos=paper.rect().center() + QPoint(30, 0))
+    middle = tuple(drawing.look().pixels[256, 256])
+    assert middle == paper.brush.colour
+    window.canvas.undo.click()
+    assert tuple(drawing.look().pixels[256, 256]) == (255, 255, 255)
+    window.canvas.redo.click()
+    window.canvas.eraser.click()
+    assert paper.brush.eraser
+    window.canvas.clear.click()
+    assert tuple(drawing.look().pixels[256, 256]) == (255, 255, 255)
+    window.switch.choose(Choice("testcard", "Card"))
+    assert not window.canvas.isVisible()
+
+
+def test_a_picture_is_laid_on_the_paper(window: Window, tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((64, 64, 3), 9, np.uint8))
+    window.dialogs.lay_on_paper(tmp_path / "a.png")
+    assert tuple(window.switch.drawing.look().pixels[256, 256]) == (9, 9, 9)
+    window.dialogs.lay_on_paper(tmp_path / "none.png")
+    assert "cannot be read" in window.toast.text
+
+
+def test_a_region_is_drawn_by_mouse(qtbot: QtBot):
+    screen = QGuiApplication.primaryScreen()
+    picker = RegionPicker(screen)
+    picker.show()
+    found: list[tuple[int, tuple[int, ...]]] = []
+    picker.picked.connect(lambda number, region: found.append((number, region)))
+    qtbot.mouseClick(picker, Qt.MouseButton.LeftButton, pos=QPoint(5, 5))
+    assert not found
+    qtbot.mousePress(picker, Qt.MouseButton.LeftButton, pos=QPoint(300, 200))
+    qtbot.mouseMove(picker, QPoint(100, 50))
+    assert picker.region[2:] == (200, 150)
+    picker.grab()
+    qtbot.mouseRelease(picker, Qt.MouseButton.LeftButton, pos=QPoint(100, 50))
+    assert found == [(1, (100, 50, 200, 150))]
+
+
+def test_escape_gives_up_a_region(qtbot: QtBot):
+    picker = RegionPicker(QGuiApplication.primaryScreen())
+    picker.show()
+    with qtbot.waitSignal(picker.cancelled):
+        qtbot.keyClick(picker, Qt.Key.Key_Escape)
+
+
+def test_record_and_snapshot_beside_the_picture(qtbot: QtBot, window: Window, tmp_path: Path):
+    run_card(qtbot, window)
+    window.sinks.record(True, tmp_path)
+    assert window.commands["record"].isChecked()
+    recorder = window.sinks.recorder
+    assert recorder is not None
+    qtbot.waitUntil(lambda: recorder.written > 2)
+    window.sinks.snapshot(tmp_path)
+    assert "Saved" in window.toast.text
+    window.sinks.record(False)
+    assert "Recorded" in window.toast.text
+    assert not window.commands["record"].isChecked()
+    assert len(list(tmp_path.glob("*.mp4"))) == len(list(tmp_path.glob("*.png"))) == 1
+
+
+def test_a_folder_that_takes_nothing_is_said(qtbot: QtBot, window: Window, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    window.sinks.snapshot(tmp_path)
+    assert "no picture yet" in window.toast.text
+    run_card(qtbot, window)
+    window.sinks.record(True, tmp_path / "file")
+    assert "is not a folder" in window.toast.text
+    assert not window.commands["record"].isChecked()
+    window.sinks.snapshot(tmp_path / "file")
+    assert "is not a folder" in window.toast.text
+    assert window.session.state is SessionState.RUNNING
+
+
+def test_a_recording_whose_file_is_gone_ends_with_words(qtbot: QtBot, window: Window, tmp_path: Path):
+    run_card(qtbot, window)
+    window.sinks.record(True, tmp_path)
+    recorder = window.sinks.recorder
+    assert recorder is not None
+    qtbot.waitUntil(lambda: recorder.path.exists())
+    recorder.path.unlink()
+    qtbot.waitUntil(lambda: window.sinks.recorder is None, timeout=15_000)
+    assert "deleted or moved" in window.session.notices[-1].message
+    qtbot.waitUntil(lambda: not window.commands["record"].isChecked())
+
+
+def test_looks_are_kept_taken_up_and_undone(window: Window, tmp_path: Path):
+    window.editor.change(strength=0.3)
+    assert window.presets.save("Soft")
+    window.editor.change(strength=0.9)
+    (soft,) = (tmp_path / "presets").glob("*.toml")
+    assert [action.text() for action in window.presets.menu().actions()][0] == "Soft"
+    assert window.presets.apply(soft)
+    assert window.editor.value("strength") == 0.3
+    window.commands["undo"].trigger()
+    assert window.editor.value("strength") == 0.9
+    soft.write_text("not a preset", encoding="utf-8")
+    assert not window.presets.apply(soft)
+    assert "cannot be understood" in window.toast.text
+
+
+def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
+    run_card(qtbot, window)
+    window.editor.change(strength=0.3)
+    window.sinks.snapshot(tmp_path)
+    (snapshot,) = tmp_path.glob("*.png")
+    window.presets.save("Soft")
+    window.editor.change(strength=0.9)
+    drop([str(snapshot)], window.presets, window.switch)
+    assert window.editor.value("strength") == 0.3
+    window.editor.change(strength=0.9)
+    drop([str(tmp_path / "presets" / "Soft.toml")], window.presets, window.switch)
+    assert window.editor.value("strength") == 0.3
+    cv2.imwrite(str(tmp_path / "plain.png"), np.zeros((64, 64, 3), np.uint8))
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "plain.png"))])
+    nothing = Qt.KeyboardModifier.NoModifier
+    event = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, nothing)
+    window.dropEvent(event)
+    assert window.switch.choice.name == "plain.png"
+
+
+def test_a_model_that_cannot_be_loaded_is_said_and_the_old_one_serves(qtbot: QtBot, window: Window):
+    run_card(qtbot, window)
+    window.commands["model"].trigger()
+    dialog = window.dialogs.models
+    assert dialog is not None
+    dialog.kinds[1].click()
+    assert not dialog.use.isEnabled()
+    dialog.place.setText("/nowhere")
+    assert dialog.spec() == "/nowhere"
+    dialog.use.click()
+    assert window.session.settings.model == "/nowhere"
+    dialog.cancelled.emit()
+    assert window.session.settings.model == "embedded"
+    dialog.show_serving("fake", error="It is broken.")
+    assert dialog.note.text() == "It is broken."
+
+
+def test_the_clean_feed_shows_the_picture_alone(qtbot: QtBot, window: Window):
+    run_card(qtbot, window)
+    window.commands["clean_feed"].trigger()
+    feed = window.dialogs.feed
+    assert feed is not None
+    qtbot.waitUntil(lambda: feed.viewer.frame is not None)
+    assert feed.windowFlags() & Qt.WindowType.FramelessWindowHint
+    at = feed.pos()
+    qtbot.mousePress(feed, Qt.MouseButton.LeftButton, pos=QPoint(30, 30))
+    qtbot.mouseMove(feed, QPoint(50, 40))
+    qtbot.mouseRelease(feed, Qt.MouseButton.LeftButton, pos=QPoint(50, 40))
+    assert feed.pos() != at
+    qtbot.keyClick(feed, Qt.Key.Key_Escape)
+    assert window.dialogs.feed is None
+    assert not window.commands["clean_feed"].isChecked()
+
+
+def test_full_screen_leaves_the_picture_alone(qtbot: QtBot, window: Window):
+    window.commands["full_screen"].trigger()
+    assert window.toolbar.isHidden()
+    assert window.prompt_bar.isHidden()
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    assert not window.toolbar.isHidden()
+    assert not window.windowState() & Qt.WindowState.WindowFullScreen
+
+
+def test_earlier_prompts_come_back_and_a_free_seed_changes_with_them(qtbot: QtBot, window: Window):
+    window._keep_prompt()
+    window.panel.hold.click()
+    window.prompt_bar.prompt.setText("a mosaic")
+    window.prompt_bar.prompt.settle()
+    assert window.editor.value("seed") != 0
+    window._keep_prompt()
+    texts = [action.text() for action in window.prompt_bar.recent_menu.actions()]
+    assert texts == ["a mosaic", "ink"]
+    window.prompt_bar.recent_menu.actions()[1].trigger()
+    assert window.editor.value("prompt") == "ink"
+    window.panel.shuffle.click()
+    assert window.editor.history.undo_label == "seed"
+
+
+def test_a_second_prompt_is_blended_in(window: Window):
+    row = window.prompt_bar.blend
+    assert row is not None
+    assert not row.slider.isEnabled()
+    row.words.setText("neon lights")
+    row.words.settle()
+    row.slider.setValue(40)
+    row.seconds.setValue(2)
+    stream = window.session.settings.stream
+    assert (stream.prompt_b, stream.blend, stream.transition) == ("neon lights", 0.4, 2.0)
+
+
+def test_numbers_and_meter_follow(qtbot: QtBot, window: Window):
+    run_card(qtbot, window)
+    window.editor.change(similarity_filter=True)
+    window.side.show_page(1)
+    qtbot.waitUntil(lambda: window.numbers.fps.newest != [] and "late" in window.numbers.latency.text())
+    assert window.numbers.fact("Device") == "cpu"
+    assert "0.500" in window.panel.similarity.words.text()
+    window.numbers.grab()
+    window.panel.similarity.grab()
+
+
+def test_everything_can_be_reached_by_keyboard(window: Window):
+    reached = set()
+    widget = window.prompt_bar.prompt
+    for _ in range(400):
+        widget = widget.nextInFocusChain()
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            reached.add(widget)
+    assert {control.part for control in window.panel.controls.values()} <= reached
+    assert {window.toolbar.source, window.side.model, window.side.presets, *window.toolbar.modes.values()} <= reached
+    nameless = [one for one in reached if not one.accessibleName() and not getattr(one, "text", str)()]
+    assert nameless == []
+
+
+def test_times_are_written_as_clocks():
+    assert [clock(0), clock(65), clock(3723), clock(-3)] == ["0:00", "1:05", "1:02:03", "0:00"]

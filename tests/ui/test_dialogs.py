@@ -365,10 +365,6 @@ def test_everything_can_be_reached_by_keyboard(window: Window):
     assert {window.toolbar.source, window.side.model, window.side.presets, *window.toolbar.modes.values()} <= reached
     shown = [one for one in reached if one.isVisibleTo(window)]
     nameless = [one for one in shown if not one.accessibleName() and not getattr(one, "text", str)()]
-        one
-        for one in reached
-        if one.isVisibleTo(window) and not one.accessibleName() and not getattr(one, "text", str)()
-    ]
     assert nameless == []
 
 

@@ -47,7 +47,7 @@ class Output:
 
 
 class Stream:
-    """A live img2img stream on one model.
+    """A live stream on one model: pictures made over, or, with ``text_to_image``, made of words alone.
 
     Every call takes F frames and gives F pictures; with T denoising steps the pictures are of the frames of T - 1 calls
     ago. The first frames are denoised at once, so that no call ever returns a picture that is not finished. Frame

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     errors = study_errors(Study(NoiseSchedule.from_config(STABLE_DIFFUSION)))
-    say("Distance from the true solution (RMS; data of about unit size), by calls of the model")
+    say("Distance from the true solution (RMS; data of about unit size), by calls of the model; PNDM takes one more")
     say(table(["solver", "spacing", *map(str, CALLS)], ((*name, *map(_number, row)) for name, row in errors.items())))
     if given.svg:
         given.svg.write_text(chart(errors), encoding="utf-8")

@@ -92,6 +92,8 @@ class StreamConfig:
     similarity_skip_cap: int = setting(
         10, "at most this many frames are skipped in a row", low=0, high=10_000, step=1, unit="frames"
     )
+    sparse: bool = setting(False, "compute only what changed in the picture")
+    sparse_overlay: bool = setting(False, "tint what was computed anew, where only what changed is computed")
 
     def __post_init__(self) -> None:
         check(self)

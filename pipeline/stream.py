@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipeline.acceleration.backend import Backend
 from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
 from pipeline.guidance import data_weights, needs_negative_prompt
@@ -18,15 +19,21 @@ from pipeline.prompt_syntax import blended
 from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
 from pipeline.solver import SolverTable, plan
+from pipeline.sparse.detector import Rectangle
+from pipeline.sparse.engine import SparseEngine
+from pipeline.sparse.overlay import tinted
 from pipeline.stream_batch import StreamBatch
 from pipeline.text_to_image import Wander, colours, prompt_share, starting_noise
 from pipeline.timing import StageClock
 
 # Whatever the caller knows its frames by.
 Tags = tuple[Any, ...]
+# For each frame, where it differs from the one before, where that is known.
+Changed = Sequence[Sequence[Rectangle] | None] | None
 
 _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
-_PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING)
+_SPARSE = ("sparse", "sparse_overlay")
+_PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +60,10 @@ class Stream:
     ago. The first frames are denoised at once, so that no call ever returns a picture that is not finished. Frame
     size and frame buffer F are read off the frames and may change between calls. Not for use by two threads at once.
 
+    Attributes:
+        model: as given.
+        sparse: what computes only what changed, where the settings ask for it (see ``pipeline.sparse``); else None.
+
     Example::
 
         stream = Stream(load_model("embedded"), StreamConfig(prompt="a watercolour", strength=0.8))
@@ -76,6 +87,8 @@ class Stream:
         self._prompt_share = 0.0
         self.notes = self.prepare(self._config)
         model.adapters.follow(self._config)
+        self.sparse: SparseEngine | None = None
+        self._set_sparse()
         self._set_prompts()
         self._set_filter()
 
@@ -94,7 +107,14 @@ class Stream:
         return self._clock.medians_ms()
 
     @torch.inference_mode()
-    def __call__(self, frames: torch.Tensor, tags: Sequence[Any] | None = None, *, at: float | None = None) -> Output:
+    def __call__(
+        self,
+        frames: torch.Tensor,
+        tags: Sequence[Any] | None = None,
+        *,
+        at: float | None = None,
+        changed: Changed = None,
+    ) -> Output:
         """Take the next frames, give the next pictures.
 
         Args:
@@ -103,6 +123,9 @@ class Stream:
             tags: one for each frame, given back with its picture; by default counted from 0.
             at: when the last of these frames was taken, in seconds of any steady clock; by default 1/30 s a frame.
                 A transition between prompts is timed by it.
+            changed: for each frame the rectangles (left, top, right, bottom) outside of which it equals the frame
+                before (with a frame buffer of F, the frame F before), or None where that is not known. With
+                ``sparse`` they are taken at their word; without it they are not looked at.
 
         Raises:
             ValueError: the frames have another shape or type.
@@ -117,8 +140,10 @@ class Stream:
         skip = filtering and self._filter.should_skip(frames)
         self._in_flight.append((arriving, False))
         leaving, repeated = self._in_flight.popleft()
+        if turning and self.sparse is not None:
+            self.sparse.settings_changed(self._config.steps)
         if not skip:
-            self._enter(frames)
+            self._enter(frames, changed)
             self._unsettled = self._config.steps
         # A skipped frame first lets the frames in flight finish, so that a still scene settles on its own latest frame.
         skip = skip and self._unsettled == 0
@@ -197,12 +222,18 @@ class Stream:
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "spacing", "guidance", "guidance_scale", "image_guidance", "delta"):
             self._set_guidance()
+        if differ("sparse", "text_to_image"):
+            self._set_sparse()
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
             self._filter.reset()
+            if self.sparse is not None:
+                self.sparse.settings_changed(config.steps)
 
     def close(self) -> None:
-        """Give the model's UNet back as it was; for using the model without Vitrail afterwards."""
+        """Give the model back as it was; for using the model without Vitrail afterwards."""
+        if self.sparse is not None:
+            self.sparse.eject()
         self._denoiser.close()
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
@@ -211,6 +242,8 @@ class Stream:
         if self._config.similarity_filter:
             self._filter.should_skip(frames)  # sets the reference
         self._frames_shape = tuple(frames.shape)
+        if self.sparse is not None:
+            self.sparse.begin(frames, self._config.steps)
         self._enter(frames)
         channels, height, width = self._latent.shape[1:]
         self._batch = StreamBatch(
@@ -226,25 +259,38 @@ class Stream:
         return self._output(tags)
 
     def _tick(self, batch: StreamBatch) -> None:
+        if self.sparse is not None:
+            self.sparse.tick()
         with self._clock("unet"):
             latent = batch.tick(self._latent, self._start)
-        self._image = self._decode(latent)
+        if self.sparse is None or not self.sparse.still:
+            self._image = self._decode(latent)
         self._unsettled -= 1
+
+    def _admit(self, frames: torch.Tensor, changed: Changed) -> torch.Tensor:
+        """The latent of the next frames."""
+        if self.sparse is None:
+            return self._encode(frames)
+        effective = self.sparse.admit(frames, changed)
+        return self._latent if effective is None else self._encode(effective)
 
     def _output(self, tags: Tags, skipped: bool = False, repeated: bool = False) -> Output:
         self._last_tags = tags
-        return Output(self._image, tags, skipped, repeated)
+        image = self._image
+        if self.sparse is not None and self._config.sparse_overlay:
+            image = tinted(image, self.sparse.active)
+        return Output(image, tags, skipped, repeated)
 
     @property
     def _of_words(self) -> bool:
         """Whether pictures are made of noise alone; a UNet that sees an input picture is given colours instead."""
         return self._config.text_to_image and not self.model.sees_input
 
-    def _enter(self, frames: torch.Tensor) -> None:
+    def _enter(self, frames: torch.Tensor, changed: Changed = None) -> None:
         """Encode ``frames``; of words alone, draw instead what their pictures start from."""
         config = self._config
         if not config.text_to_image:
-            self._latent, self._start = self._encode(frames), None
+            self._latent, self._start = self._admit(frames, changed), None
             return
         count, _, height, width = frames.shape
         places = [self._wander.step(config) for _ in range(count)]
@@ -263,11 +309,16 @@ class Stream:
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._clock("encode"):
-            return self.model.backend.encode(frames)
+            return self._coder.encode(frames)
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
         with self._clock("decode"):
-            return self.model.backend.decode(latent)
+            return self._coder.decode(latent)
+
+    @property
+    def _coder(self) -> Backend:
+        """What encodes and decodes: the modules themselves where they are to compute only what changed."""
+        return self.model.backend if self.sparse is None else self.sparse.coder
 
     def _checked(self, frames: torch.Tensor) -> torch.Tensor:
         frames = frames.unsqueeze(0) if frames.ndim == 3 else frames
@@ -334,6 +385,15 @@ class Stream:
             return
         mix = blended(config.prompt, config.prompt_b, config.blend)
         self._denoiser.set_prompts(mix, negative, config.transition)
+
+    def _set_sparse(self) -> None:
+        if self.sparse is not None:
+            self.sparse.eject()
+            self.sparse = None
+        # Pictures made of words alone have no frame that could stand still.
+        if self._config.sparse and not self._config.text_to_image:
+            self.sparse = SparseEngine(self.model)
+            self.sparse.settings_changed(self._config.steps)
 
     def _set_filter(self) -> None:
         config = self._config

@@ -8,7 +8,7 @@ from pipeline.sparse.chain import Chain, Unsupported
 from pipeline.sparse.region import Region
 
 # The decoder's receptive radius covers the picture, so that its mask must be cut: this many pixels around a change.
-DECODER_MARGIN = 16
+DECODER_MARGIN = 8
 
 
 class SparseAutoencoder:

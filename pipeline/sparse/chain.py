@@ -12,7 +12,9 @@ from torch import nn
 from pipeline.sparse.region import Region, TileSet, channels_last
 
 # Above this share of active tiles a unit is computed densely: gathering, halos and scattering eat the rest.
-DENSE_SHARE = 0.6
+DENSE_SHARE = 0.4
+# Bytes of one map of the tiles that a CPU works on at once.
+CHUNK_BYTES = 1 << 20
 
 
 class Unsupported(Exception):
@@ -61,14 +63,14 @@ class Unit:
         return self.cache
 
     def sparse(self, x: torch.Tensor, region: Region, margin: int) -> tuple[torch.Tensor, float]:
-        """Bring the cache up to date within ``margin`` picture pixels of ``region``; the cache, and the share active."""
+        """Bring the cache up to date within ``margin`` picture pixels of ``region``; it, and the share computed."""
         assert self.cache is not None
         _, _, height, width = self.cache.shape
         tiles = region.tiles(height, width, self.scale, tile_side(height, width), margin, x.device)
         if tiles.share > DENSE_SHARE:
             return self.dense(x), 1.0
-        if tiles.count:
-            tiles.scatter(self.cache, self._run(x, tiles))
+        for chunk in tiles.chunks(self._chunk(x, tiles.tile)) if tiles.count else ():
+            chunk.scatter(self.cache, self._run(x, chunk))
         return self.cache, tiles.share
 
     def _run(self, x: torch.Tensor, tiles: TileSet) -> torch.Tensor:
@@ -99,6 +101,14 @@ class Unit:
                 kept = _crop(entered, len(inner))
                 y = F.relu_(y.add_(_skip(layer, kept)))
         return y
+
+    def _chunk(self, x: torch.Tensor, tile: int) -> int:
+        """Tiles to run at once: all on an accelerator; on a CPU as many as leave its cache room for two maps."""
+        if x.device.type != "cpu":
+            return 2**31
+        first = self._stages(tile)[0]
+        channels = max(convolution.out_channels for convolution in self._convolutions)
+        return max(4, CHUNK_BYTES // (first.side**2 * channels * x.element_size()))
 
     def _stages(self, tile: int) -> list[_Stage]:
         stages = []
@@ -200,7 +210,7 @@ def tile_side(height: int, width: int) -> int:
     return 16 if min(height, width) >= 192 else 8
 
 
-def convolutions(layer: nn.Module) -> list[nn.Conv2d]:
+def convolutions(layer: Any) -> list[nn.Conv2d]:
     """The convolutions of a layer in the order of their use; a skip's is not among them."""
     if isinstance(layer, nn.Conv2d):
         return [layer]
@@ -274,4 +284,6 @@ def _check_block(block: Any) -> None:
     plain = all(isinstance(inner, nn.ReLU) for inner in [*between, block.fuse]) and len(between) == 2
     sizes = {conv.kernel_size for conv in convolutions(block)} | {conv.stride for conv in convolutions(block)}
     if not plain or sizes != {(3, 3), (1, 1)} or len(convolutions(block)) != 3:
-        raise Unsupported("a residual block of another build than AutoencoderTinyBlock with ReLU cannot be run on tiles")
+        raise Unsupported(
+            "a residual block of another build than AutoencoderTinyBlock with ReLU cannot be run on tiles"
+        )

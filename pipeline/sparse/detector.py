@@ -19,6 +19,9 @@ ABOVE_NOISE = 1.6
 # An active block stays active down to these.
 LEAST_CHANGE_HELD = 1.5 / 255
 ABOVE_NOISE_HELD = 1.3
+# A block none of whose neighbours is active must be this much above the threshold: specks are noise, or wait in the
+# reference until they are plain to see, and a speck costs as much as the whole neighbourhood that it lights up.
+ALONE = 2.0
 # The floor is never taken to be above this: more is movement.
 HIGHEST_FLOOR = 6 / 255
 # Frames over which the floor is a median; a second of a live picture.
@@ -54,9 +57,16 @@ class ChangeDetector:
     def floor(self) -> float:
         return min(HIGHEST_FLOOR, statistics.median(self._floors)) if self._floors else 0.0
 
-    def reset(self) -> None:
-        """Take the next frame as wholly changed; what is known of the noise is kept."""
-        self.reference = self._previous = None
+    @property
+    def picture(self) -> torch.Tensor:
+        """(3, H, W) the reference. It goes on changing: copy it to keep it."""
+        assert self.reference is not None
+        return self.reference
+
+    def take_all(self, frame: torch.Tensor) -> None:
+        """The (3, H, W) frame seen last is processed everywhere, changed or not."""
+        self.picture.copy_(frame)
+        self._held.fill(True)
 
     def __call__(self, frame: torch.Tensor, rectangles: Sequence[Rectangle] | None = None) -> np.ndarray:
         """Find what changed, and take the frame into the reference there.
@@ -75,7 +85,7 @@ class ChangeDetector:
             self._held = np.ones((-(-frame.shape[1] // BLOCK), -(-frame.shape[2] // BLOCK)), bool)
             return self._held.copy()
         active = self._estimate(frame) if rectangles is None else blocks_of(rectangles, frame.shape[1], frame.shape[2])
-        self._held = active
+        self._held = active.copy()
         self._take(frame, active)
         return active
 
@@ -86,7 +96,8 @@ class ChangeDetector:
         floor = self.floor
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
         hold = max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
-        return (score > fire) | (self._held & (score > hold))
+        active = (score > fire) | (self._held & (score > hold))
+        return active & ((neighbours(active) > 0) | (score > ALONE * fire))
 
     def _learn_noise(self, frame: torch.Tensor) -> None:
         # Every other pixel is enough to know the noise by.
@@ -121,6 +132,13 @@ def block_scores(frame: torch.Tensor, other: torch.Tensor, block: int) -> np.nda
     # Two sums, the long one first: several times faster than a pooling.
     lines = difference.view(3 * down, block, width).sum(1).view(3, down, across, block).sum(3)
     return (lines.sum(0) / (3 * block * block)).numpy()
+
+
+def neighbours(active: np.ndarray) -> np.ndarray:
+    """How many of the eight blocks around each are active."""
+    padded = np.pad(active.astype(np.int8), 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - active
 
 
 def blocks_of(rectangles: Sequence[Rectangle], height: int, width: int) -> np.ndarray:

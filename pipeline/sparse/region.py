@@ -109,6 +109,7 @@ class TileSet:
         self.share = self.count / (rows * self._across[0] * self._across[1])
         self._windows: dict[tuple[int, ...], Window] = {}
         self._tensors: dict[str, torch.Tensor] = {}
+        self._chunks: dict[int, list[TileSet]] = {}
 
     @property
     def row(self) -> torch.Tensor:
@@ -122,13 +123,23 @@ class TileSet:
     @property
     def position(self) -> torch.Tensor:
         """(count,) int64: index of each tile among all (rows * tiles a row)."""
-        down, across = self._across
-        return self._tensor("position", lambda: (self._grid[:, 0] * down + self._grid[:, 1]) * across + self._grid[:, 2])
+        row, down, across = self._grid.T
+        return self._tensor("position", lambda: (row * self._across[0] + down) * self._across[1] + across)
 
     @property
     def tiles_a_row(self) -> int:
         """Tiles of one row, active or not."""
         return self._across[0] * self._across[1]
+
+    def chunks(self, largest: int) -> list[TileSet]:
+        """The same tiles in sets of at most ``largest``: what is made of few tiles stays in the processor's cache."""
+        if self.count <= largest:
+            return [self]
+        if largest not in self._chunks:
+            starts = range(0, self.count, largest)
+            parts = [self._grid[start : start + largest] for start in starts]
+            self._chunks[largest] = [TileSet(part, self.shape, self.tile, self.device) for part in parts]
+        return self._chunks[largest]
 
     def window(
         self,
@@ -174,7 +185,7 @@ class TileSet:
         return tiles
 
     def scatter(self, target: torch.Tensor, tiles: torch.Tensor) -> None:
-        """Write (count, C, tile, tile) ``tiles`` into ``target`` (rows, C, H, W), in place; what juts out is dropped."""
+        """Write (count, C, tile, tile) ``tiles`` into ``target`` (rows, C, H, W) in place; what juts out is dropped."""
         rows, height, width = self.shape
         side, channels = self.tile, target.shape[1]
         lines = tiles.permute(0, 2, 3, 1)

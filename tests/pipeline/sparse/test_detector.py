@@ -1,0 +1,110 @@
+"""Change detection: noise is not change, and no change is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pipeline.sparse.detector import ChangeDetector, blocks_of
+
+SIGMA = 1 / 255
+
+
+def scene(seed: int = 0, size: tuple[int, int] = (128, 160)) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 8, 10, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0] * 0.8 + 0.1
+
+
+def noisy(picture: torch.Tensor, generator: torch.Generator, sigma: float = SIGMA) -> torch.Tensor:
+    return (picture + sigma * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
+
+
+def test_the_first_frame_is_all_new_and_a_still_one_is_not() -> None:
+    detector, picture = ChangeDetector(), scene()
+    assert detector(picture).all()
+    assert not detector(picture).any()
+
+
+def test_sensor_noise_is_no_change_once_its_floor_is_known() -> None:
+    for sigma in (1 / 255, 3 / 255, 5 / 255):
+        detector, generator, picture = ChangeDetector(), torch.Generator().manual_seed(1), scene()
+        shares = [detector(noisy(picture, generator, sigma)).mean() for _ in range(12)]
+        assert max(shares[4:]) < 0.01, sigma
+        assert 0.7 * sigma < detector.floor < 1.5 * sigma
+
+
+def test_a_moving_object_is_found_and_little_else() -> None:
+    detector, generator, picture = ChangeDetector(), torch.Generator().manual_seed(2), scene()
+    for _ in range(6):
+        detector(noisy(picture, generator))
+    for step in range(6):
+        frame = picture.clone()
+        left = 40 + 5 * step
+        frame[:, 50:70, left : left + 20] = 0.5 - picture[:, 50:70, left : left + 20].round() * 0.5 + 0.3
+        active = detector(noisy(frame, generator))
+        around = blocks_of([(left - 5, 50, left + 20, 70)], *picture.shape[1:])
+        assert active[around].mean() > 0.6
+        assert active[~around].mean() < 0.05
+
+
+def test_a_slow_change_adds_up_until_it_fires() -> None:
+    """1/255 a frame is below every threshold; against the frame before it would never be seen."""
+    detector, picture = ChangeDetector(), scene()
+    detector(picture)
+    frame, seen = picture.clone(), 0
+    for _ in range(12):
+        frame[:, 32:64, 32:64] += 1 / 255
+        seen += int(detector(frame).any())
+        assert (detector.picture - frame).abs().max() < 4 / 255
+    assert 2 <= seen <= 11
+
+
+def test_movement_does_not_teach_a_noise_floor() -> None:
+    detector = ChangeDetector()
+    for step in range(20):
+        detector(torch.roll(scene(3, (256, 256)), 7 * step, 2)[:, :128, :160])
+    assert detector.floor < 2.5 / 255
+
+
+def test_hysteresis_holds_what_is_active() -> None:
+    detector, picture = ChangeDetector(), scene()
+    detector(picture)
+    bump = picture.clone()
+    bump[:, 32:64, 32:64] += 8 / 255
+    assert detector(bump).sum() == 16
+    bump[:, 32:64, 32:64] += 2 / 255  # alone it would not fire
+    assert detector(bump).sum() == 16
+    assert detector(bump).sum() == 0
+    bump[:, 32:64, 32:64] += 2 / 255
+    assert detector(bump).sum() == 0
+
+
+def test_the_reference_is_the_frame_last_processed_there() -> None:
+    detector, picture = ChangeDetector(), scene(size=(100, 92))  # not divisible by the block
+    detector(picture)
+    frame = picture.clone()
+    frame[:, :20, :20] = 1
+    frame[:, 96:, 88:] = 0
+    frame[:, 60, 60] += 1 / 255
+    active = detector(frame)
+    assert active.shape == (13, 12)
+    mask = torch.from_numpy(active.repeat(8, 0).repeat(8, 1)[:100, :92])
+    assert torch.equal(detector.picture, torch.where(mask, frame, picture))
+    assert active[0, 0]
+    assert active[-1, -1]
+    assert not active[7, 7]
+
+
+def test_rectangles_are_taken_at_their_word() -> None:
+    detector, picture = ChangeDetector(), scene()
+    detector(picture)
+    frame = picture.clone()
+    frame[:, 10, 100] += 2 / 255  # far below any threshold
+    assert not detector(frame).any()
+    active = detector(frame, [(100, 10, 101, 11)])
+    assert np.argwhere(active).tolist() == [[1, 12]]
+    assert torch.equal(detector.picture, frame)
+    assert not detector(frame, []).any()
+    outside = blocks_of([(-50, -50, -1, -1), (5000, 0, 6000, 10), (8, 8, 8, 30), (-4, 120, 3, 999)], 128, 160)
+    assert np.argwhere(outside).tolist() == [[15, 0]]

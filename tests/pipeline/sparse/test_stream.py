@@ -1,0 +1,203 @@
+"""A sparse stream against the dense one: equal where nothing is left out, near it where something is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+
+from pipeline import GUIDANCE_KINDS, Stream, StreamConfig
+from pipeline.sparse import engine as engine_module
+from pipeline.sparse.detector import ChangeDetector
+from tests.tiny_model import tiny_model
+
+CONFIG = StreamConfig(
+    prompt="a watercolour", negative_prompt="a photo", steps=2, strength=0.6, guidance_scale=1.4, delta=0.9
+)
+CLOSE = 1e-4
+SIZE = (96, 128)
+
+
+def picture(seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(3, *SIZE, generator=generator)
+
+
+def with_square(background: torch.Tensor, left: int, top: int = 40, side: int = 16) -> torch.Tensor:
+    frame = background.clone()
+    frame[:, top : top + side, left : left + side] = 1 - frame[:, top : top + side, left : left + side]
+    return frame
+
+
+def run(config: StreamConfig, calls: Iterable[torch.Tensor], sees_input: bool = True) -> list[torch.Tensor]:
+    stream = Stream(tiny_model(sees_input), config)
+    images = [stream(frames).image.clone() for frames in calls]
+    stream.close()
+    return images
+
+
+def psnr(image: torch.Tensor, other: torch.Tensor) -> float:
+    return float(-10 * torch.log10((image - other).square().mean() + 1e-12))
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
+@pytest.mark.parametrize(("steps", "buffer"), list(product([1, 2, 4], [1, 2])))
+def test_a_still_scene_equals_dense_after_all_slots_have_seen_it(steps: int, buffer: int, guidance: str) -> None:
+    config = replace(CONFIG, steps=steps, guidance=guidance)
+    frames = torch.stack([picture(number) for number in range(buffer)])
+    calls = [frames] * (steps + 3)
+    dense, sparse = run(config, calls)[-1], run(replace(config, sparse=True), calls)[-1]
+    assert torch.allclose(sparse, dense, atol=CLOSE)
+
+
+@pytest.mark.parametrize("solver", ["lcm", "dpmpp-2m", "dpmpp-2s", "dpmpp-2m-sde"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_wave_restores_equality(monkeypatch: pytest.MonkeyPatch, steps: int, solver: str) -> None:
+    """A square walks; then the scene stands still, and one keyframe has washed out what was left of the walk."""
+    monkeypatch.setattr(engine_module, "KEYFRAME_EVERY", 6)
+    config = replace(CONFIG, steps=steps, solver=solver, guidance="self-negative")
+    walk = [with_square(picture(), 16 * step) for step in range(6)]
+    calls = walk + [walk[-1]] * (5 + steps)
+    dense, sparse = run(config, calls), run(replace(config, sparse=True), calls)
+    assert not torch.allclose(sparse[3], dense[3], atol=CLOSE), "the walk was not sparse"
+    assert psnr(sparse[3], dense[3]) > 25
+    assert torch.allclose(sparse[-1], dense[-1], atol=CLOSE)
+
+
+def test_a_scene_cut_is_dense_at_once() -> None:
+    calls = [picture(0)] * 3 + [picture(1)]
+    config = replace(CONFIG, steps=1)
+    dense, sparse = run(config, calls)[-1], run(replace(config, sparse=True), calls)[-1]
+    assert torch.allclose(sparse, dense, atol=CLOSE)
+
+
+CHANGES = {
+    "prompt": {"prompt": "a neon sign"},
+    "blend": {"prompt_b": "ink", "blend": 0.5},
+    "strength": {"strength": 0.4},
+    "more steps": {"steps": 4},
+    "fewer steps": {"steps": 1},
+    "solver": {"solver": "euler"},
+    "guidance": {"guidance": "full"},
+    "scale": {"guidance": "onetime-negative", "guidance_scale": 2.0},
+    "seed": {"seed": 7},
+    "off": {"sparse": False},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_live_change_holds_for_a_still_scene(change: str) -> None:
+    """All frames in flight become other pictures, although no frame changes."""
+    before = replace(CONFIG, steps=3, sparse=True)
+    after = replace(before, **CHANGES[change])
+    stream, frame = Stream(tiny_model(True), before), picture()
+    for _ in range(5):
+        stream(frame)
+    stream.configure(after)
+    images = [stream(frame).image.clone() for _ in range(after.steps + 2)]
+    stream.close()
+    expected = run(replace(after, sparse=False), [frame] * (after.steps + 2))[-1]
+    assert torch.allclose(images[-1], expected, atol=CLOSE)
+
+
+def test_switched_on_while_running() -> None:
+    model, config = tiny_model(True), replace(CONFIG, steps=3)
+    frames = [with_square(picture(), 16 * step) for step in range(4)]
+    expected = run(config, [*frames, *[frames[-1]] * 8])[-1]
+    stream = Stream(model, config)
+    for frame in frames[:2]:
+        stream(frame)
+    stream.configure(replace(config, sparse=True))
+    assert stream.sparse is not None
+    images = [stream(frame).image for frame in [*frames[2:], *[frames[-1]] * 8]]
+    stream.close()
+    assert psnr(images[-1], expected) > 40
+
+
+def test_size_buffer_reset_and_flush() -> None:
+    stream = Stream(tiny_model(True), replace(CONFIG, sparse=True, steps=2))
+    for frames in (torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 96), torch.rand(1, 3, 72, 40)):
+        output = [stream(frames) for _ in range(3)][-1]
+        expected = run(CONFIG, [frames] * 4)[-1] if len(frames) == 1 else None
+        assert output.image.shape == frames.shape
+        assert expected is None or torch.allclose(output.image, expected, atol=CLOSE)
+    assert len(stream.flush()) == 1
+    stream.reset()
+    stream(torch.rand(3, 64, 64))
+    stream.close()
+
+
+def test_the_similarity_filter_works_beside_it() -> None:
+    config = replace(CONFIG, sparse=True, steps=3, similarity_filter=True, similarity_threshold=0.9)
+    stream, frame = Stream(tiny_model(True), config), picture()
+    moved = with_square(frame, 32)
+    outputs = [stream(one) for one in [frame] * 4 + [moved] * 8]
+    stream.close()
+    assert any(output.skipped for output in outputs)
+    assert psnr(outputs[-1].image, run(replace(CONFIG, steps=3), [moved] * 5)[-1]) > 30
+
+
+def test_exact_rectangles_are_all_that_is_computed() -> None:
+    stream, frame = Stream(tiny_model(True), replace(CONFIG, sparse=True, steps=1)), picture()
+    stream(frame, changed=[None])
+    stream(frame, changed=[[]])
+    assert stream.sparse is not None
+    assert stream.sparse.active is not None
+    assert not stream.sparse.active.any()
+    stream(with_square(frame, 32), changed=[[(32, 40, 48, 56)]])
+    assert stream.sparse.active.sum() == 4
+    stream.close()
+
+
+def test_the_overlay_tints_what_was_computed() -> None:
+    config = replace(CONFIG, sparse=True, steps=1)
+    plain, shown = Stream(tiny_model(True), config), replace(config, sparse_overlay=True)
+    calls = [picture(), with_square(picture(), 32)]
+    without = [plain(frame).image.clone() for frame in calls][-1]
+    plain.configure(shown)
+    still = plain(calls[-1]).image
+    assert torch.equal(still, without), "nothing was computed, nothing is tinted"
+    tinted = plain(calls[0]).image
+    plain.close()
+    assert (tinted - without).abs().amax() > 0.05
+
+
+def noisy_clip(length: int = 200) -> list[torch.Tensor]:
+    """Noise, slowly rising light, and a square that walks."""
+    generator = torch.Generator().manual_seed(4)
+    small = picture()[None, :, ::16, ::16]
+    smooth = torch.nn.functional.interpolate(small, (64, 96), mode="bilinear")[0] * 0.6 + 0.1
+    clip = []
+    for number in range(length):
+        lit = with_square(smooth * (1 + 0.3 * number / length), number % 80, 24)
+        clip.append((lit + torch.randn(lit.shape, generator=generator) / 255).clamp(0, 1))
+    return clip
+
+
+def test_200_noisy_frames_stay_near_dense_and_the_previous_frame_as_reference_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "KEYFRAME_EVERY", 10_000)  # no wave may help
+    config, clip = replace(CONFIG, steps=1), noisy_clip()
+    dense = run(config, clip)
+
+    def worst() -> float:
+        sparse = run(replace(config, sparse=True), clip)
+        return min(psnr(one, other) for one, other in zip(sparse[-40:], dense[-40:], strict=True))
+
+    last_processed = worst()
+    estimate = ChangeDetector._estimate
+
+    def against_the_previous_frame(self: ChangeDetector, frame: torch.Tensor):
+        kept, self.reference = self.reference, getattr(self, "seen", self.reference)
+        active = estimate(self, frame)
+        self.reference, self.__dict__["seen"] = kept, frame.clone()
+        return active
+
+    monkeypatch.setattr(ChangeDetector, "_estimate", against_the_previous_frame)
+    previous = worst()
+    assert previous + 3 < last_processed
+    assert last_processed > 30

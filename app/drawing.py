@@ -150,7 +150,8 @@ class Drawing:
         with self._guard:
             if self._shown is None:
                 self._shown = self._pixels.copy()
-            return Look(self._shown, self._revision, self._changed_since(since))
+            pixels, revision, areas = self._shown, self._revision, self._changed_since(since)
+        return Look(pixels, revision, None if areas is None else gathered(areas))
 
     # -- strokes ------------------------------------------------------------------------------------------------------
 
@@ -286,7 +287,7 @@ class Drawing:
         self._shown = None
         self._log.append((self._revision, None if areas is None else tuple(areas)))
 
-    def _changed_since(self, since: int | None) -> tuple[Rectangle, ...] | None:
+    def _changed_since(self, since: int | None) -> list[Rectangle] | None:
         if since is None or since > self._revision:
             return None
         found: list[Rectangle] = []
@@ -297,7 +298,7 @@ class Drawing:
             if areas is None:
                 return None
             found.extend(areas)
-        return gathered(found)
+        return found
 
 
 def _check_size(width: int, height: int) -> None:

@@ -33,7 +33,7 @@ from pipeline import Stream, StreamConfig, load_model
 from tests.app.fakes import SAFETY_SECONDS, ListSink, picture
 from tests.app.media import cards, frames_of, write_clip
 
-STEPS = 40
+STEPS = 30
 FACTS = ModelFacts("embedded", "cpu", "float32", "eager", 64)
 
 

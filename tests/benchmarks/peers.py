@@ -115,7 +115,7 @@ def compare(
             AUTOPIPELINE: start(lambda: Peer(sys.executable, "autopipeline_worker.py", *arguments)),
         }
         mine, how = vitrail(model, clip, config, options.acceleration)
-        seconds = in_turns({VITRAIL: mine, **peers}, options.rounds, options.frames)
+        seconds = in_turns({VITRAIL: mine, **peers}, options.rounds, options.frames, options.warm_up)
         milliseconds = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
         return {
             "steps": steps,
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--acceleration", default="auto", help="Vitrail's own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=8, help="frames a turn")
+    parser.add_argument("--warm-up", type=int, default=8, help="frames before, which do not count")
     options = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,77 @@
+"""The README's tables, from the result files: ``uv run python -m tests.benchmarks.tables`` prints them as Markdown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from tests.benchmarks.machine import RESULTS
+
+NOT_MEASURED = "not measured"
+
+
+def peers(result: dict[str, Any]) -> list[list[str]]:
+    """Vitrail beside its peers: milliseconds a frame, and how many times faster."""
+    rows = [["", "steps", "Vitrail", *(f"{name}" for name in result["rows"][0]["ratio"])]]
+    for row in result["rows"]:
+        cells = [f"{row['ms'][name]:.1f} ms, {row['ratio'][name]:.2f}x" for name in row["ratio"]]
+        what = f"{row['size']}x{row['size']}, peers in {row['peers_dtype']}, Vitrail {row['vitrail']}"
+        rows.append([what, str(row["steps"]), f"{row['ms']['Vitrail']:.1f} ms", *cells])
+    return rows
+
+
+def engine(result: dict[str, Any]) -> list[list[str]]:
+    """What the engine's own ideas are worth."""
+    rows = [["", "measured"]]
+    for one in result["guidance"]:
+        rows += [
+            [f"self-negative over no guidance, T = {one['steps']}", f"{one['self_negative_over_none']:.2f}x the time"],
+            [
+                f"full guidance over self-negative, T = {one['steps']}",
+                f"{one['full_over_self_negative']:.2f}x the time",
+            ],
+        ]
+    rows.append(
+        ["one step after the other over Stream Batch, T = 4", f"{result['stream_batch']['sequential_over_batch']:.2f}x"]
+    )
+    saved = result["similarity_filter"]
+    rows.append(["similarity filter, clip still half the time", f"{saved['times_less']:.2f}x less model time"])
+    return rows
+
+
+def peak(result: dict[str, Any]) -> list[list[str]]:
+    """How much of the matrix peak each network reaches."""
+    rows = [["", "operations", "time", f"share of {result['peak_tflops']} TFLOPS"]]
+    for name in ("encode", "unet", "decode"):
+        one = result[name]
+        rows.append([name, f"{one['gflop']:.1f} GFLOP", f"{one['ms']:.1f} ms", f"{100 * one['share_of_peak']:.0f} %"])
+    return rows
+
+
+MAKERS = {"peers": peers, "engine": engine, "peak": peak}
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def main() -> None:
+    for kind in ("cpu", "cuda"):
+        for name, make in MAKERS.items():
+            path = RESULTS / f"{name}-{kind}.json"
+            if not path.is_file():
+                sys.stdout.write(f"**{name}, {kind}:** {NOT_MEASURED}\n\n")
+                continue
+            result = json.loads(path.read_text(encoding="utf-8"))
+            on = result["machine"]["gpu"] or f"{result['machine']['cpu']}, {result['machine']['cores']} cores"
+            sys.stdout.write(
+                f"**{name}**, {on}, {result['date']}, commit {result['commit']}, `{result['command']}`\n\n"
+            )
+            sys.stdout.write(markdown(make(result)) + "\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ def build_parser() -> Parser:
     """The parser of ``vitrail`` with all its commands."""
     parser = Parser(prog="vitrail", description="Live diffusion for your camera, screen, clips and drawings.")
     parser.add_argument("--version", action="version", version=f"vitrail {_version()}")
-    parser.add_argument("--source", metavar="SPEC", help="open the app with camera:0, screen:1, testcard or a file")
+    parser.add_argument("--source", metavar="SPEC", help="open the app with camera:0, screen:1, window:TITLE, canvas, testcard or a file")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="without a window", parser_class=Parser)
     _add_demo(commands)
     _add_render(commands)
@@ -52,7 +52,7 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     words = "style a video, a picture or a folder of pictures"
     parser = commands.add_parser("render", help=words, description=_sentence(words))
-    inputs = "video, picture, folder of pictures, testcard, camera:0, screen:1; none with --text-to-image"
+    inputs = "video, picture, folder of pictures, testcard, camera:0, screen:1, window:TITLE; none with --text-to-image"
     parser.add_argument("input", metavar="IN", help=inputs)
     words = f"with --text-to-image, which takes no IN: how many pictures (default: {TEXT_FRAMES})"
     parser.add_argument("-n", "--frames", type=int, metavar="FRAMES", help=words)

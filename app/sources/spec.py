@@ -125,7 +125,9 @@ def _canvas(spec: str, rest: str) -> CanvasSource:
     if not rest:
         return CanvasSource()
     width, _, height = rest.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise SourceError(f"{spec!r} is not understood; write canvas:WIDTHxHEIGHT.")
     try:
         return CanvasSource(Drawing(int(width), int(height)))
     except ValueError as error:
-        raise SourceError(f"{spec!r} is not understood ({error}); write canvas:WIDTHxHEIGHT.") from error
+        raise SourceError(f"{spec!r} cannot be: {error}; write canvas:WIDTHxHEIGHT.") from error

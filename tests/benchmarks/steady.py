@@ -30,7 +30,8 @@ from app.sinks.callback import CallbackSink
 from app.sinks.video import VideoSink
 from app.steadiness import Steadier
 from assets.sample.scene import Scene
-from pipeline import Output, StreamConfig, load_model
+from pipeline import load_model
+from tests.app.fakes import FakeEngine
 from tests.benchmarks.machine import save
 from tests.benchmarks.steady_material import (
     SAMPLE,
@@ -318,27 +319,6 @@ class _Camera:
         self._closing.set()
 
 
-class _SlowEngine:
-    """Sleeps, then gives its input back inverted."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Any], at: float | None = None) -> Output:  # noqa: ARG002
-        time.sleep(self._seconds)
-        return Output(1 - frames, tuple(tags))
-
-    def flush(self) -> list[Output]:
-        return []
-
-    def configure(self, config: StreamConfig, /) -> None: ...
-
-    def reset(self) -> None: ...
-
-    def stages_ms(self) -> dict[str, float]:
-        return {}
-
-
 def delay(seconds: float, side: int = 512) -> dict[str, Any]:
     """From capture to shown with a camera of 30 and a model of 10 frames a second, in a whole session, off and on."""
     frames, found = _walk(side, 40), {}
@@ -349,7 +329,10 @@ def delay(seconds: float, side: int = 512) -> dict[str, Any]:
         sink = CallbackSink(lambda frame, shown=shown: shown.append(time.monotonic() - frame.captured_at))
         camera = _Camera(frames)
         with Session(
-            camera, replace(settings, reprojection=mode), [sink], loader=lambda _: Loaded(_SlowEngine(0.1), facts)
+            camera,
+            replace(settings, reprojection=mode),
+            [sink],
+            loader=lambda _: Loaded(FakeEngine(script=lambda _: time.sleep(0.1)), facts),
         ) as session:
             time.sleep(seconds)
             counts = session.metrics()

@@ -18,7 +18,11 @@ def build_parser() -> Parser:
     """The parser of ``vitrail`` with all its commands."""
     parser = Parser(prog="vitrail", description="Live diffusion for your camera, screen, clips and drawings.")
     parser.add_argument("--version", action="version", version=f"vitrail {_version()}")
-    parser.add_argument("--source", metavar="SPEC", help="open the app with camera:0, screen:1, window:TITLE, canvas, testcard or a file")
+    parser.add_argument(
+        "--source",
+        metavar="SPEC",
+        help="open the app with camera:0, screen:1, window:TITLE, canvas, testcard or a file",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="without a window", parser_class=Parser)
     _add_demo(commands)
     _add_render(commands)

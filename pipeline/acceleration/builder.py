@@ -80,7 +80,8 @@ class Builder(Generic[Engine]):
                 if number == self._round:
                     engine = self._build(spec)
             except Exception as error:  # noqa: BLE001 - a compiler may raise anything; the model itself goes on
-                logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
+                if number == self._round:  # what was given up in the meantime is nobody's concern
+                    logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
             with self._changed:
                 if engine is not None and number == self._round:
                     self._engines = {**self._engines, spec: engine}

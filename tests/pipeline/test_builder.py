@@ -1,0 +1,66 @@
+"""Engines are built once, one after the other, beside whoever asks for them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pipeline.acceleration.builder import Builder, Spec
+
+
+def test_an_engine_is_built_once_and_never_waited_for() -> None:
+    go, built = threading.Event(), []
+
+    def build(spec: Spec) -> str:
+        assert go.wait(30)
+        built.append(spec)
+        return str(spec[0])
+
+    builder: Builder[str] = Builder(build, "test")
+    assert [builder.get(("a",)) for _ in range(3)] == [None] * 3
+    assert builder.get(("b",)) is None
+    go.set()
+    builder.wait()
+    assert builder.get(("a",)) == "a"
+    assert builder.ready() == {("a",): "a", ("b",): "b"}
+    assert built == [("a",), ("b",)]
+    builder.close()
+
+
+def test_what_cannot_be_built_is_said_once_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    def build(spec: Spec) -> str:
+        raise RuntimeError(f"no {spec[0]}")
+
+    builder: Builder[str] = Builder(build, "test")
+    for _ in range(3):
+        assert builder.get(("a",)) is None
+        builder.wait()
+    assert caplog.text.count("no a") == 1
+    builder.close()
+
+
+def test_an_engine_of_weights_that_are_gone_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def build(_: Spec) -> str:
+        started.set()
+        assert go.wait(30)
+        if len(starts) == 1:
+            raise RuntimeError("given up")
+        return "new"
+
+    starts = [1]
+    builder: Builder[str] = Builder(build, "test")
+    builder.get(("a",))
+    assert started.wait(30)
+    builder.clear()
+    go.set()
+    builder.wait()
+    assert builder.ready() == {}
+    assert "given up" not in caplog.text
+    starts.append(2)
+    assert builder.get(("a",)) is None
+    builder.wait()
+    assert builder.get(("a",)) == "new"
+    builder.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import re
@@ -82,11 +83,14 @@ def _fetch(
         except LocalEntryNotFoundError:
             pass
         # Asked first, as this alone fails at once where there is no connection.
-        found = HfApi().model_info(name, revision=revision or None, timeout=_PATIENCE_SECONDS).siblings or []
+        asked = {"revision": revision or None, "timeout": _PATIENCE_SECONDS, "files_metadata": True}
+        found = HfApi().model_info(name, **asked).siblings or []
         if progress is not None:
             options["tqdm_class"] = _reporting(progress)
         skipped = [*unwanted, *_doubled([file.rfilename for file in found])]
-        return Path(snapshot_download(**options, ignore_patterns=skipped))
+        folder = Path(snapshot_download(**options, ignore_patterns=skipped))
+        _verify(folder, found, name)
+        return folder
 
 
 @contextlib.contextmanager
@@ -133,6 +137,26 @@ def _explained(name: str, revision: str, what: str) -> Iterator[None]:
                 f"the disk is full: {name} does not fit; make room, or point HF_HOME to another disk"
             ) from error
         raise ModelError(f"{name} could not be fetched whole: {_first_line(error)}; start again") from error
+
+
+def _verify(folder: Path, files: Sequence[Any], name: str) -> None:
+    """Compare what was fetched with the hub's SHA-256; what differs is thrown away. Raises ``ModelError``."""
+    damaged = []
+    for file in files:
+        path = folder / file.rfilename
+        expected = getattr(file.lfs, "sha256", None)
+        if expected is None or not path.is_file():
+            continue
+        with path.open("rb") as content:
+            if hashlib.file_digest(content, "sha256").hexdigest() == expected:
+                continue
+        path.resolve().unlink(missing_ok=True)  # the cache keeps the content elsewhere and a link here
+        path.unlink(missing_ok=True)
+        damaged.append(file.rfilename)
+    if damaged:
+        raise ModelError(
+            f"{name} was damaged on its way: {', '.join(damaged)} is not what the hub names (SHA-256); start again"
+        )
 
 
 def _is_whole_model(folder: Path) -> bool:

@@ -65,6 +65,16 @@ def wait_for_model(session: Session, name: str) -> None:
     session.remove_sink(watch)
 
 
+def let_frames_pass(session: Session) -> None:
+    """Enough of them that the worker has met the latest settings."""
+    shown = threading.Semaphore(0)
+    watch = ListSink(lambda _: shown.release())
+    session.add_sink(watch)
+    for _ in range(4):
+        assert shown.acquire(timeout=SAFETY_SECONDS)
+    session.remove_sink(watch)
+
+
 def test_minds_changed_on_the_way_load_one_model_at_a_time() -> None:
     shelf = Shelf()
     gate = shelf.gate("b")
@@ -74,12 +84,7 @@ def test_minds_changed_on_the_way_load_one_model_at_a_time() -> None:
         assert shelf.asked["b"].wait(SAFETY_SECONDS)
         for model in ("c", "d"):
             session.set_model(model)
-            frames = threading.Semaphore(0)
-            watch = ListSink(lambda _, frames=frames: frames.release())
-            session.add_sink(watch)
-            for _ in range(4):  # the worker has seen the change
-                assert frames.acquire(timeout=SAFETY_SECONDS)
-            session.remove_sink(watch)
+            let_frames_pass(session)
         gate.set()
         wait_for_model(session, "d")
         assert session.notices == []
@@ -97,6 +102,7 @@ def test_going_back_to_the_model_that_serves_loads_nothing() -> None:
         session.set_model("b")
         assert shelf.asked["b"].wait(SAFETY_SECONDS)
         session.set_model("a")
+        let_frames_pass(session)
         gate.set()
         watch = ListSink(lambda _: freed.set() if shelf.most == 2 and shelf.held == ["a"] else None)
         session.add_sink(watch)

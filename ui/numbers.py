@@ -41,7 +41,8 @@ class Strip(QWidget):
             self.speed.setText("")
             self.picture.setText("")
             return
-        self.latency.setText(f"{counts.recent_latency_ms:.0f} ms late")
+        late = counts.recent_latency_ms
+        self.latency.setText(f"{late:.0f} ms late" if late else "–")  # nothing was shown in the last seconds
         carried = f" + {counts.fps_reprojected:.1f} carried" if counts.fps_reprojected else ""
         self.speed.setText(f"{counts.fps_out:.1f}{carried} of {counts.fps_in:.1f} frames a second")
         device = f"  ·  {model.device}" if model else ""

@@ -16,8 +16,10 @@ from app.prompt_history import PromptHistory
 from app.qt_libraries import Library
 from app.session import Session
 from app.settings import Settings
+from app.sources import open_source
 from tests.app.fakes import FakeEngine, loader_of
 from ui import main
+from ui.choice import Choice
 from ui.state import WindowState
 
 
@@ -51,3 +53,21 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
     assert main.run(Settings(mirror=True), "testcard:width=64,height=64") == 0
     assert [settings.mirror for settings in kept] == [True]
+
+
+@pytest.mark.usefixtures("qapp")
+def test_after_a_failure_another_window_takes_the_place(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(main, "_keep", main._open.discard)
+    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
+    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine(), FakeEngine())))
+    choice = Choice("testcard:width=64,height=64", "Card")
+    first = main.open_window(choice, open_source(choice.spec, live=True), Settings(mirror=True))
+    first.show()
+    first.restart_asked.emit(first.session.settings)
+    (second,) = main._open
+    assert second.isVisible()
+    assert not first.isVisible()
+    assert first.session.running == []
+    assert second.session.settings.mirror
+    second.close()
+    assert main._open == set()

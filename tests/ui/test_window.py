@@ -149,6 +149,8 @@ def test_a_failure_is_written_over_the_picture(qtbot: QtBot):
     window, session, _ = make(qtbot, FakeSource(script=fail))
     qtbot.waitUntil(lambda: session.state is SessionState.FAILED)
     qtbot.waitUntil(lambda: "the picture fell off the wall" in window.banner.text)
+    with qtbot.waitSignal(window.restart_asked):
+        window.banner.button.click()
     window.close()
 
 

@@ -117,7 +117,7 @@ def test_a_slow_engine_gets_the_newest_live_frames() -> None:
     with session_of(source, taken, engine=FakeEngine(script=sleep_for(0.02))) as session:
         assert enough.wait(SAFETY_SECONDS)
         metrics = session.metrics()
-    assert taken.indices == sorted(set(taken.indices))
+    assert taken.indices == sorted(taken.indices)  # a picture that comes late is carried to the newest frame's moment
     assert metrics.frames_dropped > metrics.frames_out
     assert metrics.latency_p50_ms > 0
 
@@ -127,7 +127,7 @@ def test_a_slow_live_source_keeps_the_engine_waiting_not_spinning() -> None:
     taken = ListSink()
     with session_of(FakeSource(count=20, live=True, script=sleep_for(0.01)), taken, engine=engine) as session:
         assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
-    assert engine.calls == len(taken.indices) <= 20
+    assert engine.calls == sum(not frame.reprojected for frame in taken.frames) <= 20
 
 
 def test_a_stall_is_reported_and_the_picture_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

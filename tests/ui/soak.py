@@ -25,6 +25,7 @@ from app.status import SessionState
 
 WARM_UP = 0.3  # of the time: the first models, buffers and caches
 PAUSE_SECONDS = 0.12
+END_SECONDS = 20.0
 # A user who asks this machine for fifty steps of a huge picture only waits.
 _MOST = {"steps": 3, "frame_buffer": 2, "width": 128, "height": 128}
 
@@ -82,10 +83,11 @@ def soak(seconds: float, seed: int, folder: Path, say: Callable[[str], None] = l
         report.frames = opened.session.metrics().frames_out
         report.problems += [notice.message for notice in opened.session.notices if notice.error is not None]
         window.close()
-        spin(0.2)
+        until = time.monotonic() + END_SECONDS
+        while _threads() and time.monotonic() < until:  # a call of the model that was under way may take its time
+            spin(0.1)
     report.problems += [f"Qt: {text}" for text in warnings.found]
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("vitrail")]
-    report.problems += [f"thread left behind: {name}" for name in left]
+    report.problems += [f"thread left behind: {name}" for name in _threads()]
     return report
 
 
@@ -112,6 +114,10 @@ def main() -> int:
     if arguments.report:
         arguments.report.write_text(json.dumps({**report.__dict__, "growth_mb": growth}, indent=1), encoding="utf-8")
     return 1 if report.problems else 0
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("vitrail")]
 
 
 def _median(values: list[float]) -> float:

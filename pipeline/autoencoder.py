@@ -32,11 +32,13 @@ class Autoencoder:
 
         The full autoencoder's mode is taken, not a sample: noise here would flicker.
         """
-        encoded = self.module.encode(pictures * 2 - 1)
+        # In its own number format: SDXL's full autoencoder overflows in the float16 of its UNet.
+        encoded = self.module.encode(pictures.to(self.module.dtype) * 2 - 1)
         latents = encoded.latents if self.is_tiny else encoded.latent_dist.mode()
         return (latents - self._shift) * self._scale
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) latents to (B, 3, h * factor, w * factor) float32 pictures, clamped to 0..1."""
+        latents = latents.to(self.module.dtype)
         pictures = self.module.decode(latents / self._scale + self._shift, return_dict=False)[0]
         return (pictures.float() / 2 + 0.5).clamp(0, 1)

@@ -54,6 +54,10 @@ def read_checkpoint(path: Path, dtype: torch.dtype) -> Parts:
     Raises:
         ModelError: it is a pickle, damaged, of a kind that cannot be streamed, or its tokenizer cannot be had.
     """
+    from transformers.utils import logging as transformers_logging
+
+    # Its bars would write over the application's own.
+    transformers_logging.disable_progress_bar()
     header = read_header(path)
     family = family_of_file(path, header.shapes)
     with explained(str(path)):

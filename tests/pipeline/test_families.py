@@ -221,3 +221,10 @@ def test_parts_of_two_models_do_not_stream_together(shelf: Path, tmp_path: Path)
     shutil.copytree(folder_of("sdxl", shelf) / "unet", mixed / "unet")
     with pytest.raises(ModelError, match="embeddings are 64 wide, the UNet takes 192"):
         load_model(str(mixed), device="cpu")
+
+
+def test_sdxl_in_half_precision_keeps_its_full_autoencoder_in_float32(shelf: Path) -> None:
+    model = load_model(str(folder_of("sdxl", shelf)), device="cpu", dtype="float16", autoencoder="full")
+    assert (model.unet.dtype, model.autoencoder.module.dtype) == (torch.float16, torch.float32)
+    latent = model.autoencoder.encode(frame()[None].half())
+    assert bool(model.autoencoder.decode(latent.half()).isfinite().all())

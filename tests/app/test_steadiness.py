@@ -78,6 +78,7 @@ def test_a_moving_edge_leaves_no_ghost() -> None:
     """A bright box crosses a dark wall; where it has been, the wall is as it was."""
     steadier = Steadier(Track())
     wall = (texture(8) // 3).astype(np.uint8)
+    shown, scene, left = wall, wall, 0
     for index in range(12):
         scene = wall.copy()
         left = 10 + 9 * index
@@ -91,6 +92,7 @@ def test_a_moving_edge_leaves_no_ghost() -> None:
 
 def test_a_slow_change_of_light_is_followed() -> None:
     steadier = Steadier(Track())
+    shown = scene = texture()
     for index in range(0, 60, 2):
         scene = np.clip(texture() * 0.5 + index, 0, 255).astype(np.uint8)
         shown = steadier(scene, captured(index, scene), STEADY)
@@ -142,6 +144,7 @@ def test_a_cut_lets_go_at_once() -> None:
 
 def test_what_moves_stays_in_its_place_and_sharp() -> None:
     steadier = Steadier(Track())
+    shown, painted = PAINTED, PAINTED
     for index in range(10):
         painted = shifted(PAINTED, 2 * index, 0)
         shown = steadier(painted, captured(index, shifted(texture(), 2 * index, 0)), STEADY)

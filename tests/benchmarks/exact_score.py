@@ -131,9 +131,11 @@ class Study:
         )
         theirs.alphas_cumprod = self.schedule.alpha_bar
         theirs.set_timesteps(steps)
-        assert len(theirs.timesteps) == steps + 1
+        timesteps = theirs.timesteps
+        assert timesteps is not None
+        assert len(timesteps) == steps + 1
         x = self.start
-        for timestep in theirs.timesteps:
+        for timestep in timesteps:
             output = self._output(x, timestep.expand(len(x)))
             x = theirs.step(output, int(timestep), x).prev_sample  # type: ignore[union-attr]
         return self._distance(x)

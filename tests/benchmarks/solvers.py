@@ -100,7 +100,8 @@ def embedded_distances(frames: int = 3) -> dict[tuple[str, str], list[float]]:
 
     def picture(solver: str, spacing: str, steps: int) -> torch.Tensor:
         steps_table = plan(solver, model.schedule, steps, 0.8, spacing)
-        batch = StreamBatch(denoiser, frames, tuple(latent.shape[1:]), model.sees_input)
+        channels, height, width = latent.shape[1:]
+        batch = StreamBatch(denoiser, frames, (channels, height, width), model.sees_input)
         # One noise for all: how far the solvers end apart is to be seen, not how far their noises are.
         noise = seeded_noise(0, 1, latent.shape[1:]).expand(steps + 1, *latent.shape[1:])
         batch.prepare(steps_table, noise)

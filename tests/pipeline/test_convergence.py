@@ -61,6 +61,7 @@ def test_the_study_takes_as_many_calls_as_it_says_and_a_stream_batch_agrees() ->
     batch.prepare(table, torch.zeros(9, 2, 1, 1))
     batch.set_guidance("none", 1.0, data_weights(table, "none", 1.0, 1.0))
     start = study.start.float().view(-1, 2, 1, 1)
+    finished = start
     for _ in range(8):
         finished = batch.tick(torch.zeros_like(start), start)
     assert study._distance(finished.flatten(1)) == pytest.approx(alone, rel=1e-3)

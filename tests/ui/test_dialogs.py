@@ -359,6 +359,7 @@ def test_everything_can_be_reached_by_keyboard(window: Window):
     widget = window.prompt_bar.prompt
     for _ in range(400):
         widget = widget.nextInFocusChain()
+        assert widget is not None
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             reached.add(widget)
     assert {control.part for control in window.panel.controls.values()} <= reached

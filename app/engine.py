@@ -48,10 +48,20 @@ class Engine(Protocol):
         """Cosine similarity (0..1) that the similarity filter last saw."""
         ...
 
-    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable], at: float | None) -> EngineOutput:
+    def __call__(
+        self,
+        frames: torch.Tensor,
+        /,
+        *,
+        tags: Sequence[Hashable],
+        at: float | None,
+        changed: Sequence[Sequence[tuple[int, int, int, int]] | None] | None = None,
+    ) -> EngineOutput:
         """Take frames (F, 3, H, W) float32 0..1 with F tags; return what comes out at this tick.
 
-        ``at`` is when the last of them was taken, in seconds of the source's clock.
+        ``at`` is when the last of them was taken, in seconds of the source's clock. ``changed``: for each frame the
+        rectangles (left, top, right, bottom) outside of which it equals the one at its place in the last call that
+        was not skipped; None where that is not known.
         """
         ...
 

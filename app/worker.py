@@ -10,6 +10,7 @@ import torch
 
 from app.adapter_gate import AdapterGate
 from app.capture import Captured, EndOfSource
+from app.change_tracker import ChangeTracker
 from app.engine import Engine, EngineOutput, Loader, ModelFacts, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
@@ -88,6 +89,7 @@ class WorkerThread(threading.Thread):
         self._metrics = metrics
         self._fail = fail
         self._once = once
+        self._changes = ChangeTracker()
         self._models = ModelSwap(loader, board.wake, _model_of)
         self._engine: Engine | None = None
         self._release: Callable[[], None] = lambda: None  # of the engine
@@ -178,6 +180,7 @@ class WorkerThread(threading.Thread):
             self._outputs.close()
 
     def _reset(self) -> None:
+        self._changes.forget()
         if self._engine is not None:
             self._engine.reset()
         self._must_reset = False
@@ -203,7 +206,11 @@ class WorkerThread(threading.Thread):
         frames = torch.stack(tensors + tensors[-1:] * missing)
         last = group[-1].frame
         at = last.captured_at if last.media_time is None else last.media_time
-        self._send(engine(frames, tags=tuple(tags + [None] * missing), at=at))
+        changed = self._changes.changed(group, len(frames))
+        output = engine(frames, tags=tuple(tags + [None] * missing), at=at, changed=changed)
+        if not output.skipped:
+            self._changes.took(group, len(frames))
+        self._send(output)
         self._group = []
         self._failures = 0
 
@@ -264,6 +271,7 @@ class WorkerThread(threading.Thread):
         self._release = loading.loaded.release
         self._applied = replace(loading.settings, stream=loading.loaded.stream or loading.settings.stream)
         self._models.serve(loading.settings)
+        self._changes.forget()
         self._on_model(loading.loaded.facts)
         self._board.model = loading.loaded.facts
         for note in loading.loaded.notes:

@@ -116,6 +116,7 @@ class FakeEngine:
         self.script = script
         self.events: list[Any] = []
         self.calls = 0
+        self.changed: list[Any] = []
         self.times: list[float | None] = []
         self.similarity = 0.5
         self.read: set[str] = set()
@@ -123,7 +124,16 @@ class FakeEngine:
         self._in_flight: deque[FakeOutput] = deque()
         self._shape: tuple[int, ...] | None = None
 
-    def __call__(self, frames: torch.Tensor, /, *, tags: Sequence[Hashable], at: float | None = None) -> FakeOutput:
+    def __call__(
+        self,
+        frames: torch.Tensor,
+        /,
+        *,
+        tags: Sequence[Hashable],
+        at: float | None = None,
+        changed: Sequence[Sequence[tuple[int, int, int, int]] | None] | None = None,
+    ) -> FakeOutput:
+        self.changed.append(changed)
         call, self.calls = self.calls, self.calls + 1
         self.script(call)
         self.times.append(at)

@@ -21,15 +21,13 @@ class _Seen:
 
 
 class ChangeTracker:
-    """Follows the frames into the engine. Between two of its calls frames may have been dropped, and a call that the
-    similarity filter answered taught the engine nothing: changes are told since the last frame that it really took.
-    """
+    """Follows the frames into the engine: between two of its calls, frames may have been dropped."""
 
     def __init__(self) -> None:
         self._seen: list[_Seen] = []
 
     def changed(self, group: Sequence[Captured], frame_buffer: int) -> list[list[Corners] | None] | None:
-        """For each place of the next call, where its frame differs from the one last taken there.
+        """For each place of the next call, where its frame differs from the one there in the call before.
 
         Args:
             group: the frames of the call; the last one fills the places that are left.

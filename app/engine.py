@@ -60,8 +60,8 @@ class Engine(Protocol):
         """Take frames (F, 3, H, W) float32 0..1 with F tags; return what comes out at this tick.
 
         ``at`` is when the last of them was taken, in seconds of the source's clock. ``changed``: for each frame the
-        rectangles (left, top, right, bottom) outside of which it equals the one at its place in the last call that
-        was not skipped; None where that is not known.
+        rectangles (left, top, right, bottom) outside of which it equals the one at its place in the last call; None
+        where that is not known.
         """
         ...
 

@@ -208,8 +208,7 @@ class WorkerThread(threading.Thread):
         at = last.captured_at if last.media_time is None else last.media_time
         changed = self._changes.changed(group, len(frames))
         output = engine(frames, tags=tuple(tags + [None] * missing), at=at, changed=changed)
-        if not output.skipped:
-            self._changes.took(group, len(frames))
+        self._changes.took(group, len(frames))
         self._send(output)
         self._group = []
         self._failures = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from pipeline.denoiser import Denoiser
 from pipeline.guidance import data_weights, needs_negative_prompt
 from pipeline.models.model import Model
 from pipeline.noise import blended_noise
+from pipeline.output import Output, Tags
 from pipeline.prompt_syntax import blended
 from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
@@ -26,31 +26,12 @@ from pipeline.stream_batch import StreamBatch
 from pipeline.text_to_image import Wander, colours, prompt_share, starting_noise
 from pipeline.timing import StageClock
 
-# Whatever the caller knows its frames by.
-Tags = tuple[Any, ...]
 # For each frame, where it differs from the one before, where that is known.
 Changed = Sequence[Sequence[Rectangle] | None] | None
 
 _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
 _SPARSE = ("sparse", "sparse_overlay")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Output:
-    """What one call of a stream gives back.
-
-    Attributes:
-        image: (F, 3, H, W) float32 in 0..1 on the model's device.
-        tags: the F tags of the frames that these pictures are of.
-        skipped: the similarity filter skipped the call's frames: no model work was done, these are the last pictures.
-        repeated: the pictures of these tags were returned before (the slots are still filling): not to be shown twice.
-    """
-
-    image: torch.Tensor
-    tags: Tags
-    skipped: bool = False
-    repeated: bool = False
 
 
 class Stream:
@@ -145,6 +126,8 @@ class Stream:
         if not skip:
             self._enter(frames, changed)
             self._unsettled = self._config.steps
+        elif self.sparse is not None:
+            self.sparse.missed()
         # A skipped frame first lets the frames in flight finish, so that a still scene settles on its own latest frame.
         skip = skip and self._unsettled == 0
         if not skip:

@@ -52,6 +52,7 @@ class SparseEngine:
         self._since_keyframe = 0
         self._all_changed = False
         self._fresh = False
+        self._unseen = False
         # Kept maps are PyTorch's: another backend has none, and computes pictures as a whole.
         self.coder: Backend = model.backend
         if self._autoencoder is not None and model.backend.name != "eager":
@@ -92,6 +93,7 @@ class SparseEngine:
         for detector, frame in zip(self._detectors, frames.cpu(), strict=True):
             detector(frame)
         self._arriving = None
+        self._unseen = False
         self._since_keyframe = 0
         self.inject()
         if self._autoencoder is not None:
@@ -101,6 +103,10 @@ class SparseEngine:
         """Frames in flight, and all frames from now on, become other pictures than before; there are T = ``steps``."""
         self._flight = deque([self._blank(True)] * steps, maxlen=steps)
         self._all_changed = True
+
+    def missed(self) -> None:
+        """Frames went by unseen, as the similarity filter skipped them: the next ones' rectangles do not tell all."""
+        self._unseen = True
 
     def admit(
         self, frames: torch.Tensor, rectangles: Sequence[Sequence[Rectangle] | None] | None = None
@@ -122,7 +128,8 @@ class SparseEngine:
             self._start(frames)
             self.settings_changed(self._flight.maxlen or 1)
             return frames
-        known = rectangles or [None] * len(frames)
+        known = [None] * len(frames) if rectangles is None or self._unseen else rectangles
+        self._unseen = False
         masks = [
             detector(frame, rectangle)
             for detector, frame, rectangle in zip(self._detectors, frames.cpu(), known, strict=True)

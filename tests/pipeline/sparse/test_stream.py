@@ -152,6 +152,21 @@ def test_exact_rectangles_are_all_that_is_computed() -> None:
     stream.close()
 
 
+def test_rectangles_are_not_trusted_after_frames_that_the_filter_skipped() -> None:
+    skipping = replace(
+        CONFIG, sparse=True, steps=1, similarity_filter=True, similarity_threshold=0.0, similarity_skip_cap=1
+    )
+    stream, frame = Stream(tiny_model(True), skipping), picture()
+    moved = with_square(frame, 32)
+    stream(frame)
+    assert stream(moved, changed=[[(32, 40, 48, 56)]]).skipped
+    assert not stream(moved, changed=[[]]).skipped, "the cap"
+    assert stream.sparse is not None
+    assert stream.sparse.active is not None
+    assert stream.sparse.active.any(), "the square came with the frame that was skipped"
+    stream.close()
+
+
 def test_the_overlay_tints_what_was_computed() -> None:
     config = replace(CONFIG, sparse=True, steps=1)
     plain, shown = Stream(tiny_model(True), config), replace(config, sparse_overlay=True)

@@ -1,0 +1,28 @@
+"""What one call of a stream gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+# Whatever the caller knows its frames by.
+Tags = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """Pictures, and the tags of the frames that they are of.
+
+    Attributes:
+        image: (F, 3, H, W) float32 in 0..1 on the model's device.
+        tags: the F tags of the frames that these pictures are of.
+        skipped: the similarity filter skipped the call's frames: no model work was done, these are the last pictures.
+        repeated: the pictures of these tags were returned before (the slots are still filling): not to be shown twice.
+    """
+
+    image: torch.Tensor
+    tags: Tags
+    skipped: bool = False
+    repeated: bool = False

@@ -131,10 +131,10 @@ class Hungry(FakeEngine):
 
     most = 300
 
-    def __call__(self, frames: torch.Tensor, /, *, tags, at=None):
+    def __call__(self, frames: torch.Tensor, /, *, tags, at=None, changed=None):
         if max(frames.shape[-2:]) > self.most or len(frames) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().__call__(frames, tags=tags, at=at)
+        return super().__call__(frames, tags=tags, at=at, changed=changed)
 
 
 def test_where_memory_is_short_the_picture_steps_down() -> None:

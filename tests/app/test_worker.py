@@ -344,8 +344,8 @@ def test_whatever_of_the_engine_raises_nothing_hangs(method: str, live: bool) ->
 class SkippingEngine(FakeEngine):
     """Answers every second frame with the last picture."""
 
-    def __call__(self, frames: torch.Tensor, /, *, tags, at=None):
-        return replace(super().__call__(frames, tags=tags, at=at), skipped=self.calls % 2 == 0)
+    def __call__(self, frames: torch.Tensor, /, *, tags, at=None, changed=None):
+        return replace(super().__call__(frames, tags=tags, at=at, changed=changed), skipped=self.calls % 2 == 0)
 
 
 def test_skipped_frames_are_counted_and_shown() -> None:

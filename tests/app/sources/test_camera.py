@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,9 @@ from app.sources import camera as camera_module
 from app.sources.camera import CameraSource
 
 RED_BGR = np.full((6, 8, 3), (0, 0, 200), np.uint8)
+
+
+made: list[ScriptedDevice] = []
 
 
 class ScriptedDevice:
@@ -34,6 +37,7 @@ class ScriptedDevice:
         self.taken = threading.Semaphore(0)
         self.asked: dict[int, float] = {}
         self._pictures, self._after, self._opens = pictures, after, opens
+        made.append(self)
 
     def isOpened(self) -> bool:
         return self._opens
@@ -56,6 +60,19 @@ class ScriptedDevice:
 
     def release(self) -> None:
         self.released.set()
+
+
+@pytest.fixture(autouse=True)
+def no_reader_is_left() -> Iterator[None]:
+    """Whoever still waits for a picture gets it, so that no thread goes on into other tests."""
+    yield
+    for device in made:
+        device.taken.release(100)
+    made.clear()
+    for thread in threading.enumerate():
+        if thread.name == "vitrail-camera":
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 @pytest.fixture(autouse=True)

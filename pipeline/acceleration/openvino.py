@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
-_GRAPHS = 1
+_GRAPHS = 2
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
 

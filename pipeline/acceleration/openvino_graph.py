@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.jit._trace import TracerWarning
 
+from pipeline.acceleration.folding import fold_tail
 from pipeline.acceleration.openvino_package import import_converter, import_openvino
 from pipeline.attention_cache import AttentionCache, uncached_copy
 from pipeline.autoencoder import Autoencoder
@@ -36,11 +37,12 @@ class Encoder(torch.nn.Module):
 
 
 class Decoder(torch.nn.Module):
-    """``Autoencoder.decode`` of a copy, as a module."""
+    """``Autoencoder.decode`` of a copy, as a module; its end is folded where it can be."""
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.module = copy.deepcopy(autoencoder.module).float()
+        fold_tail(self.module)
         self.autoencoder = Autoencoder(self.module)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -14,21 +16,30 @@ Engine = TypeVar("Engine")
 # What an engine is built for; hashable, and JSON-able, so that it can be part of a key.
 Spec = tuple[Any, ...]
 
+# The autoencoder's two, a UNet's for full and for warming-up batches, and as many of the settings before.
+MOST_ENGINES = 6
+
 
 class Builder(Generic[Engine]):
     """Engines by specification; whoever asks for one that is not there orders it.
 
+    The order that came last is built first: who changes their mind five times waits for the fifth only. An engine has
+    its own copy of the weights, so that only the few that were used last are kept.
+
     Args:
         build: makes an engine of a specification; called on the builder's thread, and may take minutes.
         name: of the backend, for the log.
+        most: how many engines are kept, at least 1; the one unused for longest goes first.
     """
 
-    def __init__(self, build: Callable[[Spec], Engine], name: str) -> None:
+    def __init__(self, build: Callable[[Spec], Engine], name: str, most: int = MOST_ENGINES) -> None:
         self._build = build
         self._name = name
+        self._most = most
         self._engines: dict[Spec, Engine] = {}
+        self._used: dict[Spec, float] = {}  # when each was last asked for, by ``time.monotonic()``
         self._ordered: set[Spec] = set()
-        self._orders: queue.SimpleQueue[tuple[int, Spec] | None] = queue.SimpleQueue()
+        self._orders: queue.LifoQueue[tuple[int, Spec] | None] = queue.LifoQueue()
         self._changed = threading.Condition()
         self._open = 0  # orders that are neither done nor given up
         self._round = 0  # engines of an earlier round are of weights that are gone
@@ -37,6 +48,7 @@ class Builder(Generic[Engine]):
     def get(self, spec: Spec) -> Engine | None:
         """The engine for ``spec``, or None while it is being built or where it cannot be. Never waits."""
         engine = self._engines.get(spec)
+        self._used[spec] = time.monotonic()
         if engine is None and spec not in self._ordered:
             self._order(spec)
         return engine
@@ -51,6 +63,7 @@ class Builder(Generic[Engine]):
             self._round += 1
             self._engines = {}
             self._ordered = set()
+            self._used = {}
 
     def wait(self) -> None:
         """Sleep until nothing is ordered any more."""
@@ -84,6 +97,14 @@ class Builder(Generic[Engine]):
                     logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
             with self._changed:
                 if engine is not None and number == self._round:
-                    self._engines = {**self._engines, spec: engine}
+                    self._keep(spec, engine)
                 self._open -= 1
                 self._changed.notify_all()
+            del engine  # this thread waits for its next order with nothing in hand
+
+    def _keep(self, spec: Spec, engine: Engine) -> None:
+        kept = heapq.nlargest(self._most - 1, self._engines, key=lambda one: self._used.get(one, 0.0))
+        for gone in self._engines.keys() - kept:
+            self._ordered.discard(gone)  # to be built again where it is asked for again
+            self._used.pop(gone, None)
+        self._engines = {**{one: self._engines[one] for one in kept}, spec: engine}

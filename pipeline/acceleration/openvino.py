@@ -97,6 +97,8 @@ class OpenVinoBackend:
         parts = _cover(len(rows), {spec[-1]: one for spec, one in self._builder.ready().items() if spec[:-1] == kind})
         if not parts:
             return self._eager.denoise(rows, timesteps, embeddings, cache, layout)
+        for first, end, _ in parts:
+            self._builder.get((*kind, end - first))  # in use, and so not to be given up
         return torch.cat([one([value[first:end] for value in inputs]) for first, end, one in parts])
 
     def weights_changed(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.jit import _recursive
 from torch.jit._trace import TracerWarning
 
 from pipeline.acceleration.folding import fold_tail
@@ -90,4 +91,12 @@ def write_graph(
         graph = frontend.convert(frontend.load(decoder))
     graph.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
     openvino.save_model(graph, path, compress_to_fp16=False)
-    del graph, decoder
+    del graph, decoder, traced
+    _forget_traces()
+
+
+def _forget_traces() -> None:
+    """Have torch let go of what it has traced: it keeps every module's types and constants (15 MB for the embedded
+    UNet) for as long as the process lives, and has no public call for this."""
+    torch._C._jit_clear_class_registry()
+    _recursive.concrete_type_store = _recursive.ConcreteTypeStore()

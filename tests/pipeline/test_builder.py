@@ -28,6 +28,45 @@ def test_an_engine_is_built_once_and_never_waited_for() -> None:
     builder.close()
 
 
+def test_only_the_engines_used_last_are_kept_and_others_built_again_where_wanted() -> None:
+    built = []
+
+    def build(spec: Spec) -> str:
+        built.append(spec[0])
+        return str(spec[0])
+
+    builder: Builder[str] = Builder(build, "test", most=2)
+    for name in ("a", "b", "a", "c"):  # "a" is asked for again, which makes "b" the one unused for longest
+        builder.get((name,))
+        builder.wait()
+    assert builder.ready() == {("a",): "a", ("c",): "c"}
+    assert builder.get(("b",)) is None
+    builder.wait()
+    assert builder.get(("b",)) == "b"
+    assert built == ["a", "b", "c", "b"]
+    builder.close()
+
+
+def test_what_was_ordered_last_is_built_first() -> None:
+    started, go, built = threading.Event(), threading.Event(), []
+
+    def build(spec: Spec) -> str:
+        started.set()
+        assert go.wait(30)
+        built.append(spec[0])
+        return str(spec[0])
+
+    builder: Builder[str] = Builder(build, "test")
+    builder.get(("a",))
+    assert started.wait(30)
+    for name in ("b", "c"):
+        builder.get((name,))
+    go.set()
+    builder.wait()
+    assert built == ["a", "c", "b"]
+    builder.close()
+
+
 def test_what_cannot_be_built_is_said_once_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     def build(spec: Spec) -> str:
         raise RuntimeError(f"no {spec[0]}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
@@ -16,7 +16,11 @@ from app.metrics import Metrics
 from app.settings import Settings, picture_size
 from app.sources.base import Source, SourceError
 from app.status import SessionState, StatusBoard
+from app.tensors import from_planes
 from app.words import of_words
+
+if TYPE_CHECKING:
+    import torch
 
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
@@ -72,7 +76,7 @@ def prepare(pixels: np.ndarray, width: int, height: int, fit: str, mirror: bool)
     if mirror:
         pixels = pixels[:, ::-1]
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
-    return torch.from_numpy(planes).div_(255)
+    return from_planes(planes)
 
 
 def _centre_of_shape(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

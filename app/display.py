@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-
-import numpy as np
-import torch
 
 from app.capture import Captured, EndOfSource
 from app.composer import Composer
@@ -17,6 +13,7 @@ from app.frame_queue import Closed, FrameQueue
 from app.metrics import Metrics
 from app.sinks.base import Sink
 from app.status import SessionState, StatusBoard
+from app.tensors import ToHost
 from app.worker import Styled
 
 
@@ -58,7 +55,7 @@ class DisplayThread(threading.Thread):
         self._jobs: deque[tuple[_Outlet | None, Callable[[], None]]] = deque()
         self._blamed: _Outlet | None = None
         self._ended = False
-        self._copy_stream: torch.cuda.Stream | None = None
+        self._to_host = ToHost()
 
     def add(self, sink: Sink) -> None:
         """Open ``sink`` on the caller's thread and send it every picture from now on. Raises ``SinkError``."""
@@ -112,7 +109,7 @@ class DisplayThread(threading.Thread):
             self._plan_styled(item)
 
     def _plan_styled(self, styled: Styled) -> None:
-        for captured, pixels in zip(styled.frames, self._to_pixels(styled.images), strict=True):
+        for captured, pixels in zip(styled.frames, self._to_host(styled.images), strict=True):
             frame = self._composer.styled(pixels, captured, styled)
             if frame is None:
                 self._metrics.dropped()
@@ -156,20 +153,6 @@ class DisplayThread(threading.Thread):
     def _snapshot(self) -> list[_Outlet]:
         with self._outlets_lock:
             return list(self._outlets)
-
-    def _to_pixels(self, images: torch.Tensor) -> np.ndarray:
-        """(N, 3, H, W) float 0..1 on any device to (N, H, W, 3) uint8 on the host, in one copy."""
-        with torch.inference_mode(), self._beside(images.device):
-            rounded = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-            return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-    def _beside(self, device: torch.device) -> contextlib.AbstractContextManager:
-        """A CUDA stream of this thread's own: on the default one, the copy would wait for the worker's next frame."""
-        if device.type != "cuda":
-            return contextlib.nullcontext()
-        if self._copy_stream is None or self._copy_stream.device != device:
-            self._copy_stream = torch.cuda.Stream(device)
-        return torch.cuda.stream(self._copy_stream)
 
 
 class _Outlet:

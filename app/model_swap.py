@@ -77,28 +77,3 @@ class ModelSwap:
 
     def _serves(self, settings: Settings) -> bool:
         return self._serving is not None and self._model_of(settings) == self._model_of(self._serving)
-
-
-def ran_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error``, or one that led to it, is a lack of memory on any device."""
-    import torch
-
-    while error is not None:
-        # Apple's and Intel's devices have no error of their own for it.
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower():
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def give_memory_back() -> None:
-    """Return what the last model held, so that others find it free."""
-    import gc
-
-    import torch
-
-    gc.collect()  # hooks and caches of a model refer to each other
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()

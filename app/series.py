@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psutil
 
 from app.metrics import Snapshot
+from app.tensors import device_memory_mb
 
 KEPT_SECONDS = 60.0
 STEP_SECONDS = 0.5
@@ -100,11 +101,4 @@ class Series:
 
 def memory_mb() -> tuple[float, float]:
     """Megabytes (2**20) that this process holds in main memory, and on the graphics card."""
-    import torch
-
-    device = 0
-    if torch.cuda.is_available():
-        device = torch.cuda.memory_reserved()
-    elif torch.backends.mps.is_available():
-        device = torch.mps.driver_allocated_memory()
-    return psutil.Process().memory_info().rss / 2**20, device / 2**20
+    return psutil.Process().memory_info().rss / 2**20, device_memory_mb()

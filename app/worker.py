@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from app.adapter_gate import AdapterGate
 from app.capture import Captured, EndOfSource
@@ -15,11 +14,15 @@ from app.engine import Engine, EngineOutput, Loader, ModelFacts, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.metrics import Metrics
-from app.model_swap import ModelSwap, give_memory_back, ran_out_of_memory
+from app.model_swap import ModelSwap
 from app.settings import Settings
 from app.status import StatusBoard
+from app.tensors import give_memory_back, ran_out_of_memory, stacked, wait_for_device
 from app.words import remarks, runnable
 from pipeline.setting import Cost, cost_of_change
+
+if TYPE_CHECKING:
+    import torch
 
 # A live engine that fails this often in a row will not recover.
 MOST_FAILURES = 3
@@ -203,7 +206,7 @@ class WorkerThread(threading.Thread):
         missing = self._applied.frame_buffer - len(group)
         tags: list[Frame | None] = [one.frame for one in group]
         tensors = [one.frame.tensor for one in group if one.frame.tensor is not None]
-        frames = torch.stack(tensors + tensors[-1:] * missing)
+        frames = stacked(tensors, self._applied.frame_buffer)
         last = group[-1].frame
         at = last.captured_at if last.media_time is None else last.media_time
         changed = self._changes.changed(group, len(frames))
@@ -325,16 +328,6 @@ class WorkerThread(threading.Thread):
             self._applied = before
             self._load_first()
             self._models.give_up(settings)
-
-
-def wait_for_device(device: torch.device) -> None:
-    """Return when all that this thread has asked of ``device`` is done; at once on the CPU, which never lags."""
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-    elif device.type == "xpu":
-        torch.xpu.current_stream(device).synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _model_of(settings: Settings) -> tuple[str, ...]:

@@ -6,14 +6,13 @@ from functools import cache
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QRectF, QSize, Qt
-from PySide6.QtGui import QIcon, QPainter, QPixmap
+from PySide6.QtGui import QGuiApplication, QIcon, QPainter, QPixmap
 from PySide6.QtSvg import QSvgRenderer
 
 import assets
 from ui.theme import current
 
 FOLDER = Path(assets.__file__).parent / "icons"
-_SCALES = (1, 2, 3)
 
 
 def icon(name: str, colour: str | None = None, *, checked: str | None = None, size: int = 20) -> QIcon:
@@ -27,7 +26,7 @@ def icon(name: str, colour: str | None = None, *, checked: str | None = None, si
     """
     theme = current()
     made = QIcon()
-    for scale in _SCALES:
+    for scale in {screen.devicePixelRatio() for screen in QGuiApplication.screens()}:
         made.addPixmap(pixmap(name, colour or theme.muted, size, scale))
         made.addPixmap(pixmap(name, colour or theme.text, size, scale), QIcon.Mode.Active)
         made.addPixmap(pixmap(name, theme.faint, size, scale), QIcon.Mode.Disabled)
@@ -39,7 +38,7 @@ def icon(name: str, colour: str | None = None, *, checked: str | None = None, si
 @cache
 def pixmap(name: str, colour: str, size: int = 20, scale: float = 1) -> QPixmap:
     """The icon as a picture of ``size`` logical pixels, for a screen of this scale."""
-    drawing = (FOLDER / f"{name}.svg").read_text(encoding="utf-8").replace("currentColor", colour)
+    drawing = _drawing(name).replace("currentColor", colour)
     picture = QPixmap(QSize(round(size * scale), round(size * scale)))
     picture.fill(Qt.GlobalColor.transparent)
     painter = QPainter(picture)
@@ -47,3 +46,8 @@ def pixmap(name: str, colour: str, size: int = 20, scale: float = 1) -> QPixmap:
     painter.end()
     picture.setDevicePixelRatio(scale)
     return picture
+
+
+@cache
+def _drawing(name: str) -> str:
+    return (FOLDER / f"{name}.svg").read_text(encoding="utf-8")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DONE, MISUSED = 0, 2
+# The session loads libraries that hold up the whole process for a while: the window is painted before.
+PAINTED_MS = 50
 
 _open: set[Window] = set()  # nothing else holds on to a window that took the place of another
 
@@ -61,12 +63,11 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
     window = open_window(choice, source, first_settings(settings), load_state(state_path()))
     if notes:
         window.toast.tell(" ".join(notes), "warning")
-    window.show()
     return _until_closed(application)
 
 
 def open_window(choice: Choice, source: Source, settings: Settings, state: WindowState | None = None) -> Window:
-    """A window on a running session; the session ends with it.
+    """Show a window on a session, which starts once the window is there, and ends with it.
 
     Args:
         choice: what ``source`` is called.
@@ -74,6 +75,8 @@ def open_window(choice: Choice, source: Source, settings: Settings, state: Windo
         settings: to start with.
         state: how the window looked the last time.
     """
+    from PySide6.QtCore import QTimer
+
     from ui.bridge import Bridge
     from ui.window import Window
 
@@ -82,8 +85,14 @@ def open_window(choice: Choice, source: Source, settings: Settings, state: Windo
     prompts = load_history(history_path())
     window = Window(session, bridge, choice, source, state=state, prompts=prompts, on_close=_keep)
     window.restart_asked.connect(partial(_start_again, window))
-    session.start()
+    window.show()
+    QTimer.singleShot(PAINTED_MS, partial(_start, session))
     return window
+
+
+def _start(session: Session) -> None:
+    if not session.state.final:  # the window was closed at once
+        session.start()
 
 
 def _start_again(old: Window, settings: Settings) -> None:
@@ -94,8 +103,7 @@ def _start_again(old: Window, settings: Settings) -> None:
     except SourceError:
         choice = first_choice(None)
         source = open_source(choice.spec, live=True)
-    new = open_window(choice, source, settings, old.state())
-    new.show()  # before the other closes: the program ends with its last window
+    new = open_window(choice, source, settings, old.state())  # before the other closes: the last one ends the program
     _open.add(new)
     old.close()
 

@@ -362,7 +362,8 @@ class Window(QMainWindow):
         watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
         self.toolbar.show_watching(self.switch.choice.watches if watching else "")
         advice = hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.drops)
-        self._series.add(counts)
+        if model is not None:  # before, there is nothing to measure, and torch is still on its way in
+            self._series.add(counts)
         self.side.show_model(model)
         self.strip.show_counts(counts, model, "" if self.switch.paused else advice)
         self.panel.show_counts(counts)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from app.engine import Loaded
-from app.model_swap import ran_out_of_memory
 from app.session import Session
 from app.settings import Settings
 from app.status import SessionState
+from app.tensors import ran_out_of_memory
 from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, FakeSource, ListSink
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.worker import wait_for_device
+from app.tensors import wait_for_device
 from pipeline import Model, load_model
 from pipeline.acceleration import accelerate
 from pipeline.attention_cache import AttentionCache

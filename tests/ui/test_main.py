@@ -6,6 +6,8 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 # isort: split
 
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -21,6 +23,15 @@ from tests.app.fakes import FakeEngine, loader_of
 from ui import main
 from ui.choice import Choice
 from ui.state import WindowState
+
+
+def test_the_window_can_be_shown_without_torch():
+    script = (
+        "import sys, ui.main, ui.window;"
+        "print([name for name in ('torch', 'diffusers', 'transformers', 'PIL', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_library_that_is_missing_is_named_with_its_package(

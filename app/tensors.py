@@ -1,0 +1,102 @@
+"""All that the application itself asks of torch, in one place.
+
+To import torch takes seconds. Here it is imported by whoever calls first, and that is a thread of the session, beside
+the window; whoever only imports the application's modules, as the window does to show itself, does not wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def from_planes(planes: np.ndarray) -> torch.Tensor:
+    """(3, H, W) float32 in 0..255 to a tensor in 0..1, in the same memory."""
+    import torch
+
+    return torch.from_numpy(planes).div_(255)
+
+
+def stacked(frames: Sequence[torch.Tensor], places: int) -> torch.Tensor:
+    """Frames (3, H, W) as one (places, 3, H, W); the last of them fills the places that are left."""
+    import torch
+
+    return torch.stack([*frames, *[frames[-1]] * (places - len(frames))])
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Return when all that this thread has asked of ``device`` is done; at once on the CPU, which never lags."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    elif device.type == "xpu":
+        torch.xpu.current_stream(device).synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class ToHost:
+    """Brings pictures to the host. On CUDA by a stream of its own: on the default one, the copy would wait for the
+    worker's next frame. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._stream: torch.cuda.Stream | None = None
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        """(N, 3, H, W) float 0..1 on any device to (N, H, W, 3) uint8, in one copy."""
+        import torch
+
+        with torch.inference_mode(), self._beside(images.device):
+            rounded = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+            return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _beside(self, device: torch.device) -> contextlib.AbstractContextManager:
+        import torch
+
+        if device.type != "cuda":
+            return contextlib.nullcontext()
+        if self._stream is None or self._stream.device != device:
+            self._stream = torch.cuda.Stream(device)
+        return torch.cuda.stream(self._stream)
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or one that led to it, is a lack of memory on any device."""
+    import torch
+
+    while error is not None:
+        # Apple's and Intel's devices have no error of their own for it.
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def give_memory_back() -> None:
+    """Return what the last model held, so that others find it free."""
+    import torch
+
+    gc.collect()  # hooks and caches of a model refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def device_memory_mb() -> float:
+    """Megabytes (2**20) that this process holds on the graphics card; 0 where there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.memory_reserved() / 2**20
+    if torch.backends.mps.is_available():
+        return torch.mps.driver_allocated_memory() / 2**20
+    return 0.0

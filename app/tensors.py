@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,23 +24,36 @@ def from_planes(planes: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(planes).div_(255)
 
 
-def stacked(frames: Sequence[torch.Tensor], places: int) -> torch.Tensor:
-    """Frames (3, H, W) as one (places, 3, H, W); the last of them fills the places that are left."""
+def stacked(frames: Sequence[torch.Tensor], places: int, device: str = "cpu") -> torch.Tensor:
+    """Frames (3, H, W) as one (places, 3, H, W); the last of them fills the places that are left.
+
+    For a CUDA ``device`` in pinned memory, out of which it copies by itself. From other memory the host copies, and
+    first waits for all that the device has still to do.
+    """
     import torch
 
-    return torch.stack([*frames, *[frames[-1]] * (places - len(frames))])
+    filled = [*frames, *[frames[-1]] * (places - len(frames))]
+    if not device.startswith("cuda"):
+        return torch.stack(filled)
+    pinned = torch.empty((places, *frames[0].shape), dtype=frames[0].dtype, pin_memory=True)
+    return torch.stack(filled, out=pinned)
 
 
-def wait_for_device(device: torch.device) -> None:
-    """Return when all that this thread has asked of ``device`` is done; at once on the CPU, which never lags."""
+def mark(device: torch.device) -> Callable[[], object] | None:
+    """What waits until ``device`` has done all that this thread has asked of it so far, and nothing later.
+
+    None on the CPU, which never lags. What goes wrong on the device is raised while waiting.
+    """
     import torch
 
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-    elif device.type == "xpu":
-        torch.xpu.current_stream(device).synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type == "mps":
+        return torch.mps.synchronize
+    accelerator = {"cuda": torch.cuda, "xpu": torch.xpu}.get(device.type)
+    if accelerator is None:
+        return None
+    event = accelerator.Event()
+    event.record(accelerator.current_stream(device))
+    return event.synchronize
 
 
 class ToHost:

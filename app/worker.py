@@ -17,7 +17,7 @@ from app.metrics import Metrics
 from app.model_swap import ModelSwap
 from app.settings import Settings
 from app.status import StatusBoard
-from app.tensors import give_memory_back, ran_out_of_memory, stacked, wait_for_device
+from app.tensors import give_memory_back, mark, ran_out_of_memory, stacked
 from app.words import remarks, runnable
 from pipeline.setting import Cost, cost_of_change
 
@@ -56,6 +56,9 @@ class WorkerThread(threading.Thread):
 
     An engine that raises is reset and goes on with the next live frame; after three failures in a row, and for files
     at once, the session fails.
+
+    While the device works on one group, the next one that is there is uploaded and asked for; the pictures are sent as
+    soon as they are done. No more than these two are under way, so latency cannot pile up in the device unseen.
 
     Args:
         inputs, outputs: the queues on either side; ``outputs`` follows the source.
@@ -101,6 +104,7 @@ class WorkerThread(threading.Thread):
         self._end: EndOfSource | None = None  # of the present source, until it is passed on
         self._epoch = 0
         self._live = False
+        self._underway: tuple[Styled, Callable[[], object]] | None = None  # pictures, and what waits for them
         self._failures = 0  # in a row
         self._must_reset = False
         self._size: tuple[int, ...] = ()  # of the tensors that the engine has seen last
@@ -138,6 +142,8 @@ class WorkerThread(threading.Thread):
                 self._pass_on_end(self._end)
                 if self._once:
                     return
+            if not len(self._inputs):
+                self._hand_on()
             item = self._inputs.get()
             if item.epoch != self._epoch:
                 self._begin_source(item)
@@ -171,6 +177,7 @@ class WorkerThread(threading.Thread):
         # The old source was given up by whoever replaced it, and so are its frames in flight.
         self._metrics.dropped(len(self._group))
         self._group = []
+        self._hand_on()
         self._epoch = item.epoch
         self._live = item.live
         self._outputs.follow(*(LIVE if item.live else FILE))
@@ -206,7 +213,8 @@ class WorkerThread(threading.Thread):
         missing = self._applied.frame_buffer - len(group)
         tags: list[Frame | None] = [one.frame for one in group]
         tensors = [one.frame.tensor for one in group if one.frame.tensor is not None]
-        frames = stacked(tensors, self._applied.frame_buffer)
+        model = self._board.model
+        frames = stacked(tensors, self._applied.frame_buffer, model.device if model else "cpu")
         last = group[-1].frame
         at = last.captured_at if last.media_time is None else last.media_time
         changed = self._changes.changed(group, len(frames))
@@ -222,6 +230,7 @@ class WorkerThread(threading.Thread):
             self._run_group()
         if self._engine is not None:
             self._send_all(self._engine.flush())
+        self._hand_on()
 
     def _send_all(self, outputs: Iterable[EngineOutput]) -> None:
         for output in outputs:
@@ -236,11 +245,27 @@ class WorkerThread(threading.Thread):
         images = output.image[: len(frames)]
         if output.skipped:
             self._metrics.skipped(len(frames))
-        # The one synchronisation: without it, this thread would run ahead of the device, and latency would pile up
-        # there unseen. An error of the device also comes to light here, where it is handled.
-        wait_for_device(images.device)
+        styled = Styled(images, frames, self._applied, self._live, output.skipped)
+        done = mark(images.device)
+        self._hand_on()
+        if done is None:
+            self._report_stages()
+            self._put(styled)
+        else:
+            self._underway = styled, done
+
+    def _hand_on(self) -> None:
+        """Send the pictures that are under way, once they are done.
+
+        The one synchronisation: without it, this thread would run ahead of the device. An error of the device also
+        comes to light here, where it is handled.
+        """
+        if self._underway is None:
+            return
+        (styled, wait), self._underway = self._underway, None
+        wait()
         self._report_stages()
-        self._put(Styled(images, frames, self._applied, self._live, output.skipped))
+        self._put(styled)
 
     def _put(self, item: Styled | EndOfSource) -> None:
         for displaced in self._outputs.put(item):
@@ -268,6 +293,7 @@ class WorkerThread(threading.Thread):
         """Go on with the model that has come in; False where it could not be loaded."""
         if loading.loaded is None:
             return False
+        self._hand_on()
         self._release()
         self._engine = loading.loaded.engine
         self._release = loading.loaded.release
@@ -314,6 +340,7 @@ class WorkerThread(threading.Thread):
 
     def _swap_alone(self, settings: Settings, before: Settings) -> None:
         """Load a model after the one that serves was given up; where that fails, the old one again."""
+        self._hand_on()
         self._release()
         self._engine, self._release = None, lambda: None
         self._models.serve(None)

@@ -19,13 +19,20 @@ from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.tensors import wait_for_device
+from app.tensors import mark
 from pipeline import Model, load_model
 from pipeline.acceleration import accelerate
 from pipeline.attention_cache import AttentionCache
 from tests.benchmarks import machine, material
 
 _LISTED = 12
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Return when ``device`` has done all that was asked of it."""
+    done = mark(device)
+    if done is not None:
+        done()
 
 
 def seconds_of(call: Callable[[], object], device: torch.device, runs: int = 15) -> float:

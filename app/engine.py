@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.fetching import FetchCancelled, Progress
 from app.model_defaults import adapted
 from app.settings import Settings
 from app.words import remarks, runnable
@@ -119,6 +120,7 @@ class Loaded:
     Attributes:
         stream: the settings that the engine was started with, where they are not those that were given.
         release: stops what the engine has going on beside; called when it is used no more.
+        news: what has come up beside the engine since it was last asked, one sentence for the user each.
     """
 
     engine: Engine
@@ -126,13 +128,18 @@ class Loaded:
     notes: tuple[str, ...] = ()
     release: Callable[[], None] = lambda: None
     stream: StreamConfig | None = None
+    news: Callable[[], Sequence[str]] = tuple
 
 
-Loader = Callable[[Settings], Loaded]
+# Told of a download, if there is one.
+Loader = Callable[[Settings, Progress], Loaded]
 
 
-def load_engine(settings: Settings) -> Loaded:
-    """Load the model that the settings name and make a stream of it; takes seconds.
+def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
+    """Load the model that the settings name and make a stream of it; takes seconds, and longer where it is fetched.
+
+    Args:
+        progress: told of a download; what it raises cancels it.
 
     Raises:
         pipeline.ModelError: it cannot be loaded; the message is one sentence for the user.
@@ -143,7 +150,11 @@ def load_engine(settings: Settings) -> Loaded:
 
     try:
         model = load_model(
-            settings.model, device=settings.device, dtype=settings.dtype, autoencoder=settings.autoencoder
+            settings.model,
+            device=settings.device,
+            dtype=settings.dtype,
+            autoencoder=settings.autoencoder,
+            progress=progress,
         )
         model = accelerate(model, settings.acceleration)
     except (ValueError, AccelerationError) as error:  # what is asked for is not to be had here
@@ -161,7 +172,7 @@ def load_engine(settings: Settings) -> Loaded:
     config = adapted(settings.stream, {}, model.defaults)
     stream = Stream(model, runnable(config))
     notes = (*model.notes, *stream.notes, *remarks(None, config, model.sees_input))
-    return Loaded(stream, facts, notes, model.backend.close, config)
+    return Loaded(stream, facts, notes, model.backend.close, config, model.backend.news)
 
 
 class ModelLoading(threading.Thread):
@@ -176,6 +187,7 @@ class ModelLoading(threading.Thread):
         settings: as given.
         loaded: the engine, once the thread has ended without an error.
         error: what went wrong, once the thread has ended with one.
+        fetched: bytes so far and in all (0: not known) of what had to be downloaded; None where nothing had to be.
     """
 
     def __init__(self, loader: Loader, settings: Settings, on_done: Callable[[], None]) -> None:
@@ -187,10 +199,12 @@ class ModelLoading(threading.Thread):
         self.settings = settings
         self.loaded: Loaded | None = None
         self.error: Exception | None = None
+        self.fetched: tuple[int, int] | None = None
+        self._cancelled = threading.Event()
 
     def run(self) -> None:
         try:
-            self.loaded = self._loader(self.settings)
+            self.loaded = self._loader(self.settings, self._follow)
         except Exception as error:  # noqa: BLE001 - kept for the worker, which reports it
             self.error = error
         self._done.set()
@@ -200,3 +214,12 @@ class ModelLoading(threading.Thread):
     def done(self) -> bool:
         """Whether there is a result, good or bad."""
         return self._done.is_set()
+
+    def cancel(self) -> None:
+        """Give up a download, which then ends with ``FetchCancelled``; what is on the disk is read to the end."""
+        self._cancelled.set()
+
+    def _follow(self, done: int, total: int) -> None:
+        if self._cancelled.is_set():
+            raise FetchCancelled(f"The download of {self.settings.model} was cancelled; what has arrived is kept.")
+        self.fetched = done, total

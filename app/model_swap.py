@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from app.engine import Loader, ModelLoading
+from app.fetching import FetchCancelled
 from app.settings import Settings
 
 
@@ -30,10 +31,13 @@ class ModelSwap:
 
     def want(self, settings: Settings) -> None:
         """Have the model of ``settings`` loaded, unless it serves, is on its way, or could not be loaded before."""
-        if self._wanted is not None and self._model_of(settings) == self._model_of(self._wanted):
+        if self._wanted is not None and self._same(settings, self._wanted):
             return
         self._wanted = settings
-        if self._loading is None and not self._serves(settings):
+        if self._loading is not None:
+            if not self._same(self._loading.settings, settings):
+                self._loading.cancel()
+        elif not self._serves(settings):
             self.load(settings)
 
     def load(self, settings: Settings) -> ModelLoading:
@@ -49,7 +53,9 @@ class ModelSwap:
         if loading is None or wanted is None or not loading.done:
             return None
         self._loading = None
-        if self._model_of(loading.settings) == self._model_of(wanted):
+        # A download that was given up, and is wanted after all, goes on; unless nothing serves: then it was meant.
+        given_up = isinstance(loading.error, FetchCancelled) and self._serving is not None
+        if self._same(loading.settings, wanted) and not given_up:
             return loading
         if loading.loaded is not None:
             loading.loaded.release()
@@ -61,6 +67,18 @@ class ModelSwap:
     def loading(self) -> bool:
         """Whether a model is on its way in."""
         return self._loading is not None and not self._loading.done
+
+    @property
+    def fetched(self) -> tuple[int, int] | None:
+        """Bytes so far and in all of the download of the one on its way in; None where there is none."""
+        loading = self._loading
+        return None if loading is None or loading.done else loading.fetched
+
+    def cancel(self) -> None:
+        """Give up a download that is under way. May be called from any thread."""
+        loading = self._loading
+        if loading is not None:
+            loading.cancel()
 
     @property
     def serving(self) -> Settings | None:
@@ -76,4 +94,7 @@ class ModelSwap:
         self._wanted = settings
 
     def _serves(self, settings: Settings) -> bool:
-        return self._serving is not None and self._model_of(settings) == self._model_of(self._serving)
+        return self._serving is not None and self._same(settings, self._serving)
+
+    def _same(self, one: Settings, other: Settings) -> bool:
+        return self._model_of(one) == self._model_of(other)

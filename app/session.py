@@ -182,6 +182,13 @@ class Session:
         """Go on with another model; the present one serves until it is loaded, and after that if it cannot be."""
         self.update(replace(self._settings, model=model, device=device, dtype=dtype))
 
+    def cancel_loading(self) -> None:
+        """Give up a model's download; what has arrived is kept. Where no model serves yet, the session then fails.
+
+        Whoever sets another model, or the one before, need not ask for it.
+        """
+        self._worker.cancel_loading()
+
     def set_source(self, source: Source) -> None:
         """Go on with another source, at once: frames of the old one that are on their way are discarded.
 
@@ -233,6 +240,11 @@ class Session:
     def loading(self) -> bool:
         """Whether a model is on its way in, the first one or another."""
         return self._worker.loading
+
+    @property
+    def fetched(self) -> tuple[int, int] | None:
+        """Bytes so far and in all (0: not known) of a model's download; None where there is none."""
+        return self._worker.fetched
 
     def metrics(self) -> Snapshot:
         """All counters as they stand now."""

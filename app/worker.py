@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,7 @@ class WorkerThread(threading.Thread):
         self._models = ModelSwap(loader, board.wake, _model_of)
         self._engine: Engine | None = None
         self._release: Callable[[], None] = lambda: None  # of the engine
+        self._news: Callable[[], Sequence[str]] = tuple  # of what it has going on beside
         self._applied = settings  # what the engine follows
         self._group: list[Captured] = []  # frames that wait for their group to fill
         self._end: EndOfSource | None = None  # of the present source, until it is passed on
@@ -119,6 +120,15 @@ class WorkerThread(threading.Thread):
         """Whether a model is on its way in."""
         return self._models.loading
 
+    @property
+    def fetched(self) -> tuple[int, int] | None:
+        """Bytes so far and in all of a model's download; None where there is none."""
+        return self._models.fetched
+
+    def cancel_loading(self) -> None:
+        """Give up a model's download. May be called from any thread."""
+        self._models.cancel()
+
     def run(self) -> None:
         while True:
             try:
@@ -130,6 +140,7 @@ class WorkerThread(threading.Thread):
                 if not self._survives(error):
                     self._fail(error)
                     break
+        self._models.cancel()
         self._release()
 
     def _work(self) -> None:
@@ -150,7 +161,7 @@ class WorkerThread(threading.Thread):
             if isinstance(item, EndOfSource):
                 self._end = item  # noted first: should the engine fail on the tail, the end must still arrive
                 self._drain()
-                self._report_stages()
+                self._report()
             else:
                 self._take(item)
 
@@ -249,7 +260,7 @@ class WorkerThread(threading.Thread):
         done = mark(images.device)
         self._hand_on()
         if done is None:
-            self._report_stages()
+            self._report()
             self._put(styled)
         else:
             self._underway = styled, done
@@ -264,7 +275,7 @@ class WorkerThread(threading.Thread):
             return
         (styled, wait), self._underway = self._underway, None
         wait()
-        self._report_stages()
+        self._report()
         self._put(styled)
 
     def _put(self, item: Styled | EndOfSource) -> None:
@@ -272,10 +283,12 @@ class WorkerThread(threading.Thread):
             if isinstance(displaced, Styled):
                 self._metrics.dropped(len(displaced.frames))
 
-    def _report_stages(self) -> None:
+    def _report(self) -> None:
         if self._engine is not None:
             self._metrics.stages(self._engine.stages_ms())
             self._metrics.compared(self._engine.similarity)
+        for note in self._news():
+            self._board.notice(note)
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
@@ -297,6 +310,7 @@ class WorkerThread(threading.Thread):
         self._release()
         self._engine = loading.loaded.engine
         self._release = loading.loaded.release
+        self._news = loading.loaded.news
         self._applied = replace(loading.settings, stream=loading.loaded.stream or loading.settings.stream)
         self._models.serve(loading.settings)
         self._changes.forget()
@@ -342,7 +356,7 @@ class WorkerThread(threading.Thread):
         """Load a model after the one that serves was given up; where that fails, the old one again."""
         self._hand_on()
         self._release()
-        self._engine, self._release = None, lambda: None
+        self._engine, self._release, self._news = None, lambda: None, tuple
         self._models.serve(None)
         give_memory_back()
         self._applied = settings

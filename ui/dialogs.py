@@ -136,7 +136,9 @@ class Dialogs(QObject):
         if missed:
             notices = [notice.message for notice in self._session.notices if notice.message.startswith(wanted.model)]
             error = notices[-1] if notices else ""
-        self.models.show_serving(model.name if model else "", loading=self._session.loading, error=error)
+        self.models.show_serving(
+            model.name if model else "", loading=self._session.loading, fetched=self._session.fetched, error=error
+        )
 
     def close(self) -> None:
         """Close all of them."""
@@ -178,6 +180,7 @@ class Dialogs(QObject):
 
     def _keep_model(self) -> None:
         serving = self._session.serving
+        self._session.cancel_loading()
         if serving is not None:
             known = self._editor.entries
             mine = {name: value_of(serving, one) for name, one in known.items() if one.setting.cost is Cost.MODEL}

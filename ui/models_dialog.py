@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.fetching import fetched_words
 from ui.editor import Editor
 from ui.icons import icon
 
@@ -27,6 +28,7 @@ _KINDS = (
     ("A single file", "One .safetensors file", "save"),
     ("A name on the hub", "Fetched once, then kept", "broadcast"),
 )
+_FINE = 1000  # steps of the bar
 
 
 class ModelsDialog(QDialog):
@@ -80,19 +82,30 @@ class ModelsDialog(QDialog):
         """What is chosen, as the setting takes it; empty where nothing is named yet."""
         return EMBEDDED if self.kinds[0].isChecked() else self.place.text().strip()
 
-    def show_serving(self, serving: str, *, loading: bool = False, error: str = "") -> None:
-        """Say which model serves, whether another one is on its way, and why one could not be loaded."""
+    def show_serving(
+        self, serving: str, *, loading: bool = False, fetched: tuple[int, int] | None = None, error: str = ""
+    ) -> None:
+        """Say which model serves, whether another one is on its way, and why one could not be loaded.
+
+        Args:
+            fetched: bytes so far and in all of a download (0: not known); None where there is none.
+        """
+        wanted = self._editor.value("model")
+        fetching = fetched_words(wanted, fetched)
+        share = fetched[0] / fetched[1] if fetching and fetched is not None and fetched[1] else None
+        self.progress.setRange(0, 0 if share is None else _FINE)
+        self.progress.setValue(round(_FINE * (share or 0)))
         self.progress.setVisible(loading)
-        self.stop.setVisible(loading)
+        self.stop.setText("Keep the old one" if serving else "Cancel")
+        self.stop.setVisible(loading and bool(serving or fetching))
         self.note.setProperty("role", "problem" if error else "muted")
         self.note.style().unpolish(self.note)
         self.note.style().polish(self.note)
         if error:
             self.note.setText(error)
         elif loading:
-            wanted = self._editor.value("model")
             meanwhile = f" “{serving}” goes on meanwhile." if serving else ""
-            self.note.setText(f"Loading “{wanted}”.{meanwhile}")
+            self.note.setText(f"{fetching or f'Loading “{wanted}”'}.{meanwhile}")
         else:
             self.note.setText(f"“{serving}” is at work." if serving else "No model is loaded yet.")
 

@@ -49,8 +49,8 @@ class Message:
     button: str = ""
 
 
-def message(status: Status, *, paused: bool = False) -> Message:
-    """What the window says of the session's state."""
+def message(status: Status, *, paused: bool = False, fetching: str = "") -> Message:
+    """What the window says of the session's state; ``fetching`` says how far the download of a first model is."""
     words = status.message or status.state.value.capitalize()
     if status.state is SessionState.FAILED:
         return Message(words, "error", "Start again")
@@ -58,6 +58,8 @@ def message(status: Status, *, paused: bool = False) -> Message:
         return Message("Paused. Nothing is being watched.", "info", "Go on")
     if status.state is SessionState.STALLED:
         return Message(f"{words} Vitrail keeps trying.", "error", "Choose a source")
+    if status.state is SessionState.LOADING and fetching:
+        return Message(f"{fetching}…", "working", "Cancel")
     if status.state in (SessionState.STARTING, SessionState.LOADING):
         return Message(f"{words}…", "working")
     return Message() if status.state is SessionState.RUNNING else Message(words, "info", "Choose a source")

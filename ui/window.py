@@ -9,6 +9,7 @@ from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
+from app.fetching import fetched_words
 from app.hints import hint, origin_of
 from app.prompt_history import PromptHistory
 from app.series import Series
@@ -356,7 +357,8 @@ class Window(QMainWindow):
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
-        said = message(self.session.status, paused=self.switch.paused)
+        fetching = fetched_words(self.session.settings.model, self.session.fetched)
+        said = message(self.session.status, paused=self.switch.paused, fetching=fetching)
         self._show_banner(said)
         # The light tells the truth: a camera that cannot be opened is not on.
         watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
@@ -383,6 +385,7 @@ class Window(QMainWindow):
         acts = {
             "Choose a source": self.dialogs.open_source,
             "Start again": self._restart,
+            "Cancel": self.session.cancel_loading,
             "Go on": self.commands["pause"].trigger,
         }
         self.banner.say(said.text, said.kind, button=said.button, act=acts.get(said.button))

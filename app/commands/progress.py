@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands.misuse import Misuse
+from app.fetching import fetched_words
 from app.session import Session
 from app.sinks.base import SinkError
 from app.sources.base import SourceError
@@ -114,6 +115,7 @@ def _progress(console: Console, title: str, total: int | None) -> Iterator[Calla
             now = session.metrics()
             speed = f"{now.fps_out:5.1f} fps {now.recent_latency_ms:5.0f} ms"
             about = title if session.state is SessionState.RUNNING else session.status.message or title
+            about = fetched_words(session.settings.model, session.fetched) or about
             progress.update(task, completed=now.frames_out, description=about, speed=speed if now.frames_out else "")
 
         yield show

@@ -66,6 +66,10 @@ class Backend(Protocol):
         """Sleep until nothing is being built. For measurements and tests; a stream never needs it."""
         ...
 
+    def news(self) -> list[str]:
+        """What has come up beside the stream since the last call that its user should know; may be asked anywhere."""
+        ...
+
     def close(self) -> None:
         """Stop building and give back what is held. The model itself stays as it was."""
         ...

@@ -39,6 +39,8 @@ class Builder(Generic[Engine]):
         self._engines: dict[Spec, Engine] = {}
         self._used: dict[Spec, float] = {}  # when each was last asked for, by ``time.monotonic()``
         self._ordered: set[Spec] = set()
+        self._failed: set[str] = set()  # parts of which a failure was told
+        self._news: list[str] = []
         self._orders: queue.LifoQueue[tuple[int, Spec] | None] = queue.LifoQueue()
         self._changed = threading.Condition()
         self._open = 0  # orders that are neither done nor given up
@@ -57,6 +59,12 @@ class Builder(Generic[Engine]):
         """All engines that are built, by specification."""
         return dict(self._engines)
 
+    def news(self) -> list[str]:
+        """What could not be built since the last call, in one sentence for each part of the model."""
+        with self._changed:
+            news, self._news = self._news, []
+            return news
+
     def clear(self) -> None:
         """Forget all engines and orders: what is asked for from now on is built anew."""
         with self._changed:
@@ -64,6 +72,8 @@ class Builder(Generic[Engine]):
             self._engines = {}
             self._ordered = set()
             self._used = {}
+            self._failed = set()
+            self._news = []
 
     def wait(self) -> None:
         """Sleep until nothing is ordered any more."""
@@ -94,7 +104,7 @@ class Builder(Generic[Engine]):
                     engine = self._build(spec)
             except Exception as error:  # noqa: BLE001 - a compiler may raise anything; the model itself goes on
                 if number == self._round:  # what was given up in the meantime is nobody's concern
-                    logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
+                    self._tell_failure(spec, error)
             with self._changed:
                 if engine is not None and number == self._round:
                     self._keep(spec, engine)
@@ -102,9 +112,23 @@ class Builder(Generic[Engine]):
                 self._changed.notify_all()
             del engine  # this thread waits for its next order with nothing in hand
 
+    def _tell_failure(self, spec: Spec, error: Exception) -> None:
+        logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
+        part = str(spec[0])
+        with self._changed:
+            if part in self._failed:
+                return  # what fails for one size mostly fails for all, and need not be told for each
+            self._failed.add(part)
+            self._news.append(f"{self._name} cannot run the {part}; PyTorch does, more slowly: {_first_line(error)}")
+
     def _keep(self, spec: Spec, engine: Engine) -> None:
         kept = heapq.nlargest(self._most - 1, self._engines, key=lambda one: self._used.get(one, 0.0))
         for gone in self._engines.keys() - kept:
             self._ordered.discard(gone)  # to be built again where it is asked for again
             self._used.pop(gone, None)
         self._engines = {**{one: self._engines[one] for one in kept}, spec: engine}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -50,6 +50,9 @@ class EagerBackend:
     def wait(self) -> None:
         pass
 
+    def news(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         pass
 

@@ -76,6 +76,9 @@ class GraphBackend:
     def wait(self) -> None:
         self._builder.wait()
 
+    def news(self) -> list[str]:
+        return self._builder.news()
+
     def close(self) -> None:
         self._builder.close()
 

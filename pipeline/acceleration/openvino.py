@@ -108,6 +108,9 @@ class OpenVinoBackend:
     def wait(self) -> None:
         self._builder.wait()
 
+    def news(self) -> list[str]:
+        return self._builder.news()
+
     def close(self) -> None:
         self._builder.close()
         self._compiler.stop()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from app.engine import Loaded, Loader, ModelFacts
+from app.fetching import Progress
 from app.frame import Frame
 from app.settings import Settings
 from app.sinks.base import SinkError
@@ -182,7 +183,7 @@ def loader_of(*engines: FakeEngine, facts: ModelFacts = FACTS) -> Loader:
     """A loader that hands out these engines, one a load; the first gets the configuration of the settings."""
     left = deque(engines)
 
-    def load(settings: Settings) -> Loaded:
+    def load(settings: Settings, _: Progress) -> Loaded:
         engine = left.popleft()
         engine.config = settings.stream
         return Loaded(engine, facts)

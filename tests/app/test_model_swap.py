@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from app.engine import Loaded
+from app.fetching import FetchCancelled, Progress, fetched_words
 from app.session import Session
 from app.settings import Settings
 from app.status import SessionState
@@ -23,10 +25,11 @@ class Shelf:
     Args:
         room: how many models fit into it at once.
         missing: models that cannot be loaded at all.
+        remote: models that are fetched first, in as many pieces as it takes until someone opens their gate.
     """
 
-    def __init__(self, room: int = 2, missing: tuple[str, ...] = ()) -> None:
-        self.room, self.missing = room, missing
+    def __init__(self, room: int = 2, missing: tuple[str, ...] = (), remote: tuple[str, ...] = ()) -> None:
+        self.room, self.missing, self.remote = room, missing, remote
         self.loads: list[str] = []
         self.held: list[str] = []
         self.most = 0
@@ -38,10 +41,12 @@ class Shelf:
         self.asked[model] = threading.Event()
         return self.gates.setdefault(model, threading.Event())
 
-    def __call__(self, settings: Settings) -> Loaded:
+    def __call__(self, settings: Settings, progress: Progress) -> Loaded:
         name = settings.model
         self.loads.append(name)
-        if name in self.gates:
+        if name in self.remote:
+            self._fetch(name, progress)
+        elif name in self.gates:
             self.asked[name].set()
             assert self.gates[name].wait(SAFETY_SECONDS)
         if len(self.held) >= self.room or name in self.missing:
@@ -50,6 +55,16 @@ class Shelf:
         self.most = max(self.most, len(self.held))
         facts = replace(FACTS, name=name)
         return Loaded(FakeEngine(settings.stream), facts, release=lambda: self.held.remove(name))
+
+    def _fetch(self, name: str, progress: Progress) -> None:
+        until = time.monotonic() + SAFETY_SECONDS
+        for piece in itertools.count(1):
+            progress(min(piece, 9) * 10_000_000, 100_000_000)
+            self.asked[name].set()
+            if self.gates[name].wait(0.002):
+                break
+            assert time.monotonic() < until
+        progress(100_000_000, 100_000_000)
 
 
 def live_session(shelf: Shelf, window: ListSink) -> Session:
@@ -114,6 +129,82 @@ def test_going_back_to_the_model_that_serves_loads_nothing() -> None:
     assert shelf.loads == ["a", "b", "b"]
 
 
+def test_a_download_tells_how_far_it_is_and_ends_where_the_mind_is_changed() -> None:
+    shelf = Shelf(remote=("b",))
+    gate = shelf.gate("b")
+    with live_session(shelf, ListSink()) as session:
+        wait_for_model(session, "a")
+        assert session.fetched is None
+        session.set_model("b")
+        assert shelf.asked["b"].wait(SAFETY_SECONDS)
+        assert session.loading
+        words = fetched_words("b", session.fetched)
+        assert words.startswith("Fetching b: ")
+        assert words.endswith("0 %)")
+        session.set_model("a")
+        given_up = threading.Event()
+        watch = ListSink(lambda _: given_up.set() if not session.loading else None)
+        session.add_sink(watch)
+        assert given_up.wait(SAFETY_SECONDS)  # although its gate is shut
+        let_frames_pass(session)
+        assert session.fetched is None
+        assert session.notices == []  # as it was wished
+        gate.set()
+        session.set_model("b")
+        wait_for_model(session, "b")
+    assert shelf.loads == ["a", "b", "b"]
+    assert shelf.held == []
+
+
+def test_a_download_that_is_wanted_after_all_goes_on() -> None:
+    shelf = Shelf(remote=("b",))
+    gate = shelf.gate("b")
+    with live_session(shelf, ListSink()) as session:
+        wait_for_model(session, "a")
+        session.set_model("b")
+        assert shelf.asked["b"].wait(SAFETY_SECONDS)
+        session.cancel_loading()
+        second = threading.Event()
+        watch = ListSink(lambda _: second.set() if shelf.loads.count("b") == 2 else None)
+        session.add_sink(watch)
+        assert second.wait(SAFETY_SECONDS)  # the settings still say b
+        gate.set()
+        wait_for_model(session, "b")
+        assert session.notices == []
+
+
+def test_the_first_model_may_be_given_up_while_it_is_fetched() -> None:
+    shelf = Shelf(remote=("a",))
+    shelf.gate("a")
+    with live_session(shelf, ListSink()) as session:
+        assert shelf.asked["a"].wait(SAFETY_SECONDS)
+        session.cancel_loading()
+        status = session.wait(SAFETY_SECONDS)
+    assert status.state is SessionState.FAILED
+    assert status.message == "The download of a was cancelled; what has arrived is kept."
+    assert isinstance(status.error, FetchCancelled)
+
+
+def test_a_stop_ends_a_download() -> None:
+    shelf = Shelf(remote=("a",))
+    shelf.gate("a")
+    session = live_session(shelf, ListSink())
+    session.start()
+    assert shelf.asked["a"].wait(SAFETY_SECONDS)
+    assert session.stop()
+    loaders = [thread for thread in threading.enumerate() if thread.name == "vitrail-model"]
+    for thread in loaders:
+        thread.join(SAFETY_SECONDS)
+    assert not any(thread.is_alive() for thread in loaders)
+
+
+def test_how_far_a_download_is_in_words() -> None:
+    assert fetched_words("a/b", None) == ""
+    assert fetched_words("a/b", (5_400_000, 0)) == "Fetching a/b: 5 MB"
+    assert fetched_words("a/b", (340_000_000, 1_700_000_000)) == "Fetching a/b: 340 of 1,700 MB (20 %)"
+    assert fetched_words("a/b", (7, 7)) == ""  # all is there: it is being read
+
+
 def test_where_two_models_do_not_fit_the_old_one_goes_first() -> None:
     shelf = Shelf(room=1)
     with live_session(shelf, ListSink()) as session:
@@ -140,6 +231,19 @@ def test_a_model_that_does_not_fit_even_alone_brings_the_old_one_back() -> None:
         assert "loaded again" in session.notices[1].message
     assert shelf.loads == ["a", "huge", "huge", "a"]  # and not tried with every frame
     assert shelf.held == []
+
+
+def test_what_comes_up_beside_an_engine_is_told_once() -> None:
+    news = [["openvino cannot run the unet; PyTorch does, more slowly: no room"]]
+
+    def load(settings: Settings, _: Progress) -> Loaded:
+        return Loaded(FakeEngine(settings.stream), FACTS, news=lambda: news.pop() if news else [])
+
+    with Session(FakeSource(count=None, live=True), sinks=[ListSink()], loader=load) as session:
+        wait_for_model(session, "fake")
+        let_frames_pass(session)
+        (notice,) = session.notices
+    assert notice.message.startswith("openvino cannot run the unet")
 
 
 @pytest.mark.parametrize(

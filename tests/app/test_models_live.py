@@ -166,7 +166,7 @@ def test_ten_switches_hold_one_model(tmp_path: Path) -> None:
     (tmp_path / "broken" / "model_index.json").write_text("{")
     unets: list[weakref.ref[Any]] = []
 
-    def load(settings: Settings) -> Loaded:
+    def load(settings: Settings, *_: object) -> Loaded:
         loaded = load_engine(settings)
         assert isinstance(loaded.engine, Stream)
         unets.append(weakref.ref(loaded.engine.model.unet))

@@ -177,7 +177,7 @@ def test_the_source_is_swapped_while_running() -> None:
 def test_the_model_is_swapped_while_running() -> None:
     old, new = FakeEngine(), FakeEngine()
 
-    def load(settings: Settings) -> Loaded:
+    def load(settings: Settings, *_: object) -> Loaded:
         if settings.model == "embedded":
             return Loaded(old, FACTS)
         return Loaded(new, replace(FACTS, name=settings.model, default_size=72))
@@ -297,7 +297,7 @@ def test_stop_while_the_model_loads() -> None:
     release = threading.Event()
     taken = ListSink()
 
-    def load(_: Settings) -> Loaded:
+    def load(*_: object) -> Loaded:
         release.wait(SAFETY_SECONDS)
         return Loaded(FakeEngine(), FACTS)
 
@@ -372,7 +372,7 @@ def test_a_file_that_is_none_fails_with_its_own_words() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_fails_with_its_own_words() -> None:
-    def load(_: Settings) -> Loaded:
+    def load(*_: object) -> Loaded:
         raise ValueError("there is no model 'x'")
 
     taken = ListSink()

@@ -21,7 +21,7 @@ from tests.tiny_model import tiny_model
 FACTS = ModelFacts("tiny", "cpu", "float32", "eager", 64)
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Settings, *_: object) -> Loaded:
     """A stream on the shared tiny model."""
     return Loaded(Stream(tiny_model(sees_input=True), settings.stream), FACTS)
 

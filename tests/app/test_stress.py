@@ -168,7 +168,7 @@ def embedded() -> Iterator[Loader]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = load_model("embedded", device="cpu", dtype="float32")
-    yield lambda settings: Loaded(Stream(copy.deepcopy(model), settings.stream), replace(FACTS, name=settings.model))
+    yield lambda settings, _: Loaded(Stream(copy.deepcopy(model), settings.stream), replace(FACTS, name=settings.model))
     torch.set_num_threads(threads)
 
 

@@ -35,7 +35,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path / "home"))
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Settings, *_: object) -> Loaded:
     """A stream on the shared tiny model, which sees no input picture."""
     return Loaded(Stream(tiny_model(), settings.stream), ModelFacts("tiny", "cpu", "float32", "eager", 64))
 

@@ -202,7 +202,7 @@ def test_the_old_model_serves_until_the_new_one_is_there() -> None:
     may_load = threading.Event()
     loading = threading.Event()
 
-    def load(settings: Settings) -> Loaded:
+    def load(settings: Settings, *_: object) -> Loaded:
         if settings.model == "embedded":
             return Loaded(old, FACTS)
         loading.set()
@@ -231,7 +231,7 @@ def test_the_old_model_serves_until_the_new_one_is_there() -> None:
 def test_a_model_that_cannot_be_loaded_leaves_the_old_one() -> None:
     loads: list[str] = []
 
-    def load(settings: Settings) -> Loaded:
+    def load(settings: Settings, *_: object) -> Loaded:
         loads.append(settings.model)
         if settings.model != "embedded":
             raise ValueError("there is no such model")
@@ -254,7 +254,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one() -> None:
 def test_a_first_model_that_cannot_be_loaded_fails_the_session() -> None:
     error = ValueError("there is no such model")
 
-    def load(_: Settings) -> Loaded:
+    def load(*_: object) -> Loaded:
         raise error
 
     rig = Rig(load)
@@ -265,7 +265,7 @@ def test_a_first_model_that_cannot_be_loaded_fails_the_session() -> None:
 def test_the_end_need_not_wait_for_a_model() -> None:
     release = threading.Event()
 
-    def load(_: Settings) -> Loaded:
+    def load(*_: object) -> Loaded:
         release.wait(SAFETY_SECONDS)
         return Loaded(FakeEngine(), FACTS)
 

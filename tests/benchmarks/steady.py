@@ -332,7 +332,7 @@ def delay(seconds: float, side: int = 512) -> dict[str, Any]:
             camera,
             replace(settings, reprojection=mode),
             [sink],
-            loader=lambda _: Loaded(FakeEngine(script=lambda _: time.sleep(0.1)), facts),
+            loader=lambda *_: Loaded(FakeEngine(script=lambda _: time.sleep(0.1)), facts),
         ) as session:
             time.sleep(seconds)
             counts = session.metrics()

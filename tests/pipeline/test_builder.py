@@ -76,6 +76,14 @@ def test_what_cannot_be_built_is_said_once_and_not_tried_again(caplog: pytest.Lo
         assert builder.get(("a",)) is None
         builder.wait()
     assert caplog.text.count("no a") == 1
+    assert builder.news() == ["test cannot run the a; PyTorch does, more slowly: no a"]
+    builder.get(("a", 64))  # another size of the same part
+    builder.wait()
+    assert builder.news() == []
+    builder.clear()  # with other weights it may do, or fail anew
+    builder.get(("a",))
+    builder.wait()
+    assert len(builder.news()) == 1
     builder.close()
 
 

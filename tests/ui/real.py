@@ -11,6 +11,7 @@ from PySide6.QtCore import QEventLoop, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication
 
 from app.engine import Loaded, load_engine
+from app.fetching import Progress
 from app.session import Session
 from app.settings import Settings
 from app.sinks import CallbackSink
@@ -46,8 +47,8 @@ def open_real(
     """Open a window on the embedded model; the caller closes it."""
     streams: list[Stream] = []
 
-    def load(wanted: Settings) -> Loaded:
-        loaded = load_engine(wanted)
+    def load(wanted: Settings, progress: Progress) -> Loaded:
+        loaded = load_engine(wanted, progress)
         assert isinstance(loaded.engine, Stream)
         streams.append(loaded.engine)
         return loaded

@@ -290,6 +290,22 @@ def test_a_model_that_cannot_be_loaded_is_said_and_the_old_one_serves(qtbot: QtB
     assert dialog.note.text() == "It is broken."
 
 
+def test_a_download_shows_how_far_it_is_and_can_be_given_up(qtbot: QtBot, window: Window):
+    run_card(qtbot, window)
+    window.commands["model"].trigger()
+    dialog = window.dialogs.models
+    assert dialog is not None
+    dialog.show_serving("fake", loading=True)
+    assert (dialog.progress.minimum(), dialog.progress.maximum()) == (0, 0)  # it only says that something is going on
+    window.editor.change(model="a/b")
+    dialog.show_serving("fake", loading=True, fetched=(500_000_000, 2_000_000_000))
+    assert dialog.progress.value() / dialog.progress.maximum() == 0.25
+    assert dialog.note.text() == "Fetching a/b: 500 of 2,000 MB (25 %). “fake” goes on meanwhile."
+    assert dialog.stop.text() == "Keep the old one"
+    dialog.show_serving("", loading=True, fetched=(1, 2))
+    assert (dialog.stop.text(), dialog.stop.isHidden()) == ("Cancel", False)
+
+
 def test_the_clean_feed_shows_the_picture_alone(qtbot: QtBot, window: Window):
     run_card(qtbot, window)
     window.commands["clean_feed"].trigger()

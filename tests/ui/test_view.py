@@ -80,3 +80,9 @@ def test_the_banner_says_what_is_not_well(status: Status, paused: bool, kind: st
     assert message.kind == kind
     assert message.text.startswith(words)
     assert bool(message.text) == bool(words)
+
+
+def test_a_download_of_the_first_model_is_told_and_can_be_cancelled():
+    loading = Status(SessionState.LOADING, "Loading the model")
+    message = view.message(loading, fetching="Fetching a/b: 1 of 2 MB (50 %)")
+    assert (message.text, message.kind, message.button) == ("Fetching a/b: 1 of 2 MB (50 %)…", "working", "Cancel")

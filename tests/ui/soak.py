@@ -1,7 +1,8 @@
 """A random user at the controls of a real window: ``python -m tests.ui.soak --minutes 10 --seed 1``.
 
 Prints memory as it goes and, at the end, by how much it grew after warm-up. Exit code 1 where the session failed, Qt
-complained, or a thread was left behind.
+complained, a thread or an open file was left behind, or memory was not flat: of two minutes and more, the end may have
+at most ``MOST_GROWTH`` more than what there was after warm-up.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import torch
 from app.status import SessionState
 
 WARM_UP = 0.3  # of the time: the first models, buffers and caches
+MOST_GROWTH = 0.06  # of the memory after warm-up; the canvas's undo (at most 64 MB) may still fill up
+FLAT_FROM_SECONDS = 120.0  # before, engines are still being built for the first time
 PAUSE_SECONDS = 0.12
 END_SECONDS = 20.0
 # A user who asks this machine for fifty steps of a huge picture only waits.
@@ -47,13 +50,19 @@ class Report:
     frames: int = 0
 
     def growth_mb(self) -> float:
-        """Memory at the end (median of the last tenth) less that after warm-up (median of as much)."""
-        if len(self.memory_mb) < 4:
-            return 0.0
-        end = self.memory_mb[-1][0]
-        after = [mb for at, mb in self.memory_mb if WARM_UP * end <= at < (WARM_UP + 0.1) * end]
-        last = [mb for at, mb in self.memory_mb if at >= 0.9 * end]
-        return _median(last) - _median(after or last)
+        """Memory at the end (median of the last quarter) less that after warm-up (median of as much)."""
+        return self._median_between(0.75, 1) - self._median_between(WARM_UP, WARM_UP + 0.25)
+
+    @property
+    def flat(self) -> bool:
+        """Whether memory stayed as it was after warm-up, as far as so short a time can tell."""
+        if not self.memory_mb or self.memory_mb[-1][0] < FLAT_FROM_SECONDS:
+            return True
+        return self.growth_mb() <= MOST_GROWTH * self._median_between(WARM_UP, WARM_UP + 0.25)
+
+    def _median_between(self, first: float, last: float) -> float:
+        end = self.memory_mb[-1][0] if self.memory_mb else 0.0
+        return _median([mb for at, mb in self.memory_mb if first * end <= at <= last * end])
 
 
 def soak(seconds: float, seed: int, folder: Path, say: Callable[[str], None] = lambda _: None) -> Report:
@@ -62,6 +71,7 @@ def soak(seconds: float, seed: int, folder: Path, say: Callable[[str], None] = l
     from tests.ui.real import QtWarnings, open_real, spin, wait_for
 
     report = Report()
+    files = _files()
     with QtWarnings() as warnings:
         opened = open_real(presets=folder / "presets")
         window = opened.window
@@ -88,6 +98,9 @@ def soak(seconds: float, seed: int, folder: Path, say: Callable[[str], None] = l
             spin(0.1)
     report.problems += [f"Qt: {text}" for text in warnings.found]
     report.problems += [f"thread left behind: {name}" for name in _threads()]
+    report.problems += [f"file left open: {name}" for name in sorted(_files() - files) if str(folder) in name]
+    if not report.flat:
+        report.problems.append(f"memory is not flat: it grew by {report.growth_mb():.0f} MB after warm-up")
     return report
 
 
@@ -118,6 +131,10 @@ def main() -> int:
 
 def _threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("vitrail")]
+
+
+def _files() -> set[str]:
+    return {one.path for one in psutil.Process().open_files()}
 
 
 def _median(values: list[float]) -> float:

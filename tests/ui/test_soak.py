@@ -24,6 +24,10 @@ def test_a_random_user_meets_no_error(tmp_path: Path):
 
 
 def test_growth_is_measured_after_warm_up():
-    report = Report(memory_mb=[(float(at), 100.0 if at < 30 else 200.0 + at) for at in range(101)])
-    assert report.growth_mb() == pytest.approx(60, abs=2)
+    report = Report(memory_mb=[(float(at), 100.0 if at < 90 else 200.0 + at / 3) for at in range(301)])
+    assert report.growth_mb() == pytest.approx(45, abs=2)
+    assert not report.flat
+    warm = Report(memory_mb=[(float(at), min(1000.0, 500.0 + 10 * at)) for at in range(301)])
+    assert warm.flat
     assert Report().growth_mb() == 0
+    assert Report().flat

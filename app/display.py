@@ -68,11 +68,13 @@ class DisplayThread(threading.Thread):
 
         Nothing happens if it is not there. Raises ``SinkError`` where its end could not be written.
         """
-        with self._outlets_lock:
-            found = [outlet for outlet in self._outlets if outlet.sink is sink]
-            self._outlets = [outlet for outlet in self._outlets if outlet.sink is not sink]
-        for outlet in found:
+        for outlet in self._taken_out(sink):
             outlet.close()
+
+    def detach(self, sink: Sink) -> None:
+        """Send ``sink`` no more, after the picture that it may be taking; whoever calls finishes it."""
+        for outlet in self._taken_out(sink):
+            outlet.let_go()
 
     @property
     def sinks(self) -> list[Sink]:
@@ -150,6 +152,12 @@ class DisplayThread(threading.Thread):
         self._jobs.extend((outlet, outlet.close) for outlet in self._snapshot())
         self._fail(error)
 
+    def _taken_out(self, sink: Sink) -> list[_Outlet]:
+        with self._outlets_lock:
+            found = [outlet for outlet in self._outlets if outlet.sink is sink]
+            self._outlets = [outlet for outlet in self._outlets if outlet.sink is not sink]
+        return found
+
     def _snapshot(self) -> list[_Outlet]:
         with self._outlets_lock:
             return list(self._outlets)
@@ -173,3 +181,7 @@ class _Outlet:
             if not self.closing:
                 self.closing = True
                 self.sink.close()
+
+    def let_go(self) -> None:
+        with self._busy:
+            self.closing = True

@@ -204,6 +204,10 @@ class Session:
         """Finish ``sink`` here and send it no more. Raises ``SinkError`` where its end could not be written."""
         self._display.remove(sink)
 
+    def detach_sink(self, sink: Sink) -> None:
+        """Send ``sink`` no more, and leave it to the caller to finish it: a recording takes its time."""
+        self._display.detach(sink)
+
     @property
     def sinks(self) -> list[Sink]:
         """Those that take pictures; one that failed is no longer among them."""

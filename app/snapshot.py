@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,41 @@ def save_snapshot(
     except OSError as error:
         raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error
     raise AssertionError("names never end")
+
+
+class SnapshotThread(threading.Thread):
+    """``save_snapshot`` on a thread of its own, for those who cannot wait for a disk.
+
+    Args:
+        then: called on this thread when it is done.
+
+    Attributes:
+        path: of the new file, once it is there.
+        error: why there is none.
+    """
+
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        settings: Settings,
+        model: ModelFacts | None = None,
+        folder: Path | None = None,
+        *,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        # A daemon: a disk that does not answer must not keep the program from ending.
+        super().__init__(name="vitrail-snapshot", daemon=True)
+        self._save = partial(save_snapshot, pixels, settings, model, folder)
+        self._then = then
+        self.path: Path | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.path = self._save()
+        except Exception as error:  # noqa: BLE001 - kept for whoever asked for it, who tells the user
+            self.error = error
+        self._then()
 
 
 def settings_of_snapshot(path: Path) -> tuple[Settings, list[str]]:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QDialog, QWidget
 from app.session import Session
 from app.sources import SourceError
 from app.sources.images import read_image
+from app.weights_file import WeightsError, with_weights
 from app.window_list import WAYLAND_ADVICE, on_wayland
 from pipeline.setting import Cost
 from ui.bridge import Bridge
@@ -35,10 +36,12 @@ class Dialogs(QObject):
 
     Signals:
         failed: one sentence on what could not be done.
+        taken: one sentence on what a file was taken as.
         feed_changed: whether the clean feed is open.
     """
 
     failed = Signal(str)
+    taken = Signal(str)
     feed_changed = Signal(bool)
 
     def __init__(self, window: QWidget, session: Session, editor: Editor, switch: SourceSwitch, bridge: Bridge) -> None:
@@ -88,8 +91,19 @@ class Dialogs(QObject):
         model = self._session.model
         dialog = ModelsDialog(self._editor, model.name if model else "", self._window)
         dialog.cancelled.connect(self._keep_model)
+        dialog.weights_chosen.connect(self.take_weights)
         self._show("models", dialog)
         self.look()
+
+    def take_weights(self, path: Path) -> None:
+        """Use this .safetensors file: a model, a LoRA, or a learned word."""
+        try:
+            changes, what = with_weights(self._session.settings, path)
+        except WeightsError as error:
+            self.failed.emit(str(error))
+            return
+        if self._editor.change(**changes):
+            self.taken.emit(f"{path.name} is taken as a {what}.")
 
     def open_shortcuts(self) -> None:
         """Show the shortcuts."""

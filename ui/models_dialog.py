@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -18,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.fetching import fetched_words
+from pipeline.adapter_list import parse_files, parse_loras
 from ui.editor import Editor
 from ui.icons import icon
 
@@ -40,9 +43,11 @@ class ModelsDialog(QDialog):
 
     Signals:
         cancelled: the change of the model that is under way is not wanted any more.
+        weights_chosen: path of a file to add to the model.
     """
 
     cancelled = Signal()
+    weights_chosen = Signal(Path)
 
     def __init__(self, editor: Editor, serving: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -64,12 +69,21 @@ class ModelsDialog(QDialog):
         self.use.setProperty("role", "primary")
         self.use.setDefault(True)
         self.close_ = QPushButton("Close")
+        self.added = QLabel()
+        self.added.setProperty("role", "muted")
+        self.added.setWordWrap(True)
+        self.add = QPushButton("Add a LoRA…")
+        self.remove = QPushButton("Remove all")
         self._together = QButtonGroup(self)
         self._arrange()
         self.browse.clicked.connect(self._browse)
         self.use.clicked.connect(self._use)
         self.stop.clicked.connect(self.cancelled.emit)
         self.close_.clicked.connect(self.reject)
+        self.add.clicked.connect(self._add)
+        self.remove.clicked.connect(lambda: editor.change(loras="", embeddings=""))
+        editor.changed.connect(self._show_added)
+        self._show_added()
         self.place.textChanged.connect(lambda _: self._follow_kind())
         wanted = editor.value("model")
         self.kinds[_kind_of(wanted)].setChecked(True)
@@ -128,6 +142,11 @@ class ModelsDialog(QDialog):
         where.setSpacing(8)
         where.addWidget(self.place, 1)
         where.addWidget(self.browse)
+        addons = QHBoxLayout()
+        addons.setSpacing(8)
+        addons.addWidget(self.added, 1)
+        addons.addWidget(self.remove)
+        addons.addWidget(self.add)
         foot = QHBoxLayout()
         foot.setSpacing(10)
         foot.addWidget(self.stop)
@@ -140,6 +159,7 @@ class ModelsDialog(QDialog):
         column.addWidget(title)
         column.addLayout(tiles)
         column.addLayout(where)
+        column.addLayout(addons)
         column.addWidget(self.note)
         column.addWidget(self.progress)
         column.addStretch(1)
@@ -162,6 +182,19 @@ class ModelsDialog(QDialog):
             )
         if found:
             self.place.setText(found)
+
+    def _add(self) -> None:
+        found, _ = QFileDialog.getOpenFileName(
+            self, "A LoRA, or the file of a learned word", "", "Weights (*.safetensors)"
+        )
+        if found:
+            self.weights_chosen.emit(Path(found))
+
+    def _show_added(self) -> None:
+        names = [Path(name).stem for name, _ in parse_loras(self._editor.value("loras"))]
+        names += [Path(name).stem for name in parse_files(self._editor.value("embeddings"))]
+        self.added.setText(f"With it: {', '.join(names)}." if names else "No LoRA is added to it.")
+        self.remove.setVisible(bool(names))
 
     def _use(self) -> None:
         if self.spec():

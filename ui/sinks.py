@@ -10,7 +10,9 @@ from PySide6.QtCore import QObject, Signal
 from app.frame import Frame
 from app.session import Session
 from app.sinks import BackgroundSink, Recorder, SinkError, virtual_camera
-from app.snapshot import save_snapshot
+from app.sinks.background import FINISH_SECONDS
+from app.snapshot import SnapshotThread
+from ui.seek_bar import clock
 
 
 class Sinks(QObject):
@@ -28,6 +30,7 @@ class Sinks(QObject):
 
     changed = Signal()
     told = Signal(str, str, object)
+    _came_to_an_end = Signal()  # emitted on other threads
 
     def __init__(
         self, session: Session, nominal_fps: Callable[[], float | None], newest: Callable[[], Frame | None]
@@ -38,25 +41,31 @@ class Sinks(QObject):
         self._newest = newest
         self.recorder: Recorder | None = None
         self.camera: BackgroundSink | None = None
+        self._ending: list[BackgroundSink] = []
+        self._saving: list[SnapshotThread] = []
+        self._came_to_an_end.connect(self.look)
 
     @property
     def drops(self) -> int:
         """Frames that were too many for the sinks that run."""
         return sum(sink.dropped for sink in (self.recorder, self.camera) if sink is not None)
 
+    @property
+    def recording(self) -> str:
+        """How long the recording is, or that the last one is being finished; empty where there is none."""
+        if self.recorder is not None:
+            return clock(self.recorder.seconds)
+        return "finishing…" if any(isinstance(sink, Recorder) for sink in self._ending) else ""
+
     def record(self, on: bool, folder: Path | None = None) -> None:
-        """Begin a recording in a new file, or finish it."""
+        """Begin a recording in a new file, or have the present one finished beside the picture."""
         if on and self.recorder is None:
             recorder = Recorder(folder, nominal_fps=self._nominal_fps)
             if self._attached(recorder):
                 self.recorder = recorder
         elif not on and self.recorder is not None:
             recorder, self.recorder = self.recorder, None
-            if self._detached(recorder):
-                lost = f" {recorder.lost}" if recorder.lost else ""
-                self.told.emit(
-                    f"Recorded {recorder.path.name} ({recorder.seconds:.0f} s).{lost}", "done", recorder.path
-                )
+            self._end(recorder)
         self.changed.emit()
 
     def stream(self, on: bool) -> None:
@@ -68,33 +77,42 @@ class Sinks(QObject):
                 self.told.emit(f"Other programs now see the picture as “{_device(camera)}”.", "done", None)
         elif not on and self.camera is not None:
             camera, self.camera = self.camera, None
-            self._detached(camera)
+            self._end(camera)
         self.changed.emit()
 
     def snapshot(self, folder: Path | None = None) -> None:
-        """Save the picture of now, with the settings in it."""
+        """Save the picture of now, with the settings in it, beside the picture."""
         frame = self._newest()
         if frame is None:
             self.told.emit("There is no picture yet.", "error", None)
             return
-        try:
-            path = save_snapshot(frame.pixels, self._session.settings, self._session.model, folder)
-        except SinkError as error:
-            self.told.emit(str(error), "error", None)
-            return
-        self.told.emit(f"Saved {path.name}.", "done", path)
+        settings, model = self._session.settings, self._session.model
+        saving = SnapshotThread(frame.pixels, settings, model, folder, then=self._came_to_an_end.emit)
+        self._saving.append(saving)
+        saving.start()
 
     def look(self) -> None:
-        """Let go of a sink that has failed since; the session has said why."""
+        """Let go of a sink that has failed since, of which the session has said why; tell what has been finished."""
         for sink, forget in ((self.recorder, self._forget_recorder), (self.camera, self._forget_camera)):
             if sink is not None and sink not in self._session.sinks:
                 forget()
                 self.changed.emit()
+        for saving in [one for one in self._saving if one.path is not None or one.error is not None]:
+            self._saving.remove(saving)
+            self._tell_saved(saving)
+        for sink in [one for one in self._ending if one.finished]:
+            self._ending.remove(sink)
+            self._finish(sink)
+            self.changed.emit()
 
     def close(self) -> None:
-        """Finish all of them."""
+        """Finish all of them, and wait for it."""
         self.record(False)
         self.stream(False)
+        for saving in self._saving:
+            saving.join(FINISH_SECONDS)
+        while self._ending:
+            self._finish(self._ending.pop())
 
     def _forget_recorder(self) -> None:
         self.recorder = None
@@ -110,13 +128,27 @@ class Sinks(QObject):
             return False
         return True
 
-    def _detached(self, sink: BackgroundSink) -> bool:
+    def _end(self, sink: BackgroundSink) -> None:
+        """Send it no more, and have it finished on its own thread."""
+        self._session.detach_sink(sink)
+        self._ending.append(sink)
+        sink.end(self._came_to_an_end.emit)
+
+    def _finish(self, sink: BackgroundSink) -> None:
         try:
-            self._session.remove_sink(sink)
+            sink.close()
         except SinkError as error:
             self.told.emit(str(error), "error", None)
-            return False
-        return True
+            return
+        if isinstance(sink, Recorder):
+            lost = f" {sink.lost}" if sink.lost else ""
+            self.told.emit(f"Recorded {sink.path.name} ({sink.seconds:.0f} s).{lost}", "done", sink.path)
+
+    def _tell_saved(self, saving: SnapshotThread) -> None:
+        if saving.path is not None:
+            self.told.emit(f"Saved {saving.path.name}.", "done", saving.path)
+        else:
+            self.told.emit(str(saving.error), "error", None)
 
 
 def _device(camera: BackgroundSink) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.cameras import cameras
+from app.fetching import fetched_words
+from app.session import Session
 from app.settings import Settings
 from app.status import SessionState, Status
 from assets.sample import clip_path
@@ -47,6 +49,12 @@ class Message:
     text: str = ""
     kind: str = "info"
     button: str = ""
+
+
+def said_of(session: Session, *, paused: bool = False) -> Message:
+    """What the window says of the session as it is now."""
+    fetching = fetched_words(session.settings.model, session.fetched)
+    return message(session.status, paused=paused, fetching=fetching)
 
 
 def message(status: Status, *, paused: bool = False, fetching: str = "") -> Message:

@@ -9,7 +9,6 @@ from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
-from app.fetching import fetched_words
 from app.hints import hint, origin_of
 from app.prompt_history import PromptHistory
 from app.series import Series
@@ -31,14 +30,14 @@ from ui.numbers import Numbers, Strip
 from ui.panel import Panel
 from ui.presets import Presets
 from ui.prompt_bar import PromptBar
-from ui.seek_bar import SeekBar, clock
+from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
 from ui.sources import SourceSwitch
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
-from ui.view import Message, message
+from ui.view import Message, said_of
 from ui.viewer import Viewer
 
 REFRESH_MS = 500
@@ -181,6 +180,7 @@ class Window(QMainWindow):
         self.presets.told.connect(self.toast.tell)
         for failing in (self.switch.failed, self.dialogs.failed):
             failing.connect(lambda text: self.toast.tell(text, "error"))
+        self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
         self.toolbar.mode_chosen.connect(self.show_mode)
         self.viewer.full_screen_asked.connect(self.commands["full_screen"].trigger)
@@ -282,7 +282,7 @@ class Window(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        drop([url.toLocalFile() for url in event.mimeData().urls()], self.presets, self.switch)
+        drop([url.toLocalFile() for url in event.mimeData().urls()], self.presets, self.switch, self.dialogs)
         event.acceptProposedAction()
 
     def _other_theme(self) -> None:
@@ -349,17 +349,14 @@ class Window(QMainWindow):
         self._refresh()
 
     def _show_sinks(self) -> None:
-        recorder = self.sinks.recorder
-        self.commands["record"].setChecked(recorder is not None)
+        self.commands["record"].setChecked(self.sinks.recorder is not None)
         self.commands["virtual_camera"].setChecked(self.sinks.camera is not None)
-        self.toolbar.show_recording(clock(recorder.seconds) if recorder is not None else "")
+        self.toolbar.show_recording(self.sinks.recording)
 
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
-        fetching = fetched_words(self.session.settings.model, self.session.fetched)
-        said = message(self.session.status, paused=self.switch.paused, fetching=fetching)
-        self._show_banner(said)
+        self._show_banner(said_of(self.session, paused=self.switch.paused))
         # The light tells the truth: a camera that cannot be opened is not on.
         watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
         self.toolbar.show_watching(self.switch.choice.watches if watching else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from app.frame import Frame
 from app.frame_queue import Closed, FrameQueue, Policy
@@ -37,6 +38,14 @@ class BackgroundSink:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._written = 0
+        self._guard = threading.Lock()  # of the two below
+        self._finished = False
+        self._then: Callable[[], None] = lambda: None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the sink has come to its end, good or bad: ``close`` does not wait any more."""
+        return self._finished
 
     @property
     def written(self) -> int:
@@ -53,6 +62,8 @@ class BackgroundSink:
         self.sink.open()
         self._error = None
         self._written = 0
+        self._finished = False
+        self._then = lambda: None
         self._queue = FrameQueue(Policy.NEWEST_WINS, self._waiting)
         # A daemon, because a driver that never returns must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, args=(self._queue,), name="vitrail-sink", daemon=True)
@@ -67,6 +78,22 @@ class BackgroundSink:
             self._queue.put(frame)
         except Closed:  # it failed just now
             self._raise_error()
+
+    def end(self, then: Callable[[], None]) -> None:
+        """Take no more frames, and have what waits written and the sink finished on its own thread; never waits.
+
+        Args:
+            then: called when that is done, or has failed, mostly on the sink's thread. What ``close`` raises after it
+                tells which.
+        """
+        if self._queue is not None:
+            self._queue.close()
+        with self._guard:
+            over = self._finished or self._thread is None
+            if not over:
+                self._then = then
+        if over:
+            then()
 
     def close(self) -> None:
         """Write what still waits, and finish the sink.
@@ -97,6 +124,9 @@ class BackgroundSink:
         except Exception as error:  # noqa: BLE001 - a sink may raise anything; whoever writes or closes next is told
             self._error = error
             queue.close(drain=False)
+        with self._guard:
+            self._finished = True
+        self._then()
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,11 @@ def read_lora(path: Path, targets: Targets, layers_per_block: int = 2) -> Lora:
     _check(path, updates, unknown, targets)
     notes = [f"{path.name}: {len(unknown)} of {len(groups)} layers are not in this model; the others are used"]
     return Lora(path.stem, updates, tuple(notes if unknown else ()))
+
+
+def is_lora(names: Iterable[str]) -> bool:
+    """Whether a file with tensors of these names is a LoRA, of any kind that ``read_lora`` knows."""
+    return any(_ROLE.match(name) for name in names)
 
 
 def flat_modules(module: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The dialogs, the canvas, the region, the sinks and the presets, on a session with a scripted engine."""
+"""The dialogs, the canvas, the region and the presets, on a session with a scripted engine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication
 from pytestqt.qtbot import QtBot
+from safetensors.torch import save_file
 
 from app.cameras import Camera
-from app.session import Session
-from app.settings import Settings
-from app.sinks import CallbackSink
 from app.sources.idle import IdleSource
 from app.status import SessionState
 from app.window_list import NoWindows
 from app.window_list import Window as OtherWindow
-from tests.app.fakes import FakeEngine, loader_of
+from tests.ui.scripted import open_scripted, run_card
 from ui import source_dialog
-from ui.bridge import Bridge
 from ui.choice import Choice
 from ui.dialogs import canvas_choice
 from ui.drops import drop
 from ui.region import RegionPicker
 from ui.seek_bar import clock
-from ui.view import with_stream
 from ui.window import Window
 
 
@@ -40,27 +37,10 @@ from ui.window import Window
 def window(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Window]:
     monkeypatch.setattr(source_dialog, "cameras", lambda: [Camera(0, "Lid"), Camera(2, "Logi")])
     monkeypatch.setattr(source_dialog, "windows", lambda: [OtherWindow(7, "Editor", 0, 0, 10, 10)])
-    bridge = Bridge()
-    session = Session(
-        IdleSource(),
-        with_stream(Settings(), prompt="ink"),
-        [CallbackSink(bridge.put)],
-        loader=loader_of(FakeEngine(), FakeEngine()),
-        listener=bridge.tell,
-    )
-    made = Window(session, bridge, Choice("testcard:width=64,height=64,fps=100", "Card"))
-    made.presets.folder = tmp_path / "presets"
-    qtbot.addWidget(made)
-    session.start()
-    made.show()
+    made = open_scripted(qtbot, tmp_path)
     yield made
     made.close()
-    assert session.running == []
-
-
-def run_card(qtbot: QtBot, window: Window) -> None:
-    window.switch.choose(Choice("testcard:width=64,height=64,fps=100", "Card"))
-    qtbot.waitUntil(lambda: window.viewer.frame is not None)
+    assert made.session.running == []
 
 
 def test_cameras_are_listed_by_name_and_opened_only_when_used(qtbot: QtBot, window: Window):
@@ -197,46 +177,6 @@ def test_escape_gives_up_a_region(qtbot: QtBot):
         qtbot.keyClick(picker, Qt.Key.Key_Escape)
 
 
-def test_record_and_snapshot_beside_the_picture(qtbot: QtBot, window: Window, tmp_path: Path):
-    run_card(qtbot, window)
-    window.sinks.record(True, tmp_path)
-    assert window.commands["record"].isChecked()
-    recorder = window.sinks.recorder
-    assert recorder is not None
-    qtbot.waitUntil(lambda: recorder.written > 2)
-    window.sinks.snapshot(tmp_path)
-    assert "Saved" in window.toast.text
-    window.sinks.record(False)
-    assert "Recorded" in window.toast.text
-    assert not window.commands["record"].isChecked()
-    assert len(list(tmp_path.glob("*.mp4"))) == len(list(tmp_path.glob("*.png"))) == 1
-
-
-def test_a_folder_that_takes_nothing_is_said(qtbot: QtBot, window: Window, tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    window.sinks.snapshot(tmp_path)
-    assert "no picture yet" in window.toast.text
-    run_card(qtbot, window)
-    window.sinks.record(True, tmp_path / "file")
-    assert "is not a folder" in window.toast.text
-    assert not window.commands["record"].isChecked()
-    window.sinks.snapshot(tmp_path / "file")
-    assert "is not a folder" in window.toast.text
-    assert window.session.state is SessionState.RUNNING
-
-
-def test_a_recording_whose_file_is_gone_ends_with_words(qtbot: QtBot, window: Window, tmp_path: Path):
-    run_card(qtbot, window)
-    window.sinks.record(True, tmp_path)
-    recorder = window.sinks.recorder
-    assert recorder is not None
-    qtbot.waitUntil(recorder.path.exists)
-    recorder.path.unlink()
-    qtbot.waitUntil(lambda: window.sinks.recorder is None, timeout=15_000)
-    assert "deleted or moved" in window.session.notices[-1].message
-    qtbot.waitUntil(lambda: not window.commands["record"].isChecked())
-
-
 def test_looks_are_kept_taken_up_and_undone(window: Window, tmp_path: Path):
     window.editor.change(strength=0.3)
     assert window.presets.save("Soft")
@@ -256,13 +196,14 @@ def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     run_card(qtbot, window)
     window.editor.change(strength=0.3)
     window.sinks.snapshot(tmp_path)
+    qtbot.waitUntil(lambda: "Saved" in window.toast.text)
     (snapshot,) = tmp_path.glob("*.png")
     window.presets.save("Soft")
     window.editor.change(strength=0.9)
-    drop([str(snapshot)], window.presets, window.switch)
+    drop([str(snapshot)], window.presets, window.switch, window.dialogs)
     assert window.editor.value("strength") == 0.3
     window.editor.change(strength=0.9)
-    drop([str(tmp_path / "presets" / "Soft.toml")], window.presets, window.switch)
+    drop([str(tmp_path / "presets" / "Soft.toml")], window.presets, window.switch, window.dialogs)
     assert window.editor.value("strength") == 0.3
     cv2.imwrite(str(tmp_path / "plain.png"), np.zeros((64, 64, 3), np.uint8))
     data = QMimeData()
@@ -271,6 +212,27 @@ def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     event = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, nothing)
     window.dropEvent(event)
     assert window.switch.choice.name == "plain.png"
+
+
+def test_loras_are_dropped_added_and_removed(qtbot: QtBot, window: Window, tmp_path: Path):
+    run_card(qtbot, window)
+    path = tmp_path / "ink.safetensors"
+    save_file({"unet.down.lora_A.weight": torch.zeros(2, 2)}, path)
+    window.commands["model"].trigger()
+    dialog = window.dialogs.models
+    assert dialog is not None
+    assert dialog.added.text() == "No LoRA is added to it."
+    drop([str(path)], window.presets, window.switch, window.dialogs)
+    assert window.editor.value("loras") == str(path)
+    assert window.toast.text == "ink.safetensors is taken as a LoRA."
+    assert dialog.added.text() == "With it: ink."
+    dialog.remove.click()
+    assert window.editor.value("loras") == ""
+    dialog.weights_chosen.emit(path)
+    assert window.editor.value("loras") == str(path)
+    path.write_bytes(b"")
+    drop([str(path)], window.presets, window.switch, window.dialogs)
+    assert "is empty" in window.toast.text
 
 
 def test_a_model_that_cannot_be_loaded_is_said_and_the_old_one_serves(qtbot: QtBot, window: Window):

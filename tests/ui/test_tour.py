@@ -81,6 +81,7 @@ def take_along(opened: Opened, folder: Path) -> None:
     wait_for(lambda: recorder.written > 3, "nothing is recorded")
     window.sinks.snapshot(folder)
     window.sinks.record(False)
+    wait_for(lambda: "Recorded" in window.toast.text, "the recording does not come to an end")
     (video,) = folder.glob("*.mp4")
     source = VideoSource(video)
     source.open()

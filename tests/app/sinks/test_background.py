@@ -105,3 +105,38 @@ def test_a_sink_that_cannot_be_opened_starts_nothing():
         sink.open()
     sink.close()
     assert threading.active_count() == before
+
+
+def test_an_end_makes_nobody_wait_and_is_told_when_it_is_there():
+    go_on, told = threading.Event(), threading.Event()
+    taken = ListSink(lambda _: go_on.wait(SAFETY_SECONDS))
+    sink = BackgroundSink(taken)
+    sink.open()
+    for frame in frames(3):
+        sink.write(frame)
+    sink.end(told.set)
+    assert not sink.finished
+    go_on.set()
+    assert told.wait(SAFETY_SECONDS)
+    assert sink.finished
+    assert (taken.indices, taken.closed) == ([0, 1, 2], 1)
+    told.clear()
+    sink.end(told.set)  # nothing is left to wait for
+    assert told.is_set()
+    sink.close()
+
+
+def test_what_went_wrong_at_the_end_is_raised_by_close():
+    told = threading.Event()
+
+    class Full(ListSink):
+        def close(self) -> None:
+            super().close()
+            raise SinkError("the disk is full")
+
+    sink = BackgroundSink(Full())
+    sink.open()
+    sink.end(told.set)
+    assert told.wait(SAFETY_SECONDS)
+    with pytest.raises(SinkError, match="the disk is full"):
+        sink.close()

@@ -1,0 +1,47 @@
+"""A .safetensors file that someone hands over: for which setting it is, told from what it says it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.settings import Settings
+
+SUFFIX = ".safetensors"
+_MOST_WORDS = 2  # tensors in the file of a learned word: one for each text encoder
+
+
+class WeightsError(Exception):
+    """The file cannot be used. The message is one sentence for the user."""
+
+
+def with_weights(settings: Settings, path: Path) -> tuple[dict[str, str], str]:
+    """What to change in the settings to use ``path``: a LoRA or a learned word is added, a model takes the place.
+
+    Returns:
+        The changed values by name, and what the file is, for people.
+
+    Raises:
+        WeightsError: it is a pickle, damaged, or cannot be read.
+    """
+    # Here and not above: these import torch, and so does whatever reads such a file.
+    from pipeline.models.lora import is_lora
+    from pipeline.models.model import ModelError
+    from pipeline.models.weights import read_header
+
+    try:
+        names = read_header(path).shapes
+    except ModelError as error:
+        raise WeightsError(f"{error}.") from error
+    if is_lora(names):
+        return {"loras": _added(settings.stream.loras, path)}, "LoRA"
+    if len(names) <= _MOST_WORDS:
+        return {"embeddings": _added(settings.stream.embeddings, path)}, "learned word"
+    return {"model": str(path)}, "model"
+
+
+def _added(listed: str, path: Path) -> str:
+    if ";" in str(path):
+        raise WeightsError(f"{path} has a semicolon in its name, which parts two files here; give it another name.")
+    entries = [entry.strip() for entry in listed.split(";") if entry.strip()]
+    known = any(entry.rpartition(":")[0] == str(path) or entry == str(path) for entry in entries)
+    return "; ".join(entries if known else [*entries, str(path)])

@@ -1,0 +1,57 @@
+"""Files of weights, told apart by what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from app.settings import Settings
+from app.weights_file import WeightsError, with_weights
+
+
+def written(path: Path, *names: str) -> Path:
+    save_file({name: torch.zeros(2, 2) for name in names}, path)
+    return path
+
+
+def test_a_lora_is_added_to_those_that_are_there(tmp_path: Path) -> None:
+    kohya = written(tmp_path / "a.safetensors", "lora_unet_down.lora_down.weight", "lora_unet_down.lora_up.weight")
+    peft = written(tmp_path / "b.safetensors", "unet.down.lora_A.weight", "unet.down.lora_B.weight")
+    settings = Settings()
+    changes, what = with_weights(settings, kohya)
+    assert (changes, what) == ({"loras": str(kohya)}, "LoRA")
+    settings = replace(settings, stream=replace(settings.stream, loras=f"{kohya}:0.5"))
+    assert with_weights(settings, peft)[0] == {"loras": f"{kohya}:0.5; {peft}"}
+    assert with_weights(settings, kohya)[0] == {"loras": f"{kohya}:0.5"}  # it is there, with its strength
+
+
+def test_a_learned_word_and_a_model_are_known(tmp_path: Path) -> None:
+    word = written(tmp_path / "word.safetensors", "clip_l", "clip_g")
+    assert with_weights(Settings(), word) == ({"embeddings": str(word)}, "learned word")
+    names = ("model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in.weight", "alphas")
+    model = written(tmp_path / "model.safetensors", *names)
+    assert with_weights(Settings(), model) == ({"model": str(model)}, "model")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\x80\x02 pickle", "holds its weights as pickle"),
+        (b"\xff" * 64, "is not a safetensors file"),
+        (b"\x10" + b"\0" * 7 + b'{"a": {"dtype"', "is cut off|is damaged"),
+    ],
+)
+def test_what_is_no_such_file_is_said_in_a_sentence(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=words):
+        with_weights(Settings(), path)
+    with pytest.raises(WeightsError, match="semicolon"):
+        with_weights(Settings(), written(tmp_path / "a;b.safetensors", "x.lora_A.weight"))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        with_weights(Settings(), tmp_path / "missing.safetensors")

@@ -1,0 +1,43 @@
+"""A window on a session with a scripted engine, which paints at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytestqt.qtbot import QtBot
+
+from app.session import Session
+from app.settings import Settings
+from app.sinks import CallbackSink
+from app.sources.idle import IdleSource
+from tests.app.fakes import FakeEngine, loader_of
+from ui.bridge import Bridge
+from ui.choice import Choice
+from ui.view import with_stream
+from ui.window import Window
+
+CARD = Choice("testcard:width=64,height=64,fps=100", "Card")
+
+
+def open_scripted(qtbot: QtBot, folder: Path) -> Window:
+    """Show one that watches nothing yet and keeps its presets in ``folder``; the caller closes it."""
+    bridge = Bridge()
+    session = Session(
+        IdleSource(),
+        with_stream(Settings(), prompt="ink"),
+        [CallbackSink(bridge.put)],
+        loader=loader_of(FakeEngine(), FakeEngine()),
+        listener=bridge.tell,
+    )
+    window = Window(session, bridge, CARD)
+    window.presets.folder = folder / "presets"
+    qtbot.addWidget(window)
+    session.start()
+    window.show()
+    return window
+
+
+def run_card(qtbot: QtBot, window: Window) -> None:
+    """Watch a test card, and wait for its first picture."""
+    window.switch.choose(CARD)
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)

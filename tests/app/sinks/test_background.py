@@ -109,7 +109,11 @@ def test_a_sink_that_cannot_be_opened_starts_nothing():
 
 def test_an_end_makes_nobody_wait_and_is_told_when_it_is_there():
     go_on, told = threading.Event(), threading.Event()
-    taken = ListSink(lambda _: go_on.wait(SAFETY_SECONDS))
+
+    def wait(_: int) -> None:
+        assert go_on.wait(SAFETY_SECONDS)
+
+    taken = ListSink(wait)
     sink = BackgroundSink(taken)
     sink.open()
     for frame in frames(3):

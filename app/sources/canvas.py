@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from app.changes import Changes
 from app.drawing import Drawing
 from app.frame import Frame
-from app.sources.pacing import next_beat, wait_until
+from app.sources.pacing import Beat
 
 
 class CanvasSource:
@@ -29,21 +28,17 @@ class CanvasSource:
         self.fps: float | None = fps
         self.frame_count: int | None = None
         self.lost: str | None = None
-        self._period = 1.0 / fps
-        self._closing = threading.Event()
+        self._beat = Beat(fps)
         self._changes: Changes | None = None
         self._revision: int | None = None
-        self._due = 0.0
 
     def open(self) -> None:
         """Start a new rhythm; indices go on counting."""
-        self._closing.clear()
-        self._due = time.monotonic() - self._period
+        self._beat.start()
 
     def read(self) -> Frame | None:
         """The drawing at the next beat, changed or not; None after ``close``."""
-        self._due = next_beat(self._due, self._period, time.monotonic())
-        if not wait_until(self._due, self._closing):
+        if not self._beat.wait():
             return None
         look = self.drawing.look(self._revision)
         self._revision = look.revision
@@ -52,4 +47,4 @@ class CanvasSource:
 
     def close(self) -> None:
         """End the stream; a waiting ``read`` returns None at once."""
-        self._closing.set()
+        self._beat.stop()

@@ -12,50 +12,34 @@ import numpy as np
 
 from app.frame import Frame
 from app.sources.base import SourceError
-from app.sources.pacing import next_beat, wait_until
+from app.sources.generated import GeneratedSource
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 FOLDER_FPS = 24.0
 
 
-class ImageSource:
+class ImageSource(GeneratedSource):
     """One picture: a single frame, or, when live, the same picture over and over at ``fps``."""
 
     def __init__(self, path: str | Path, *, live: bool = False, fps: float = FOLDER_FPS) -> None:
         self._path = Path(path)
-        self.name = self._path.name
-        self.live = live
-        self.fps: float | None = fps if live else None
-        self.frame_count = None if live else 1
-        self.lost: str | None = None
-        self._period = 1.0 / fps
+        super().__init__(self._path.name, fps=fps, frames=None if live else 1, live=live)
+        self.fps = fps if live else None
         self._pixels: np.ndarray | None = None
-        self._closing = threading.Event()
-        self._index = 0
-        self._due = 0.0
 
     def open(self) -> None:
         """Read the picture. Raises ``SourceError`` where it is missing or not a picture."""
         self._pixels = read_image(self._path)
-        self._closing.clear()
-        self._index = 0
-        self._due = time.monotonic() - self._period
+        super().open()
 
     def read(self) -> Frame | None:
-        """The picture; None after the only frame of a still, or after ``close``."""
-        if self._pixels is None or self._closing.is_set() or (not self.live and self._index):
-            return None
-        if self.live:
-            self._due = next_beat(self._due, self._period, time.monotonic())
-            if not wait_until(self._due, self._closing):
-                return None
-        index = self._index
-        self._index += 1
-        return Frame(index, time.monotonic(), self._pixels, media_time=None if self.live else 0.0)
+        """The picture; None after the only frame of a still, before ``open``, or after ``close``."""
+        return None if self._pixels is None else super().read()
 
-    def close(self) -> None:
-        """End the stream; a waiting ``read`` returns None at once."""
-        self._closing.set()
+    def picture(self, _: int, /) -> np.ndarray:
+        """The same each time."""
+        assert self._pixels is not None
+        return self._pixels
 
 
 class ImageFolderSource:

@@ -20,3 +20,35 @@ def wait_until(due: float, closing: threading.Event) -> bool:
     if remaining > 0:
         return not closing.wait(remaining)
     return not closing.is_set()
+
+
+class Beat:
+    """The rhythm of a live source. ``stop`` may be called from any thread, the rest from the one that reads.
+
+    Args:
+        fps: beats a second, above 0.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._period = 1.0 / fps
+        self._closing = threading.Event()
+        self._due = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` was called since the last ``start``."""
+        return self._closing.is_set()
+
+    def start(self) -> None:
+        """Begin a rhythm whose first beat is now."""
+        self._closing.clear()
+        self._due = time.monotonic() - self._period
+
+    def wait(self) -> bool:
+        """Wait for the next beat; False as soon as ``stop`` is called."""
+        self._due = next_beat(self._due, self._period, time.monotonic())
+        return wait_until(self._due, self._closing)
+
+    def stop(self) -> None:
+        """End the wait for the next beat, and every one after it."""
+        self._closing.set()

@@ -14,7 +14,7 @@ from mss.exception import ScreenShotError
 
 from app.frame import Frame
 from app.sources.base import SourceError, SourceStalled
-from app.sources.pacing import next_beat, wait_until
+from app.sources.pacing import Beat
 from app.window_list import WAYLAND_ADVICE, on_wayland
 
 
@@ -33,12 +33,11 @@ class ScreenSource:
         self.fps: float | None = fps
         self.frame_count: int | None = None
         self.lost: str | None = None
-        self._monitor, self._region, self._period = monitor, region, 1.0 / fps
-        self._closing = threading.Event()
+        self._monitor, self._region = monitor, region
+        self._beat = Beat(fps)
         self._busy = threading.Lock()  # a connection must not be closed while another thread reads from it
         self._grabber: mss.MSS | None = None
         self._index = 0
-        self._due = 0.0
 
     def open(self) -> None:
         """Connect to the display.
@@ -46,11 +45,10 @@ class ScreenSource:
         Raises:
             SourceError: there is no display, no such monitor, or the region lies outside of it.
         """
-        self._closing.clear()
+        self._beat.start()
         with self._busy:
             self._disconnect()
             self._connect()
-        self._due = time.monotonic() - self._period
 
     def read(self) -> Frame | None:
         """The screen as it is at the next beat; None after ``close``.
@@ -58,11 +56,10 @@ class ScreenSource:
         Raises:
             SourceStalled: the display does not answer, for one because it was locked or changed its size.
         """
-        self._due = next_beat(self._due, self._period, time.monotonic())
-        if not wait_until(self._due, self._closing):
+        if not self._beat.wait():
             return None
         with self._busy:
-            if self._closing.is_set():
+            if self._beat.stopped:
                 return None
             try:
                 grabber = self._grabber or self._connect()
@@ -78,7 +75,7 @@ class ScreenSource:
 
     def close(self) -> None:
         """Let go of the display; a waiting ``read`` returns None at once."""
-        self._closing.set()
+        self._beat.stop()
         with self._busy:
             self._disconnect()
 

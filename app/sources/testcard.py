@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import cv2
 import numpy as np
 
-from app.frame import Frame
 from app.sources.base import SourceError
-from app.sources.pacing import next_beat, wait_until
+from app.sources.generated import GeneratedSource
 
 INDEX_BITS = 16
 _DISCS = 5
 
 
-class TestCardSource:
+class TestCardSource(GeneratedSource):
     """Discs that bounce over a gradient, with the frame's number both readable and coded in the pixels.
 
     Every frame is a pure function of ``seed`` and its index. ``read_index`` gets the index back from a picture.
@@ -51,15 +47,8 @@ class TestCardSource:
             raise SourceError(f"The test card has {fps:g} frames a second; it must be above 0 and at most 1000.")
         if seed < 0 or (frames is not None and frames < 0):
             raise SourceError("The test card's seed and number of frames must be 0 or more.")
-        self.name = f"test card {width}x{height}"
-        self.live = live
-        self.fps: float | None = fps
-        self.frame_count = frames
-        self.lost: str | None = None
-        self._width, self._height, self._period = width, height, 1.0 / fps
-        self._closing = threading.Event()
-        self._index = 0
-        self._due = 0.0
+        super().__init__(f"test card {width}x{height}", fps=fps, frames=frames, live=live)
+        self._width, self._height = width, height
         rng = np.random.default_rng(seed)
         self._background = _gradient(rng, width, height)
         self._colours = rng.integers(40, 256, (_DISCS, 3))
@@ -67,30 +56,7 @@ class TestCardSource:
         self._starts = rng.uniform(0, 2, (_DISCS, 2))
         self._speeds = rng.uniform(0.004, 0.02, (_DISCS, 2))
 
-    def open(self) -> None:
-        """Start again at frame 0."""
-        self._closing.clear()
-        self._index = 0
-        self._due = time.monotonic() - self._period
-
-    def read(self) -> Frame | None:
-        """The next frame; when live, once its time has come. None at the end or after ``close``."""
-        if self._closing.is_set() or (self.frame_count is not None and self._index >= self.frame_count):
-            return None
-        if self.live:
-            self._due = next_beat(self._due, self._period, time.monotonic())
-            if not wait_until(self._due, self._closing):
-                return None
-        index = self._index
-        self._index += 1
-        media_time = None if self.live else index * self._period
-        return Frame(index, time.monotonic(), self.picture(index), media_time=media_time)
-
-    def close(self) -> None:
-        """End the stream; a waiting ``read`` returns None at once."""
-        self._closing.set()
-
-    def picture(self, index: int) -> np.ndarray:
+    def picture(self, index: int, /) -> np.ndarray:
         """Frame ``index`` as (height, width, 3) uint8 RGB."""
         picture = self._background.copy()
         # A triangle wave is a bounce between the walls with no state to carry from frame to frame.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSize, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
 from app.settings import SIZE_STEP, SMALLEST_SIDE
 from ui.catalogue import Entry
 from ui.icons import icon
-from ui.inputs import Choice, NumberBox, Slider, Switch, WholeBox
+from ui.inputs import Choice, Slider, Switch, number_box, whole_box
 
 # With more positions than this, a slider cannot be set by hand.
 _MOST_POSITIONS = 1000
@@ -173,8 +173,8 @@ class NumberControl(Control):
         self._step = known.step or (1 if whole else 0.01)
         self._low = known.low if known.low is not None else (-_LARGEST_WHOLE if whole else -1e6)
         high = known.high if known.high is not None else (_LARGEST_WHOLE if whole else 1e6)
-        self.box = WholeBox() if whole else NumberBox()
-        if isinstance(self.box, WholeBox):
+        self.box = whole_box() if whole else number_box()
+        if isinstance(self.box, QSpinBox):
             self.box.setRange(int(self._low), min(int(high), _LARGEST_WHOLE))
             self.box.setSingleStep(max(1, int(self._step)))
         else:

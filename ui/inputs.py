@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
+from typing import TypeVar
+
+from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QAbstractButton,
     QComboBox,
@@ -57,7 +59,7 @@ class Slider(QSlider):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        _leave_wheel_to_page(self)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() is Qt.MouseButton.LeftButton:
@@ -73,34 +75,15 @@ class Slider(QSlider):
                 self.setValue(QStyle.sliderValueFromPosition(self.minimum(), self.maximum(), position, room))
         super().mousePressEvent(event)
 
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        _leave_to_the_page(self, event, super().wheelEvent)
 
-
-class WholeBox(QSpinBox):
+def whole_box() -> QSpinBox:
     """A whole number to type."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setKeyboardTracking(False)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        _leave_to_the_page(self, event, super().wheelEvent)
+    return _to_type(QSpinBox())
 
 
-class NumberBox(QDoubleSpinBox):
+def number_box() -> QDoubleSpinBox:
     """A number to type."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setKeyboardTracking(False)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        _leave_to_the_page(self, event, super().wheelEvent)
+    return _to_type(QDoubleSpinBox())
 
 
 class Choice(QComboBox):
@@ -108,7 +91,7 @@ class Choice(QComboBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        _leave_wheel_to_page(self)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
 
@@ -119,13 +102,27 @@ class Choice(QComboBox):
         painter.drawPixmap(self.width() - 24, (self.height() - 14) // 2, arrow)
         painter.end()
 
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        _leave_to_the_page(self, event, super().wheelEvent)
+
+_Box = TypeVar("_Box", QSpinBox, QDoubleSpinBox)
 
 
-def _leave_to_the_page(widget: QWidget, event: QWheelEvent, turn: object) -> None:
+def _to_type(box: _Box) -> _Box:
+    box.setAlignment(Qt.AlignmentFlag.AlignRight)
+    box.setKeyboardTracking(False)
+    _leave_wheel_to_page(box)
+    return box
+
+
+class _WheelToPage(QObject):
     """A page that scrolls under the mouse must not change what happens to lie there."""
-    if widget.hasFocus() and callable(turn):
-        turn(event)
-    else:
-        event.ignore()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+            event.ignore()  # Qt then offers it to the parent
+            return True
+        return super().eventFilter(watched, event)
+
+
+def _leave_wheel_to_page(widget: QWidget) -> None:
+    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # as it is, a turn of the wheel would take the focus
+    widget.installEventFilter(_WheelToPage(widget))

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from app.styles import Style
 from ui.editor import Editor
 from ui.icons import icon
-from ui.inputs import NumberBox, Slider
+from ui.inputs import Slider, number_box
 from ui.words import has, with_style
 
 TYPING_PAUSE_MS = 250
@@ -155,7 +155,7 @@ class BlendRow(QWidget):
         self.slider.setAccessibleName("How much of the second prompt")
         self.percent = QLabel()
         self.percent.setMinimumWidth(40)
-        self.seconds = NumberBox()
+        self.seconds = number_box()
         self.seconds.setRange(0, editor.entries["transition"].setting.high or 0)
         self.seconds.setSingleStep(editor.entries["transition"].setting.step or 1)
         self.seconds.setDecimals(1)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.settings import Settings
@@ -141,3 +143,25 @@ def test_an_explanation_has_help_range_and_default():
     for part in ("How far the picture moves", "Between 0.05 and 1.", "Default: 0.8."):
         assert part in words
     assert "loads the model again" in KNOWN["device"].explanation
+
+
+def turn_wheel(widget: QWidget) -> bool:
+    """Whether the widget keeps the turn to itself; else Qt offers it to the page."""
+    nowhere, none = QPoint(0, 0), Qt.MouseButton.NoButton
+    at = QPointF(widget.rect().center())
+    keys, phase = Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase
+    turn = QWheelEvent(at, widget.mapToGlobal(at), nowhere, QPoint(0, -120), none, keys, phase, False)
+    QApplication.sendEvent(widget, turn)
+    return turn.isAccepted()
+
+
+@pytest.mark.parametrize("name", ["strength", "steps", "solver", "guidance_scale"])
+def test_a_wheel_that_scrolls_the_page_changes_nothing_on_it(qtbot: QtBot, name: str):
+    made, edits = control(qtbot, name, {"steps": 3, "solver": "ddim"}.get(name))
+    made.show()
+    assert not turn_wheel(made.part)
+    assert edits == []
+    made.part.setFocus()
+    qtbot.waitUntil(made.part.hasFocus)
+    assert turn_wheel(made.part)
+    assert len(edits) == 1

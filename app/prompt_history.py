@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.settings import default_path, write_json
-
-logger = logging.getLogger(__name__)
+from app.settings import default_path, read_json, write_json
 
 KEPT_PROMPTS = 200
 
@@ -57,13 +53,7 @@ def history_path() -> Path:
 
 def load_history(path: Path) -> PromptHistory:
     """What was kept; an empty history where nothing was or the file is damaged, which the log then says."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return PromptHistory()
-    except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        return PromptHistory()
+    found = read_json(path)
     return PromptHistory(one for one in found if isinstance(one, str)) if isinstance(found, list) else PromptHistory()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ import platformdirs
 
 from pipeline.config import ACCELERATIONS, StreamConfig
 from pipeline.setting import Cost, check, described, setting
+
+logger = logging.getLogger(__name__)
 
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -132,6 +135,17 @@ def default_path() -> Path:
 def save(settings: Settings, path: Path) -> None:
     """Write ``settings`` as JSON, whole or not at all: a crash midway leaves the old file. Raises ``OSError``."""
     write_json(path, dataclasses.asdict(settings))
+
+
+def read_json(path: Path) -> Any:
+    """What ``write_json`` wrote; None where nothing was, or it is damaged, which the log then says."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.settings import default_path, write_json
-
-logger = logging.getLogger(__name__)
+from app.settings import default_path, read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +38,7 @@ def state_path() -> Path:
 
 def load_state(path: Path) -> WindowState:
     """What was kept; the defaults where nothing was, or nothing that makes sense: no loss that is worth a word."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return WindowState()
-    except (OSError, ValueError) as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        return WindowState()
+    found = read_json(path)
     if not isinstance(found, dict):
         return WindowState()
     taken = {}

@@ -64,12 +64,14 @@ class Track:
         first, last = self._place(older), self._place(newer)
         if first is None or last is None or first > last:
             return None
-        motion = rest(*self._sights[first].grey.shape)
+        motion: Motion | None = None
         for place in range(first + 1, last + 1):
             step = self._step(place)
             if step.reliable < LEAST_RELIABLE:
                 return None
-            motion = compose(motion, step)
+            motion = step if motion is None else compose(motion, step)
+        if motion is None:
+            return rest(*self._sights[first].grey.shape)
         return motion if motion.reliable >= LEAST_RELIABLE else None
 
     def _step(self, place: int) -> Motion:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,18 @@ SAFETY_SECONDS = 20.0  # no test waits for it; a deadlock ends there instead of 
 def picture(index: int, width: int = 64, height: int = 64) -> np.ndarray:
     """A flat picture that carries ``index`` (modulo 251) in its pixels."""
     return np.full((height, width, 3), index % 251, np.uint8)
+
+
+def in_order(frames: Sequence[Frame]) -> bool:
+    """Whether time goes on from each shown frame to the next.
+
+    A carried picture is of a camera frame that nothing was shown for before. A picture of the model that comes late is
+    itself carried to the newest moment, which may be that of the one before it.
+    """
+    return all(
+        after.index > before.index if after.reprojected else after.index >= before.index
+        for before, after in pairwise(frames)
+    )
 
 
 def no_script(_: int) -> None:

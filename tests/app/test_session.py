@@ -26,6 +26,7 @@ from tests.app.fakes import (
     FakeSource,
     ListSink,
     StubbornSource,
+    in_order,
     loader_of,
     no_script,
 )
@@ -110,14 +111,17 @@ def test_an_empty_file_ends_and_finishes_its_sinks() -> None:
 # -- live -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_slow_engine_gets_the_newest_live_frames() -> None:
+@pytest.mark.parametrize("reprojection", ["auto", "off"])
+def test_a_slow_engine_gets_the_newest_live_frames(reprojection: str) -> None:
     enough = threading.Event()
     taken = ListSink(lambda index: enough.set() if index > 200 else None)
     source = FakeSource(count=None, live=True, script=sleep_for(0.001))
-    with session_of(source, taken, engine=FakeEngine(script=sleep_for(0.02))) as session:
+    engine, settings = FakeEngine(script=sleep_for(0.02)), Settings(reprojection=reprojection)
+    with session_of(source, taken, engine=engine, settings=settings) as session:
         assert enough.wait(SAFETY_SECONDS)
         metrics = session.metrics()
-    assert taken.indices == sorted(taken.indices)  # a picture that comes late is carried to the newest frame's moment
+    assert in_order(taken.frames)
+    assert reprojection != "off" or len(set(taken.indices)) == len(taken.indices)
     assert metrics.frames_dropped > metrics.frames_out
     assert metrics.latency_p50_ms > 0
 

@@ -22,8 +22,13 @@ NEEDED = (
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line; argparse exits with code 2 and one line on misuse."""
     parser = argparse.ArgumentParser(prog="python -m assets.training", description=__doc__)
-    parser.add_argument("part", choices=[*PARTS, "all", "frames"], help="what to do; `frames` cuts clips into pictures")
+    parser.add_argument(
+        "part",
+        choices=[*PARTS, "all", "frames", "card"],
+        help="what to do; `frames` cuts clips into pictures, `card` puts the figures of a report into the model's card",
+    )
     parser.add_argument("inputs", nargs="*", type=Path, help="frames only: clips, or archives with animated webp")
+    parser.add_argument("--report", type=Path, help="card only: what `python -m tests.model_quality --report` wrote")
     parser.add_argument("--photos", type=Path, help="folder of photos, in sub-folders or not")
     parser.add_argument("--data", type=Path, help="folder with tokenizer/ and weights/")
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="the run folder (default: %(default)s)")
@@ -57,6 +62,8 @@ def _problem(options: argparse.Namespace) -> str | None:
         return None
     if options.inputs:
         return f"unexpected argument: {options.inputs[0]}"
+    if part == "card":
+        return None if options.report and options.report.is_file() else "give the report with --report"
     if part in ("prepare", "all") and (options.photos is None or not options.photos.is_dir()):
         return (
             "give a folder of photos with --photos" if options.photos is None else f"no such folder: {options.photos}"
@@ -97,6 +104,10 @@ def run_part(part: str, options: argparse.Namespace) -> None:
         from assets.training.export import export
 
         export(out, options.model, options.untrained)
+    elif part == "card":
+        from assets.training.card import write_figures
+
+        write_figures(options.report, options.model / "README.md")
 
 
 def main(arguments: list[str]) -> int:

@@ -17,18 +17,29 @@ from assets.training.text import encode_texts, english_words, load_text
 
 PROMPTS_PER_WISH = 28
 PLAIN_PROMPTS = 200
+# A camera's noise, in latents: successive frames of a still wall differ by about 0.03. The answer shall not follow it.
+INPUT_NOISE = 0.06
 SHARE_PHOTO, SHARE_TINTED_PHOTO, SHARE_TINTED = 0.13, 0.08, 0.11  # the rest: one style, no tint
 
 
 @dataclass(frozen=True)
 class Batch:
-    """All tensors on one device; latents are (B, 16, h, w) float32 and scaled."""
+    """All tensors on one device; latents are (B, 16, h, w) float32 and scaled.
+
+    `began` is the timestep at which the run of a sample began, `timesteps` or above; `amount` in 0..1 is how far
+    `wanted` lies on the way from `photo` to `full`; `wishes` numbers style and tint.
+    """
 
     photo: Tensor
+    full: Tensor
+    noise: Tensor
     noisy: Tensor
     wanted: Tensor
+    amount: Tensor
     timesteps: Tensor
+    began: Tensor
     states: Tensor
+    wishes: Tensor
 
 
 def build_prompt_pool(run: Path, seed: int) -> dict[tuple[int, int], Tensor]:
@@ -80,7 +91,7 @@ class Sampler:
     def batch(self, step: int, size: int, cells: int = CELLS) -> Batch:
         """`size` samples, each a random `cells` x `cells` piece of its latents."""
         random = np.random.default_rng((self.seed, step))
-        photos, styled, states = [], [], []
+        photos, styled, states, wishes = [], [], [], []
         for _ in range(size):
             photo, picture, style, tint = self._draw(random)
             top, left = random.integers(0, CELLS - cells + 1, 2)
@@ -88,22 +99,33 @@ class Sampler:
             styled.append(picture[:, top : top + cells, left : left + cells])
             wordings = self.pool[style, tint]
             states.append(wordings[int(random.integers(len(wordings)))])
-        photo, full = (torch.from_numpy(np.stack(a)).float().to(self.where) for a in (photos, styled))
-        timesteps = torch.from_numpy(_timesteps(random, size)).to(self.where)
-        aim = style_amount(timesteps)
+            wishes.append(style * len(TINT_IDS) + tint)
+
+        def here(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(self.where)
+
+        photo, full = (here(np.stack(a)).float() for a in (photos, styled))
+        timesteps = here(_timesteps(random, size))
         # Low timesteps are mostly met on the way of a run that began higher: the style made so far must not fade there.
-        later = torch.from_numpy(random.random(size)).to(self.where) < torch.where(
-            timesteps < TRAIN_STEPS // 2, 0.75, 0.5
-        )
-        # A later step of a run that began at some stronger timestep: it sees the style that run has made already.
-        began = timesteps + (TRAIN_STEPS - 1 - timesteps) * torch.from_numpy(random.random(size)).float().to(self.where)
-        seen = style_amount(began)
-        seen = torch.where(later, seen, torch.zeros_like(seen))
-        noise = torch.from_numpy(random.standard_normal(photo.shape, dtype=np.float32)).to(self.where)
-        start = torch.lerp(photo, full, seen[:, None, None, None])
-        wanted = torch.lerp(photo, full, torch.maximum(seen, aim)[:, None, None, None])
+        later = here(random.random(size)) < torch.where(timesteps < TRAIN_STEPS // 2, 0.75, 0.5)
+        began = timesteps + ((TRAIN_STEPS - 1 - timesteps) * here(random.random(size)) * later).long()
+        amount = style_amount(began)
+        noise = here(random.standard_normal(photo.shape, dtype=np.float32))
+        grain = here(random.standard_normal(photo.shape, dtype=np.float32))
+        wanted = torch.lerp(photo, full, amount[:, None, None, None])
+        # A later step of a run sees the style that the run has made already; the first one sees the photo.
+        start = torch.where((began > timesteps)[:, None, None, None], wanted, photo)
         return Batch(
-            photo, add_noise(start, noise, timesteps), wanted, timesteps, torch.stack(states).float().to(self.where)
+            photo=photo + INPUT_NOISE * here(random.random((size, 1, 1, 1), dtype=np.float32)) * grain,
+            full=full,
+            noise=noise,
+            noisy=add_noise(start, noise, timesteps),
+            wanted=wanted,
+            amount=amount,
+            timesteps=timesteps,
+            began=began,
+            states=torch.stack(states).float().to(self.where),
+            wishes=here(np.array(wishes, np.int64)),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,10 +16,12 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from assets.training.adversary import Adversary
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
 from assets.training.latents import CELLS
 from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance
 from assets.training.samples import Batch, Sampler
+from assets.training.schedule import add_noise
 from assets.training.sheets import draw_sheet
 from assets.training.store import (
     Average,
@@ -35,9 +38,12 @@ from assets.training.text import WIDTH
 log = logging.getLogger(__name__)
 
 BATCH = 16
-STEPS = 3100
+STEPS = 9000
 SMALL_UNTIL = 0.94  # share of the steps on 24x24 pieces of latents; then whole ones
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
+ADVERSARY_FROM = 0.55  # share of the steps after which the adversarial loss counts too
+ADVERSARY_SHARE, ADVERSARY_WARM = 0.6, 300  # its gradient's size over that of the other losses, reached after this long
+ROLLED = 4  # samples of a batch that are a later step of the UNet's own run, not of one through the teacher's picture
 PIXEL_SAMPLES, PIXEL_CELLS = 6, 14  # decoded per step: this many samples, pieces of this many latent cells
 RATE = 1.0e-3
 SAVE_EVERY = 100
@@ -103,6 +109,7 @@ class UNetTraining:
         self.features = TinyDarknet(weights)
         for judge in (self.autoencoder, self.features):
             place(judge, self.where)
+        self.adversary = Adversary(self.where)
         self.step = 0
 
     def load(self) -> None:
@@ -111,6 +118,7 @@ class UNetTraining:
         self.unet.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load(state["average"])
+        self.adversary.load(state)
         self.step = int(state["step"])
 
     def save(self) -> None:
@@ -119,32 +127,63 @@ class UNetTraining:
             "model": self.unet.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.values,
+            "step": self.step,
         }
-        save_checkpoint(self.run / "unet.pt", {**state, "step": self.step})
+        save_checkpoint(self.run / "unet.pt", {**state, **self.adversary.state()})
 
-    def learn(self, step: int) -> tuple[float, float]:
-        """One optimiser step; returns latent and pixel loss (0 where there is none)."""
+    def learn(self, step: int) -> tuple[float, float, float]:
+        """One optimiser step; returns latent, pixel and the critic's loss (0 where there is none yet)."""
         set_rate(self.optimizer, cosine_rate(step, self.steps, RATE))
         small = step < SMALL_UNTIL * self.steps
         batch = self.sampler.batch(step, BATCH, 24 if small else CELLS)
-        with torch.autocast(self.where.type, torch.bfloat16):
-            made = self._predict(batch)
-            loss = latent_loss(made, batch.wanted)
-            pixels = torch.zeros(())
-            if step >= PIXELS_FROM * self.steps:
-                room = batch.photo.shape[-1] - PIXEL_CELLS + 1
-                corner = (step * 7919 % room, step * 104729 % room)
-                pixels = pixel_loss(self.autoencoder, self.features, made, batch.wanted, corner)
+        if step >= PIXELS_FROM * self.steps:
+            batch = self._roll(batch)
+        made = self._predict(batch.noisy, batch.photo, batch.timesteps, batch.states)
+        # The gradient at the UNet's output is gathered first, so that the terms can be weighed against one another.
+        leaf = made.detach().requires_grad_()
+        latents, pixels = self._distance(step, leaf, batch)
+        (gradient,) = torch.autograd.grad(latents + 2 * pixels, leaf)
+        doubt = 0.0
+        started = step - ADVERSARY_FROM * self.steps
+        if started >= 0:
+            seen = (batch.wanted, batch.photo, batch.amount, batch.wishes)
+            doubt = self.adversary.learn(made, *seen)
+            (push,) = torch.autograd.grad(self.adversary.loss(leaf, *seen), leaf)
+            share = ADVERSARY_SHARE * min(1.0, started / ADVERSARY_WARM)
+            gradient = gradient + push * (share * gradient.norm() / push.norm().clamp_min(1e-12))
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + 2 * pixels.to(self.where)).backward()
+        made.backward(gradient)
         nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()
         self.average.update(self.unet, step)
-        return float(loss.detach()), float(pixels.detach())
+        return float(latents.detach()), float(pixels.detach()), doubt
 
-    def _predict(self, batch: Batch) -> Tensor:
-        both = torch.cat([batch.noisy, batch.photo], 1).contiguous(memory_format=torch.channels_last)
-        return self.unet(both, batch.timesteps, batch.states).sample.float()
+    def _predict(self, noisy: Tensor, photo: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
+        both = torch.cat([noisy, photo], 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.where.type, torch.bfloat16):
+            return self.unet(both, timesteps, states).sample.float()
+
+    @torch.no_grad()
+    def _roll(self, batch: Batch) -> Batch:
+        """Let the first samples' later steps begin at what the UNet itself makes of them at `began`."""
+        rows = slice(ROLLED)
+        first = add_noise(batch.photo[rows], batch.noise[rows], batch.began[rows])
+        made = self._predict(first, batch.photo[rows], batch.began[rows], batch.states[rows])
+        noisy = batch.noisy.clone()
+        later = (batch.began > batch.timesteps)[rows, None, None, None]
+        again = add_noise(made, batch.noise[rows], batch.timesteps[rows])
+        noisy[rows] = torch.where(later, again, noisy[rows])
+        return replace(batch, noisy=noisy)
+
+    def _distance(self, step: int, made: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latent and pixel loss."""
+        with torch.autocast(self.where.type, torch.bfloat16):
+            latents = latent_loss(made, batch.wanted)
+            if step < PIXELS_FROM * self.steps:
+                return latents, torch.zeros((), device=self.where)
+            room = batch.photo.shape[-1] - PIXEL_CELLS + 1
+            corner = (step * 7919 % room, step * 104729 % room)
+            return latents, pixel_loss(self.autoencoder, self.features, made, batch.wanted, corner)
 
 
 def train_unet(run: Path, data: Path, minutes: float, resume: bool, seed: int, steps: int = STEPS) -> None:
@@ -153,14 +192,14 @@ def train_unet(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
     training = UNetTraining(run, data, seed, steps)
     if resume and (run / "unet.pt").is_file():
         training.load()
-    began, first, mean = time.monotonic(), training.step, [0.0, 0.0]
+    began, first, mean = time.monotonic(), training.step, [0.0, 0.0, 0.0]
     for step in steps_with_clock("unet", training.step, steps, minutes):
         losses = training.learn(step)
         mean = [old * 0.98 + 0.02 * new if old else new for old, new in zip(mean, losses, strict=True)]
         training.step = step + 1
         if training.step % SAVE_EVERY == 0:
             rate = (training.step - first) / (time.monotonic() - began)
-            log.info("unet step %d  latent loss %.4f  pixel loss %.4f  %.2f steps/s", training.step, *mean, rate)
+            log.info("unet step %d  latents %.4f  pixels %.4f  critic %.3f  %.2f steps/s", training.step, *mean, rate)
             training.save()
         if training.step % SHEET_EVERY == 0:
             draw_sheet(run, load_unet(run), run / "sheets" / f"{training.step:06d}.png")

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from assets.training.autoencoder import LATENT_CHANNELS
 from assets.training.prompts import STYLE_IDS, TINT_IDS
+from assets.training.store import place
 
 CRITIC_RATE = 4e-4
 FEATURE_WEIGHT = 2.0
@@ -49,7 +50,8 @@ class Adversary:
 
     def __init__(self, where: torch.device) -> None:
         self.where = where
-        self.critic = Critic().to(where, memory_format=torch.channels_last)
+        self.critic = Critic()
+        place(self.critic, where)
         self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.9), weight_decay=0)
 
     def state(self) -> dict[str, dict]:

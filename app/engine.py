@@ -70,8 +70,8 @@ class Engine(Protocol):
         """The pictures of all frames still in flight, in order, each once."""
         ...
 
-    def configure(self, config: StreamConfig, /) -> None:
-        """Follow new settings from the next frame on."""
+    def configure(self, config: StreamConfig, /) -> Sequence[str]:
+        """Follow new settings from the next frame on; notes for the user."""
         ...
 
     def is_prepared(self, config: StreamConfig, /) -> bool:

@@ -337,7 +337,8 @@ class WorkerThread(threading.Thread):
             admitted = self._adapters.admit(self._engine, new.stream, self._applied.stream, live=self._live)
             new = replace(new, stream=admitted)
             if admitted != self._applied.stream:
-                self._engine.configure(runnable(admitted))
+                for note in self._engine.configure(runnable(admitted)):
+                    self._board.notice(note)
         self._applied = new
         self._size = _size(item)
 

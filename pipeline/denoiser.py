@@ -15,10 +15,14 @@ class Denoiser:
     """Calls a model's UNet with the prompts' cached keys and values.
 
     Two denoisers may share a UNet: each puts its own cache back before it calls.
+
+    Attributes:
+        backend: what runs the UNet; by default the model's.
     """
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self.backend = model.backend
         self._cache = AttentionCache(model.unet)
         self._travel = PromptTravel()
         self._negative: Embedding | None = None
@@ -74,7 +78,7 @@ class Denoiser:
         revision = self._model.adapters.revision
         if self._cache.injected and (self._cache.stale or self._revision != revision):
             self._revision = revision
-            self._model.backend.weights_changed()
+            self.backend.weights_changed()
             self._refill()
         elif not self._cache.injected:
             self._refill()
@@ -83,7 +87,7 @@ class Denoiser:
         tokens, pooled = self._rows[layout]
         # The embeddings go along because some UNets pool them into the time embedding as well.
         added = self._added(latents, pooled) if self._model.sized else None
-        return self._model.backend.denoise(latents, timesteps, tokens, self._cache, layout, added)
+        return self.backend.denoise(latents, timesteps, tokens, self._cache, layout, added)
 
     def _added(self, rows: torch.Tensor, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
         """What SDXL's UNet is told besides (arXiv 2307.01952, section 2.2)."""

@@ -19,9 +19,9 @@ from pipeline.prompt_syntax import blended
 from pipeline.setting import described
 from pipeline.similarity import SimilarityFilter
 from pipeline.solver import SolverTable, plan
-from pipeline.sparse.detector import Rectangle
 from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
+from pipeline.sparse.rectangles import Rectangle
 from pipeline.stream_batch import StreamBatch
 from pipeline.text_to_image import Wander, colours, prompt_share, starting_noise
 from pipeline.timing import StageClock
@@ -66,10 +66,10 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._wander = Wander()
         self._prompt_share = 0.0
-        self.notes = self.prepare(self._config)
+        notes = self.prepare(self._config)
         model.adapters.follow(self._config)
         self.sparse: SparseEngine | None = None
-        self._set_sparse()
+        self.notes = [*notes, *self._set_sparse()]
         self._set_prompts()
         self._set_filter()
 
@@ -174,11 +174,14 @@ class Stream:
         return self.model.adapters.read(config)
 
     @torch.inference_mode()
-    def configure(self, config: StreamConfig) -> None:
+    def configure(self, config: StreamConfig) -> list[str]:
         """Take other settings from the next call on, by the cheapest rebuild that is enough.
 
         Frames in flight go on under the new settings. When ``steps`` shrinks, the oldest of them are dropped; call
         ``flush`` before where every frame counts.
+
+        Returns:
+            What a user should know of them, one sentence each.
 
         Raises:
             ValueError: settings that exclude each other; the old ones stay in force.
@@ -205,18 +208,18 @@ class Stream:
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "spacing", "guidance", "guidance_scale", "image_guidance", "delta"):
             self._set_guidance()
-        if differ("sparse", "text_to_image"):
-            self._set_sparse()
+        notes = self._set_sparse() if differ("sparse", "text_to_image") else []
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
             self._filter.reset()
             if self.sparse is not None:
                 self.sparse.settings_changed(config.steps)
+        return notes
 
     def close(self) -> None:
         """Give the model back as it was; for using the model without Vitrail afterwards."""
         if self.sparse is not None:
-            self.sparse.eject()
+            self.sparse.close()
         self._denoiser.close()
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
@@ -292,16 +295,16 @@ class Stream:
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._clock("encode"):
-            return self._coder.encode(frames)
+            return self._backend.encode(frames)
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
         with self._clock("decode"):
-            return self._coder.decode(latent)
+            return self._backend.decode(latent)
 
     @property
-    def _coder(self) -> Backend:
-        """What encodes and decodes: the modules themselves where they are to compute only what changed."""
-        return self.model.backend if self.sparse is None else self.sparse.coder
+    def _backend(self) -> Backend:
+        """What runs the networks: the model's backend, or that on what changed."""
+        return self.model.backend if self.sparse is None else self.sparse
 
     def _checked(self, frames: torch.Tensor) -> torch.Tensor:
         frames = frames.unsqueeze(0) if frames.ndim == 3 else frames
@@ -369,14 +372,17 @@ class Stream:
         mix = blended(config.prompt, config.prompt_b, config.blend)
         self._denoiser.set_prompts(mix, negative, config.transition)
 
-    def _set_sparse(self) -> None:
+    def _set_sparse(self) -> list[str]:
+        """Switch it on or off as the settings say; notes for the user."""
         if self.sparse is not None:
-            self.sparse.eject()
+            self.sparse.close()
             self.sparse = None
         # Pictures made of words alone have no frame that could stand still.
         if self._config.sparse and not self._config.text_to_image:
             self.sparse = SparseEngine(self.model)
             self.sparse.settings_changed(self._config.steps)
+        self._denoiser.backend = self._backend
+        return [] if self.sparse is None else self.sparse.notes
 
     def _set_filter(self) -> None:
         config = self._config

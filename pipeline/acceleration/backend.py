@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -56,6 +56,21 @@ class Backend(Protocol):
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """(F, C, h, w) float32 latents to (F, 3, H, W) float32 pictures in 0..1."""
+        ...
+
+    def network(
+        self, name: str, make: Callable[[], torch.nn.Module], inputs: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor] | None:
+        """Run another network that is made of the UNet, for the sparse engine.
+
+        Args:
+            name: the same for the same network.
+            make: makes it, of a copy of the UNet and in float32; called on another thread, where it is needed.
+            inputs: float of any kind, or int64.
+
+        Returns:
+            Its outputs in float32; None where there is no engine for these shapes, or not yet.
+        """
         ...
 
     def weights_changed(self) -> None:

@@ -70,6 +70,9 @@ class GraphBackend:
             return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added or None)
         return runner([rows, timesteps], prompts)
 
+    def network(self, *_: object, **__: object) -> None:
+        return None  # not measured on a GPU: the caller runs the module
+
     def weights_changed(self) -> None:
         self._builder.clear()
 

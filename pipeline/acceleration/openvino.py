@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
 _GRAPHS = 2
+
+# Networks that are kept besides: as many as have room for their weights here, within these bounds.
+_NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 24
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
 
@@ -68,6 +71,12 @@ class OpenVinoBackend:
         self._compiler = Compiler()
         self._digests: dict[str, str] = {}
         self._hosted: list[tuple[tuple[torch.Tensor, ...], list[Any]]] = []
+        # The sparse engine has one network for each shape of window.
+        weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
+        most = min(_MOST_NETWORKS, max(_LEAST_NETWORKS, _NETWORKS_BYTES // weights))
+        self._networks: Builder[_Engine] = Builder(self._build, self.name, most)
+        self._makers: dict[str, Callable[[], torch.nn.Module]] = {}
+        self._compiling = threading.Lock()
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         engine = self._builder.get(ENCODER)
@@ -101,18 +110,29 @@ class OpenVinoBackend:
             self._builder.get((*kind, end - first))  # in use, and so not to be given up
         return torch.cat([one([value[first:end] for value in inputs]) for first, end, one in parts])
 
+    def network(
+        self, name: str, make: Callable[[], torch.nn.Module], inputs: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor] | None:
+        self._makers[name] = make
+        shapes = tuple(("float32" if one.is_floating_point() else "int64", *one.shape) for one in inputs)
+        engine = self._networks.get(("network", name, shapes))
+        return None if engine is None else engine.all([_array(one) for one in inputs])
+
     def weights_changed(self) -> None:
         self._digests = {}
         self._builder.clear()
+        self._networks.clear()
 
     def wait(self) -> None:
         self._builder.wait()
+        self._networks.wait()
 
     def news(self) -> list[str]:
         return self._builder.news()
 
     def close(self) -> None:
         self._builder.close()
+        self._networks.close()
         self._compiler.stop()
 
     def _on_host(self, tensors: tuple[torch.Tensor, ...]) -> list[Any]:
@@ -130,7 +150,7 @@ class OpenVinoBackend:
         key = key_of(
             graphs=_GRAPHS,
             spec=spec,
-            weights=self._digest("unet" if spec[0] == "unet" else "autoencoder"),
+            weights=self._digest("autoencoder" if spec in (ENCODER, DECODER) else "unet"),
             config=self._config,
             device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
             abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
@@ -157,7 +177,7 @@ class OpenVinoBackend:
         return _Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
 
     def _compiled(self, spec: Spec) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
+        with self._compiling, tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
             graph = Path(folder) / "graph.xml"
             self._write(spec, graph)
             return self._compiler.compile(graph, self._device, self._config)
@@ -169,6 +189,9 @@ class OpenVinoBackend:
         elif spec == DECODER:
             latent = torch.zeros(1, channels, 8, 8)
             write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
+        elif spec[0] == "network":
+            examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
+            write_graph(self._makers[spec[1]](), examples, [list(one.shape) for one in examples], path)
         else:
             _, latent_shape, prompt_shapes, rows = spec
             prompts = [torch.zeros(rows, *shape) for shape in prompt_shapes]
@@ -177,17 +200,21 @@ class OpenVinoBackend:
 
 
 class _Engine:
-    """One compiled graph with one output."""
+    """One compiled graph."""
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Any]) -> torch.Tensor:
+        return self.all(inputs)[0]
+
+    def all(self, inputs: Sequence[Any]) -> list[torch.Tensor]:
+        """Every output in turn."""
         # Two streams may share a model; a request serves one at a time.
         with self._lock:
             outputs = self._request.infer(inputs, share_inputs=True)
-            return torch.from_numpy(outputs[0])
+            return [torch.from_numpy(outputs[number]) for number in range(len(outputs))]
 
 
 def _cover(rows: int, engines: dict[int, _Engine]) -> list[tuple[int, int, _Engine]]:
@@ -200,6 +227,11 @@ def _cover(rows: int, engines: dict[int, _Engine]) -> list[tuple[int, int, _Engi
         parts.append((first, first + size, engines[size]))
         first += size
     return parts
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    """As ``_host``, but of any number format that numpy has."""
+    return _host(tensor) if tensor.is_floating_point() else tensor.numpy()
 
 
 def _host(tensor: torch.Tensor) -> Any:

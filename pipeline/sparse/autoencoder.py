@@ -1,68 +1,104 @@
-"""The tiny autoencoder, computing only what changed."""
+"""An encoder or decoder that computes only what changed: on windows of the picture, by whatever runs the whole."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from pipeline.sparse.chain import Chain, Unsupported
-from pipeline.sparse.region import Region
+import torch
 
-# The decoder's receptive radius covers the picture, so that its mask must be cut: this many pixels around a change.
-DECODER_MARGIN = 8
+from pipeline.sparse.costs import Costs
+from pipeline.sparse.rectangles import Change, Rectangle, grown, scaled, window
+
+# Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
+# of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
+ENCODER_WRITES, ENCODER_HALO = 8, 16
+# The same for the decoder, around the changed picture; the latent has changed as far as the UNet writes.
+DECODER_WRITES, DECODER_HALO = 8, 8
+# Sides of windows in pixels of the picture: compiled networks prepare something for each shape.
+SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536)
 
 
-class SparseAutoencoder:
-    """Makes a diffusers ``AutoencoderTiny`` compute only what changed; ``inject`` and ``eject`` are exact inverses.
+class Half:
+    """An autoencoder's encoder or decoder. Keeps what it gave last, and computes parts of it anew.
 
-    The encoder is exact: a change spreads from layer to layer as far as it does. The decoder computes what lies within
-    ``DECODER_MARGIN`` pixels of a change, and keeps the rest as it was.
+    Attributes:
+        costs: of its windows, in pixels of the latent.
+        share: of the picture that was computed at the last call, halos included; 1 where it was the whole.
     """
 
-    def __init__(self, module: Any) -> None:
-        """Raises:
-        Unsupported: it is another autoencoder, or built of other layers.
+    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor], factor: int, encodes: bool) -> None:
+        """Args:
+        run: the network, (B, c, h, w) to (B, C, H, W).
+        factor: pixels of the picture that a pixel of the latent spans.
+        encodes: whether it makes latents of pictures, not pictures of latents.
         """
-        if type(module).__name__ != "AutoencoderTiny":
-            raise Unsupported(f"the autoencoder is an {type(module).__name__}; only AutoencoderTiny is run sparsely")
-        config = module.config
-        factor = 2 ** (len(config.encoder_block_out_channels) - 1)
-        self._encoder = Chain(module.encoder.layers, 1, None)
-        self._decoder = Chain(module.decoder.layers, factor, DECODER_MARGIN)
-
-    def inject(self) -> None:
-        """Take the module's calls; the first call of each half is dense."""
-        self._encoder.inject()
-        self._decoder.inject()
-
-    def eject(self) -> None:
-        """Give the module back as it was, and drop what is cached."""
-        self._encoder.eject()
-        self._decoder.eject()
-
-    @property
-    def injected(self) -> bool:
-        """Whether the module's calls come here."""
-        return self._encoder.injected and self._decoder.injected
-
-    def forget(self) -> None:
-        """Drop what is cached: the next calls are dense."""
-        self._encoder.forget()
-        self._decoder.forget()
-
-    def encode_next(self, region: Region | None) -> None:
-        """Say what changed in the pictures that are encoded next since those encoded last; None for all of it."""
-        self._encoder.region = region
-
-    def decode_next(self, region: Region | None) -> None:
-        """Say where the latents that are decoded next differ from those decoded last; None for everywhere."""
-        self._decoder.region = region
-
-    @property
-    def shares(self) -> dict[str, list[float]]:
-        """Share of active tiles of each unit at the last calls, input to output."""
-        return {"encode": self._encoder.shares, "decode": self._decoder.shares}
+        self._run, self._factor = run, factor
+        self._input, self._output = (factor, 1) if encodes else (1, factor)
+        self._writes, self._halo = (ENCODER_WRITES, ENCODER_HALO) if encodes else (DECODER_WRITES, DECODER_HALO)
+        self._kept: torch.Tensor | None = None
+        self._shape: tuple[int, ...] = ()
+        self.costs = Costs()
+        self.share = 1.0
 
     @property
     def memory(self) -> int:
-        """Bytes of the caches."""
-        return self._encoder.memory + self._decoder.memory
+        """Bytes that are kept."""
+        return 0 if self._kept is None else self._kept.nbytes
+
+    def forget(self) -> None:
+        """Drop what is kept: the next call is of the whole."""
+        self._kept = None
+
+    def __call__(self, x: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
+        """What the network makes of ``x`` (B, c, h, w), of which only ``changes`` differ from the last call's.
+
+        Args:
+            changes: for each row, in pixels of the picture.
+        """
+        height, width = x.shape[2] // self._input, x.shape[3] // self._input
+        known = self._kept is not None and self._shape == tuple(x.shape)
+        plans = [self._plan(change if known else None, width, height) for change in changes]
+        self._shape = tuple(x.shape)
+        if all(plan is None for plan in plans):
+            self.share = 1.0
+            self._kept = self._timed(x, (height, width))
+            return self._kept
+        assert self._kept is not None
+        # What was given before is with others now, and must stay as it is.
+        kept = self._kept = self._kept.clone()
+        computed = 0
+        for row, plan in enumerate(plans):
+            if plan is None:
+                kept[row] = self._timed(x[row : row + 1], (height, width))[0]
+                computed += height * width
+                continue
+            for target, view in plan:
+                part = self._timed(_cut(x[row : row + 1], view, self._input), (view[3] - view[1], view[2] - view[0]))
+                inner = (target[0] - view[0], target[1] - view[1], target[2] - view[0], target[3] - view[1])
+                _cut(kept[row : row + 1], target, self._output).copy_(_cut(part, inner, self._output))
+                computed += (view[3] - view[1]) * (view[2] - view[0])
+        self.share = computed / (height * width * len(x))
+        return kept
+
+    def _plan(self, change: Change, width: int, height: int) -> list[tuple[Rectangle, Rectangle]] | None:
+        """What to write and what to look at for it, in pixels of the latent; None where the whole is faster."""
+        if change is None:
+            return None
+        plan, sides = [], [side // self._factor for side in SIDES]
+        for rectangle in change:
+            size = (width * self._factor, height * self._factor)
+            target = scaled(grown(rectangle, self._writes, *size), self._factor)
+            looked_at = scaled(grown(rectangle, self._writes + self._halo, *size), self._factor)
+            plan.append((target, window(looked_at, width, height, 1, sides)))
+        shapes = [(view[3] - view[1], view[2] - view[0]) for _, view in plan]
+        return plan if self.costs.worth(shapes, (height, width)) else None
+
+    def _timed(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        with self.costs.timed(shape, len(x), x.device):
+            return self._run(x)
+
+
+def _cut(maps: torch.Tensor, rectangle: Rectangle, scale: int) -> torch.Tensor:
+    """The view of ``maps`` (B, C, H, W) inside ``rectangle``, which is in units of ``scale`` pixels."""
+    left, top, right, bottom = (side * scale for side in rectangle)
+    return maps[:, :, top:bottom, left:right]

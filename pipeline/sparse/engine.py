@@ -3,87 +3,82 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from pipeline.acceleration.backend import Backend
-from pipeline.acceleration.eager import EagerBackend
+from pipeline.attention_cache import AttentionCache
+from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.sparse.autoencoder import SparseAutoencoder
-from pipeline.sparse.chain import Unsupported
-from pipeline.sparse.detector import ChangeDetector, Rectangle
-from pipeline.sparse.region import Region
+from pipeline.sparse.autoencoder import Half
+from pipeline.sparse.context import Unsupported
+from pipeline.sparse.detector import ChangeDetector
+from pipeline.sparse.rectangles import Change, Rectangle, cover, filled
+from pipeline.sparse.unet import SparseUNet
 
-# A frame that changed in more than this share of its blocks is taken as wholly changed: a scene cut, or movement that
-# dense computation is faster for.
-DENSE_AREA = 0.5
+# A frame of which the rectangles around its changes take up more than this is taken as wholly changed: a scene cut, or
+# movement that dense computation is faster for.
+DENSE_AREA = 0.6
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
 
 
 class SparseEngine:
-    """Masks for a stream of T steps and F frames a call.
+    """Changes for a stream of T steps and F frames a call; to the stream, a ``Backend`` around the model's own.
 
-    At tick n, slot k of the stream batch holds frame n - k, and what the UNet keeps of slot k is of frame n - k - 1 at
-    the very same step and noise. The two differ where frame n - k differed from its predecessor when it came in: so
-    each frame's mask enters a FIFO with it, and moves on with it. A wholly changed frame (a *keyframe*) makes slot k
+    At tick n, slot k of the stream batch holds frame n - k, and what is kept of slot k is of frame n - k - 1 at the
+    very same step and noise. The two differ where frame n - k differed from its predecessor when it came in: so each
+    frame's change enters a FIFO with it, and moves on with it. A wholly changed frame (a *keyframe*) makes slot k
     dense at tick n + k, one slot a tick.
 
     Attributes:
         notes: what cannot be run sparsely here, and why, in words for the user.
-        coder: what encodes and decodes the pictures.
-        active: (F, H / 8, W / 8) bool, the blocks of the pictures decoded last that had changed; None before.
+        active: (F, H / 8, W / 8) bool, the blocks of the pictures decoded last that were computed anew; None before.
     """
 
     def __init__(self, model: Model) -> None:
         self.notes: list[str] = []
         self.active: np.ndarray | None = None
-        self._autoencoder: SparseAutoencoder | None = None
+        self._backend = model.backend
+        self.name = model.backend.name
+        self._encoder = self._decoder = None
+        if model.autoencoder.is_tiny:
+            factor = model.autoencoder.factor
+            self._encoder = Half(self._backend.encode, factor, encodes=True)
+            self._decoder = Half(self._backend.decode, factor, encodes=False)
+        else:
+            self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
+        self._unet: SparseUNet | None = None
         try:
-            self._autoencoder = SparseAutoencoder(model.autoencoder.module)
+            self._unet = SparseUNet(model)
         except Unsupported as problem:
-            self.notes.append(f"pictures are encoded and decoded densely: {problem}")
+            self.notes.append(f"sparse: the UNet runs on whole pictures: {problem}")
         self._detectors: list[ChangeDetector] = []
-        self._flight: deque[np.ndarray] = deque()  # (F, h, w) mask of the frame in each slot, slot 0 first
-        self._arriving: np.ndarray | None = None  # of the frames that enter at the next tick
+        self._flight: deque[tuple[Change, ...]] = deque()  # of the F frames in each slot, slot 0 first
+        self._arriving: tuple[Change, ...] | None = None  # of the frames that enter at the next tick
+        self._encoding: tuple[Change, ...] = ()
+        self._ticking = False
         self._size = (0, 0)
         self._since_keyframe = 0
         self._all_changed = False
         self._fresh = False
         self._unseen = False
-        # Kept maps are PyTorch's: another backend has none, and computes pictures as a whole.
-        self.coder: Backend = model.backend
-        if self._autoencoder is not None and model.backend.name != "eager":
-            self.coder = EagerBackend(model)
-            self.notes.append(
-                f"pictures are encoded and decoded by PyTorch, where they change; {model.backend.name} does the rest"
-            )
-
-    def inject(self) -> None:
-        """Take the calls of the model's parts."""
-        if self._autoencoder is not None:
-            self._autoencoder.inject()
-
-    def eject(self) -> None:
-        """Give the model back as it was, and drop what is cached."""
-        if self._autoencoder is not None:
-            self._autoencoder.eject()
 
     @property
     def memory(self) -> int:
-        """Bytes of the caches."""
-        return self._autoencoder.memory if self._autoencoder is not None else 0
+        """Bytes that are kept of the last call."""
+        return sum(part.memory for part in (self._encoder, self._unet, self._decoder) if part is not None)
 
-    def shares(self) -> dict[str, list[float]]:
-        """Share of active tiles of each unit of each part at its last call, input to output."""
-        return self._autoencoder.shares if self._autoencoder is not None else {}
+    def shares(self) -> dict[str, float]:
+        """Share of the picture that each network computed at its last call, halos included."""
+        parts = {"encode": self._encoder, "unet": self._unet, "decode": self._decoder}
+        return {name: part.share for name, part in parts.items() if part is not None}
 
     def begin(self, frames: torch.Tensor, steps: int) -> None:
         """The first frames (F, 3, H, W) of their kind are here and fill all slots: all their calls are dense."""
         self._start(frames)
-        self._flight = deque([self._blank(False)] * steps, maxlen=steps)
+        self._flight = deque([self._each(())] * steps, maxlen=steps)
         self._all_changed = False
         self._fresh = True
 
@@ -91,17 +86,19 @@ class SparseEngine:
         self._size = (frames.shape[2], frames.shape[3])
         self._detectors = [ChangeDetector() for _ in frames]
         for detector, frame in zip(self._detectors, frames.cpu(), strict=True):
-            detector(frame)
+            detector.take_all(frame)
         self._arriving = None
+        self._encoding = self._each(None)
+        self._ticking = False
         self._unseen = False
         self._since_keyframe = 0
-        self.inject()
-        if self._autoencoder is not None:
-            self._autoencoder.forget()
+        for part in (self._encoder, self._unet, self._decoder):
+            if part is not None:
+                part.forget()
 
     def settings_changed(self, steps: int) -> None:
         """Frames in flight, and all frames from now on, become other pictures than before; there are T = ``steps``."""
-        self._flight = deque([self._blank(True)] * steps, maxlen=steps)
+        self._flight = deque([self._each(None)] * steps, maxlen=steps)
         self._all_changed = True
 
     def missed(self) -> None:
@@ -130,42 +127,99 @@ class SparseEngine:
             return frames
         known = [None] * len(frames) if rectangles is None or self._unseen else rectangles
         self._unseen = False
-        masks = [
-            detector(frame, rectangle)
-            for detector, frame, rectangle in zip(self._detectors, frames.cpu(), known, strict=True)
-        ]
         self._since_keyframe += 1
-        for number, (detector, frame) in enumerate(zip(self._detectors, frames.cpu(), strict=True)):
-            if self._since_keyframe >= KEYFRAME_EVERY or masks[number].mean() > DENSE_AREA:
-                masks[number] = np.ones_like(masks[number])
-                detector.take_all(frame)
-        arriving = np.stack(masks)
-        if arriving.all():
+        self._arriving = tuple(map(self._look, self._detectors, frames.cpu(), known))
+        if all(change is None for change in self._arriving):
             self._since_keyframe = 0
-        self._arriving = arriving
-        region = Region(arriving, self._size)
-        if self._autoencoder is not None:
-            self._autoencoder.encode_next(region)
-        if region.empty:
+        self._encoding = self._arriving
+        if not any(change is None or change for change in self._arriving):
             return None
-        return torch.stack([detector.picture for detector in self._detectors])
+        pictures = [detector.picture for detector in self._detectors]
+        return pictures[0].unsqueeze(0) if len(pictures) == 1 else torch.stack(pictures)
+
+    def _look(self, detector: ChangeDetector, frame: torch.Tensor, known: Sequence[Rectangle] | None) -> Change:
+        """What changed in a frame, which is taken into the detector's picture there."""
+        blocks = detector.look(frame) if known is None else filled(tuple(known), *self._size)
+        change = cover(blocks) if blocks.mean() <= DENSE_AREA else ((0, 0, self._size[1], self._size[0]),)
+        area = sum((right - left) * (bottom - top) for left, top, right, bottom in change)
+        if self._since_keyframe >= KEYFRAME_EVERY or area > DENSE_AREA * self._size[0] * self._size[1]:
+            detector.take_all(frame)
+            return None
+        detector.take(frame, change)
+        return change
 
     def tick(self) -> None:
         """All frames in flight are about to take a step, and the last of them to be decoded."""
-        arriving = self._arriving if self._arriving is not None else self._blank(False)
+        arriving = self._arriving if self._arriving is not None else self._each(())
         if self._all_changed:
-            arriving = self._blank(True)
+            arriving = self._each(None)
         self._flight.appendleft(arriving)
         self._arriving, self._all_changed = None, False
-        self.active = self._flight[-1]
-        if self._autoencoder is not None:
-            self._autoencoder.decode_next(Region(self.active, self._size))
+        # Switched on while frames are in flight, nothing is known of them before the next one comes in.
+        if not self._detectors:
+            return
+        self._ticking = True
+        self.active = np.stack([filled(change, *self._size) for change in self._flight[-1]])
 
     @property
     def still(self) -> bool:
         """Whether the pictures about to be decoded are those decoded last."""
-        return self.active is not None and not self.active.any()
+        return bool(self._detectors) and not any(change is None or change for change in self._flight[-1])
 
-    def _blank(self, changed: bool) -> np.ndarray:
-        height, width = self._size
-        return np.full((len(self._detectors), -(-height // 8), -(-width // 8)), changed)
+    def _each(self, change: Change) -> tuple[Change, ...]:
+        return (change,) * len(self._detectors)
+
+    # -- as a backend -------------------------------------------------------------------------------------------------
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """As the backend, where ``admit`` found changes; the rest is as at the call before."""
+        if self._encoder is None:
+            return self._backend.encode(pictures)
+        return self._encoder(pictures, self._encoding)
+
+    def denoise(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: torch.Tensor,
+        cache: AttentionCache,
+        layout: RowLayout,
+        added: Mapping[str, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """As the backend; after a ``tick``, each row where its slot's frame changed."""
+
+        def whole() -> torch.Tensor:
+            return self._backend.denoise(rows, timesteps, embeddings, cache, layout, added)
+
+        if self._unet is None or not self._ticking:
+            return whole()
+        self._ticking = False
+        # Rows under a negative prompt, and those without the input, are of the slots in the same order once more.
+        slots = [change for frames in self._flight for change in frames]
+        changes = [slots[row % len(slots)] for row in range(len(rows))]
+        return self._unet(rows, timesteps, embeddings, cache, layout, changes, whole)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """As the backend, where the frames that leave the stream batch changed."""
+        if self._decoder is None:
+            return self._backend.decode(latents)
+        return self._decoder(latents, self._flight[-1] if self._flight else self._each(None))
+
+    def network(
+        self, name: str, make: Callable[[], torch.nn.Module], inputs: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor] | None:
+        return self._backend.network(name, make, inputs)
+
+    def weights_changed(self) -> None:
+        if self._unet is not None:
+            self._unet.weights_changed()
+        self._backend.weights_changed()
+
+    def wait(self) -> None:
+        self._backend.wait()
+
+    def close(self) -> None:
+        """Drop what is kept; the backend is the model's, and stays open."""
+        for part in (self._encoder, self._unet, self._decoder):
+            if part is not None:
+                part.forget()

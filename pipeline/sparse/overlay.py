@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.sparse.region import BLOCK
+from pipeline.sparse.rectangles import BLOCK
 
 _TINT = (0.1, 0.9, 0.3)
 _WEIGHT = 0.3

@@ -134,6 +134,7 @@ class FakeEngine:
         self.times: list[float | None] = []
         self.similarity = 0.5
         self.read: set[str] = set()
+        self.notes: list[str] = []
         self.on_prepare: Callable[[StreamConfig], None] = lambda _: None
         self._in_flight: deque[FakeOutput] = deque()
         self._shape: tuple[int, ...] | None = None
@@ -166,11 +167,12 @@ class FakeEngine:
         self._forget()
         return left
 
-    def configure(self, config: StreamConfig, /) -> None:
+    def configure(self, config: StreamConfig, /) -> Sequence[str]:
         self.events.append(("configure", config))
         if config.steps != self.config.steps:
             self._forget()  # the hardest engine that the contract allows: whoever needs those frames must flush
         self.config = config
+        return self.notes
 
     def is_prepared(self, config: StreamConfig, /) -> bool:
         return not config.loras or config.loras in self.read

@@ -90,6 +90,17 @@ def let_frames_pass(session: Session) -> None:
     session.remove_sink(watch)
 
 
+def test_what_the_engine_says_of_new_settings_is_shown() -> None:
+    engine = FakeEngine()
+    engine.notes = ["the UNet runs on whole pictures"]
+    source = FakeSource(count=None, live=True, script=lambda _: time.sleep(0.001))
+    with Session(source, Settings(), [ListSink()], loader=lambda _: Loaded(engine, FACTS)) as session:
+        let_frames_pass(session)
+        session.update(replace(session.settings, stream=replace(session.settings.stream, sparse=True)))
+        let_frames_pass(session)
+    assert [notice.message for notice in session.notices] == engine.notes
+
+
 def test_minds_changed_on_the_way_load_one_model_at_a_time() -> None:
     shelf = Shelf()
     gate = shelf.gate("b")

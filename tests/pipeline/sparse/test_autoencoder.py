@@ -1,251 +1,163 @@
-"""The sparse autoencoder against the dense one."""
+"""An encoder and a decoder that compute windows, against the whole."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+import math
+from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from torch import nn
 
 from pipeline.models import load_model
-from pipeline.sparse import chain as chain_module
-from pipeline.sparse.autoencoder import DECODER_MARGIN, SparseAutoencoder
-from pipeline.sparse.chain import Unsupported
-from pipeline.sparse.region import Region
+from pipeline.sparse.autoencoder import Half
+from pipeline.sparse.costs import Costs
+from pipeline.sparse.rectangles import Rectangle
 
-SIZES = [(128, 128), (96, 200), (72, 104), (136, 64)]
+# Borders, corners, no multiples of a window's side, and wider than high.
+SIZES = [(256, 256), (200, 320), (264, 168)]
 
 
 @pytest.fixture(autouse=True)
-def _always_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many tiles are active: what is tested is the sparse path, not the gate."""
-    monkeypatch.setattr(chain_module, "DENSE_SHARE", 1.1)
+def _always_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it costs: what is tested are the windows, not which way is faster."""
+    monkeypatch.setattr(Costs, "share", lambda *_: 0.0)
 
 
-def module(seed: int = 0, blocks: tuple[int, ...] = (1, 2, 1, 1), act: str = "relu") -> Any:
-    """Of the published layout, which has a block at full resolution as well; random weights that keep their scale."""
-    torch.manual_seed(seed)
-    made = AutoencoderTiny(
-        encoder_block_out_channels=(8,) * 4,
-        decoder_block_out_channels=(8,) * 4,
-        num_encoder_blocks=blocks,
-        num_decoder_blocks=blocks[::-1],
-        act_fn=act,
-    )
-    for layer in made.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)
-    return made.eval().requires_grad_(False)
+class Counting:
+    """A network that tells how many pixels it was given."""
+
+    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.run = run
+        self.shapes: list[tuple[int, ...]] = []
+
+    @torch.inference_mode()
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(x.shape))
+        return self.run(x)
 
 
-@cache
-def embedded() -> Any:
-    return load_model(device="cpu", dtype="float32").autoencoder.module
+def half(encodes: bool) -> tuple[Half, Counting]:
+    model = load_model(device="cpu", dtype="float32")
+    run = Counting(model.backend.encode if encodes else model.backend.decode)
+    return Half(run, model.autoencoder.factor, encodes=encodes), run
 
 
-def changed(size: tuple[int, int], places: list[tuple[int, int, int, int]]) -> np.ndarray:
-    """(ceil(H / 8), ceil(W / 8)) bool: rows, columns of blocks (top, left, bottom, right)."""
-    blocks = np.zeros((-(-size[0] // 8), -(-size[1] // 8)), bool)
-    for top, left, bottom, right in places:
-        blocks[top:bottom, left:right] = True
-    return blocks
+def given(size: tuple[int, int], seed: int = 0, rows: int = 1) -> torch.Tensor:
+    """(rows, 3, H, W) with large and small forms, as pictures have them."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [torch.rand(rows, 3, -(-size[0] // step), -(-size[1] // step), generator=generator) for step in (32, 8, 2)]
+    return sum(torch.nn.functional.interpolate(part, size, mode="bilinear") for part in parts) / 3  # type: ignore[return-value]
 
 
-def pixels(blocks: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    return torch.from_numpy(blocks.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]])
-
-
-def pair(size: tuple[int, int], blocks: np.ndarray, channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two pictures that differ in ``blocks`` alone."""
-    generator = torch.Generator().manual_seed(1)
-    before = torch.rand(1, channels, *size, generator=generator) * 2 - 1
-    other = torch.rand(1, channels, *size, generator=generator) * 2 - 1
-    return before, torch.where(pixels(blocks, size), other, before)
-
-
-def places(size: tuple[int, int]) -> list[np.ndarray]:
-    """A corner, two opposite corners, one border, the inside, a line, and everything."""
-    down, across = -(-size[0] // 8), -(-size[1] // 8)
+def places(size: tuple[int, int]) -> list[tuple[Rectangle, ...]]:
+    """A corner, two opposite corners, a border, the inside, a line."""
+    height, width = size
     return [
-        changed(size, [(0, 0, 1, 1)]),
-        changed(size, [(0, across - 1, 1, across), (down - 1, 0, down, 1)]),
-        changed(size, [(3, 0, 5, 1)]),
-        changed(size, [(3, 3, 5, 4)]),
-        changed(size, [(down // 2, 0, down // 2 + 1, across)]),
-        changed(size, [(0, 0, down, across)]),
+        ((0, 0, 8, 8),),
+        ((width - 8, 0, width, 8), (0, height - 8, 8, height)),
+        ((0, 24, 8, 40),),
+        ((48, 56, 72, 80),),
+        ((0, 96, width, 104),),
     ]
 
 
-@torch.inference_mode()
+def changed(picture: torch.Tensor, change: tuple[Rectangle, ...], seed: int = 9) -> torch.Tensor:
+    other, frame = given((picture.shape[2], picture.shape[3]), seed, len(picture)), picture.clone()
+    for left, top, right, bottom in change:
+        frame[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
+    return frame
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor, peak: float) -> float:
+    return float(-10 * torch.log10((a - b).square().mean())) + 20 * math.log10(peak)
+
+
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("make", [module, embedded])
-def test_the_encoder_is_exact(make, size: tuple[int, int]) -> None:
-    autoencoder = make()
-    sparse = SparseAutoencoder(autoencoder)
-    for blocks in places(size):
-        before, after = pair(size, blocks)
-        expected = autoencoder.encode(after).latents
-        sparse.inject()
-        sparse.encode_next(None)
-        old = autoencoder.encode(before).latents
-        sparse.encode_next(Region(blocks[None], size))
-        found = autoencoder.encode(after).latents
-        assert max(sparse.shares["encode"]) <= 1
-        if not blocks.all():
-            assert min(sparse.shares["encode"]) < 1, "nothing was left out"
-        sparse.eject()
-        assert not torch.allclose(old, expected, atol=1e-4)
-        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+def test_parts_give_nearly_what_the_whole_gives(size: tuple[int, int]) -> None:
+    encoder, encode = half(True)
+    decoder, decode = half(False)
+    before = given(size)
+    latents = encoder(before, [None])
+    decoder(latents, [None])
+    for change in places(size):
+        frame = changed(before, change)
+        found = encoder(frame, [change])
+        assert encoder.share < 1
+        expected = encode.run(frame)
+        assert psnr(found, expected, float(expected.std())) > 35
+        picture = decoder(expected, [change])
+        assert decoder.share < 1
+        assert psnr(picture, decode.run(expected), 1) > 40
+        # Back to the picture before, wholly.
+        encoder(before, [None])
+        decoder(latents, [None])
 
 
-@torch.inference_mode()
-@pytest.mark.parametrize("size", SIZES)
-def test_the_decoder_with_everything_changed_equals_dense(size: tuple[int, int]) -> None:
-    autoencoder = embedded()
-    sparse = SparseAutoencoder(autoencoder)
-    latent_size = (size[0] // 8, size[1] // 8)
-    generator = torch.Generator().manual_seed(2)
-    before, after = torch.randn(2, 1, 16, *latent_size, generator=generator)
-    expected = autoencoder.decode(after).sample
-    sparse.inject()
-    sparse.decode_next(None)
-    autoencoder.decode(before)
-    sparse.decode_next(Region(np.ones((1, *latent_size), bool), size))
-    found = autoencoder.decode(after).sample
-    sparse.eject()
-    assert torch.allclose(found, expected, rtol=1e-5, atol=2e-5)
+@pytest.mark.parametrize("encodes", [True, False])
+def test_everything_changed_equals_the_whole(encodes: bool) -> None:
+    part, run = half(encodes)
+    pictures = [given((128, 160), seed) for seed in (0, 1)]
+    inputs = pictures if encodes else [half(True)[1](picture) for picture in pictures]
+    part(inputs[0], [None])
+    found = part(inputs[1], [((0, 0, 160, 128),)])
+    assert len(run.shapes) == 2
+    assert torch.allclose(found, run.run(inputs[1]), rtol=1e-5, atol=1e-6)
 
 
-@torch.inference_mode()
-@pytest.mark.parametrize("make", [module, embedded])
-@pytest.mark.parametrize("size", SIZES)
-def test_the_decoder_equals_a_dense_one_that_composites_after_every_unit(make, size: tuple[int, int]) -> None:
-    autoencoder = make()
-    sparse = SparseAutoencoder(autoencoder)
-    units = sparse._decoder._units
-    channels = autoencoder.config.latent_channels
-    for blocks in places(size)[:5]:
-        before, after = (x[:, :, ::8, ::8] for x in pair(size, blocks, channels))
-        sparse.inject()
-        sparse.decode_next(None)
-        autoencoder.decode(before)
-        caches = [unit.cache.clone() for unit in units if unit.cache is not None]
-        region = Region(blocks[None], size)
-        sparse.decode_next(region)
-        found = autoencoder.decode(after).sample
-        sparse.eject()
-        x = torch.tanh(after / 3) * 3
-        for unit, kept in zip(units, caches, strict=True):
-            height, width = kept.shape[2:]
-            tile = chain_module.tile_side(height, width)
-            tiles = region.tiles(height, width, unit.scale, tile, DECODER_MARGIN, x.device)
-            mask = torch.zeros(1, 1, height, width, dtype=torch.bool)
-            for _, down, across in tiles._grid:
-                mask[:, :, down * tile : (down + 1) * tile, across * tile : (across + 1) * tile] = True
-            for layer in unit.layers:
-                x = layer(x)
-            x = torch.where(mask, x, kept)
-        assert torch.allclose(found, x * 2 - 1, rtol=1e-5, atol=1e-4)
+@pytest.mark.parametrize("encodes", [True, False])
+def test_nothing_changed_calls_nothing(encodes: bool) -> None:
+    part, run = half(encodes)
+    x = given((64, 64)) if encodes else torch.randn(1, 16, 8, 8)
+    first = part(x, [None])
+    assert torch.equal(part(torch.zeros_like(x), [()]), first)
+    assert len(run.shapes) == 1
+    assert part.share == 0
+    part.forget()
+    assert part.memory == 0
+    part(x, [()])
+    assert len(run.shapes) == 2, "nothing is known any more"
 
 
-@torch.inference_mode()
-def test_nothing_changed_gives_the_cached_output_and_calls_no_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    autoencoder, size = embedded(), (64, 96)
-    sparse = SparseAutoencoder(autoencoder)
-    sparse.inject()
-    picture = torch.rand(1, 3, *size)
-    latent = autoencoder.encode(picture).latents
-    decoded = autoencoder.decode(latent).sample
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a convolution was called")
-
-    monkeypatch.setattr(torch.nn.functional, "conv2d", refuse)
-    still = Region(np.zeros((1, 8, 12), bool), size)
-    sparse.encode_next(still)
-    sparse.decode_next(still)
-    assert torch.equal(autoencoder.encode(torch.rand(1, 3, *size)).latents, latent)
-    assert torch.equal(autoencoder.decode(torch.randn_like(latent)).sample, decoded)
-    sparse.eject()
+def test_each_pixel_is_of_its_window_or_as_it_was() -> None:
+    """Against a window that is cut by hand."""
+    encoder, encode = half(True)
+    before = given((256, 256))
+    kept = encoder(before, [None])
+    frame = changed(before, ((96, 104, 112, 120),))
+    found = encoder(frame, [((96, 104, 112, 120),)])
+    # 24 pixels around it, in the next longer side: 64.
+    expected = kept.clone()
+    window = encode.run(frame[:, :, 80:144, 72:136])
+    expected[:, :, 12:16, 11:15] = window[:, :, 2:6, 2:6]
+    assert torch.equal(found, expected)
 
 
-@torch.inference_mode()
 def test_rows_do_not_touch_each_other() -> None:
-    autoencoder, size = embedded(), (96, 64)
-    sparse = SparseAutoencoder(autoencoder)
-    blocks = np.stack([changed(size, [(2, 2, 4, 4)]), changed(size, []), changed(size, [(11, 0, 12, 8)])])
-    pairs = [pair(size, one) for one in blocks]
-    before, after = (torch.cat(side) for side in zip(*pairs, strict=True))
-    expected = autoencoder.encode(after).latents
-    latents = autoencoder.encode(before).latents
-    sparse.inject()
-    sparse.encode_next(None)
-    sparse.decode_next(None)
-    autoencoder.encode(before)
-    old = autoencoder.decode(latents).sample
-    region = Region(blocks, size)
-    sparse.encode_next(region)
-    sparse.decode_next(region)
-    # The second row's input changes, but its mask does not say so: it must stay, and no other row may see it.
-    after[1] = 0
-    found = autoencoder.encode(after).latents
-    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
-    new = autoencoder.decode(expected).sample
-    sparse.eject()
-    assert torch.equal(new[1], old[1])
-    assert not torch.equal(new[0], old[0])
-    alone = SparseAutoencoder(autoencoder)
-    alone.inject()
-    alone.decode_next(None)
-    autoencoder.decode(latents[2:])
-    alone.decode_next(Region(blocks[2:], size))
-    assert torch.allclose(autoencoder.decode(expected[2:]).sample, new[2:], rtol=1e-5, atol=1e-5)
-    alone.eject()
+    encoder, encode = half(True)
+    before = given((128, 160), rows=3)
+    first = encoder(before, [None] * 3)
+    frame = changed(before, ((0, 0, 160, 128),))
+    found = encoder(frame, [(), ((16, 16, 24, 24),), None])
+    assert [len(shape) and shape[0] for shape in encode.shapes] == [3, 1, 1]
+    assert torch.equal(found[0], first[0])
+    assert not torch.equal(found[1], first[1])
+    assert torch.equal(found[1, :, 8:], first[1, :, 8:])
+    assert torch.allclose(found[2:], encode.run(frame[2:]), atol=1e-5)
 
 
-@torch.inference_mode()
-def test_eject_is_the_exact_inverse_of_inject() -> None:
-    autoencoder = module()
-    picture = torch.rand(1, 3, 64, 64)
-    before = autoencoder.encode(picture).latents
-    state = [set(vars(part)) for part in autoencoder.modules()]
-    sparse, other = SparseAutoencoder(autoencoder), SparseAutoencoder(autoencoder)
-    sparse.inject()
-    autoencoder.encode(picture)
-    assert sparse.memory > 0
-    other.inject()
-    assert other.injected
-    assert not sparse.injected, "one module, two owners"
-    sparse.eject()
-    assert other.injected
-    other.eject()
-    assert [set(vars(part)) for part in autoencoder.modules()] == state
-    assert torch.equal(autoencoder.encode(picture).latents, before)
-    assert sparse.memory == other.memory == 0
+def test_what_was_given_stays_as_it_was() -> None:
+    encoder, _ = half(True)
+    before = given((96, 96))
+    first = encoder(before, [None])
+    copy = first.clone()
+    second = encoder(changed(before, ((40, 40, 56, 56),)), [((40, 40, 56, 56),)])
+    assert torch.equal(first, copy)
+    assert not torch.equal(second, copy)
 
 
-@torch.inference_mode()
-def test_another_size_or_batch_is_dense_and_then_sparse_again() -> None:
-    autoencoder = module()
-    sparse = SparseAutoencoder(autoencoder)
-    sparse.inject()
-    for size, rows in (((64, 64), 1), ((64, 96), 1), ((64, 96), 2)):
-        picture = torch.rand(rows, 3, *size)
-        sparse.encode_next(Region(np.zeros((rows, size[0] // 8, size[1] // 8), bool), size))
-        found = autoencoder.encode(picture).latents
-        assert sparse.shares["encode"] == [1.0] * len(sparse.shares["encode"])
-        assert torch.equal(autoencoder.encode(picture * 0).latents, found), "an empty mask keeps what was there"
-    sparse.eject()
-
-
-def test_what_cannot_be_run_on_tiles_is_refused_with_a_reason() -> None:
-    with pytest.raises(Unsupported, match="with ReLU"):
-        SparseAutoencoder(module(act="gelu"))
-    with pytest.raises(Unsupported, match="Linear"):
-        SparseAutoencoder(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="must be bool"):
-        Region(np.zeros((1, 3, 3), bool), (64, 64))
+def test_another_size_is_whole_and_then_parts_again() -> None:
+    encoder, encode = half(True)
+    for size in ((128, 128), (128, 160)):
+        encoder(given(size), [()])
+        encoder(given(size), [((8, 8, 16, 16),)])
+    assert [shape[2:] for shape in encode.shapes] == [(128, 128), (64, 64), (128, 160), (64, 64)]

@@ -1,0 +1,278 @@
+"""A UNet that computes windows, against the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline import Stream, StreamConfig
+from pipeline.acceleration import accelerate
+from pipeline.acceleration.engine_cache import EngineCache
+from pipeline.acceleration.graphs import shared_copy
+from pipeline.denoiser import Denoiser
+from pipeline.models import load_model
+from pipeline.models.model import Model
+from pipeline.sparse import unet as unet_module
+from pipeline.sparse.context import Context, Unsupported
+from pipeline.sparse.costs import Costs
+from pipeline.sparse.part_unet import PartUNet
+from pipeline.sparse.rectangles import Change
+from pipeline.sparse.unet import SparseUNet
+from tests.pipeline.sparse.test_autoencoder import given
+from tests.tiny_model import tiny_model
+
+TIMESTEPS = (300, 700, 900)
+
+
+@pytest.fixture(autouse=True)
+def _small_parts_whatever_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Costs, "share", lambda *_: 0.0)
+    monkeypatch.setattr(unet_module, "SIDES", (4, 8, 12))
+
+
+class Bench:
+    """A sparse UNet beside the plain one."""
+
+    def __init__(self, rows: int = 1, size: tuple[int, int] = (32, 24), model: Model | None = None) -> None:
+        self.model = model or tiny_model()
+        self.denoiser = Denoiser(self.model)
+        self.denoiser.set_prompts("a watercolour")
+        self.sparse = SparseUNet(self.model)
+        self.layout = ((0, rows),)
+        generator = torch.Generator().manual_seed(1)
+        self.before = torch.randn(rows, 4, *size, generator=generator)
+        self.after = self.before + torch.randn(rows, 4, *size, generator=generator)
+        self.wholes = 0
+        self.arguments = (
+            torch.tensor(TIMESTEPS[:rows]),
+            self.denoiser._prompts.expand(rows, -1, -1),
+            self.denoiser._cache,
+            self.layout,
+        )
+
+    @torch.inference_mode()
+    def dense(self, latents: torch.Tensor) -> torch.Tensor:
+        self.wholes += 1
+        return self.model.backend.denoise(latents, *self.arguments)
+
+    def __call__(self, latents: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
+        return self.sparse(latents, *self.arguments, changes, partial(self.dense, latents))
+
+    def mixed(self, row: int, left: int, top: int, right: int, bottom: int) -> torch.Tensor:
+        """The latents before, and those after in a rectangle of one row."""
+        latents = self.before.clone()
+        latents[row, :, top:bottom, left:right] = self.after[row, :, top:bottom, left:right]
+        return latents
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.denoiser.close()
+
+
+def pixels(*latent: int) -> tuple[int, int, int, int]:
+    left, top, right, bottom = (8 * side for side in latent)
+    return left, top, right, bottom
+
+
+def error(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Root of the mean square, relative to that of ``b``."""
+    return float((a - b).square().mean().sqrt() / b.square().mean().sqrt())
+
+
+def test_inject_and_eject_are_exact_inverses() -> None:
+    unet = shared_copy(tiny_model().unet)
+    rows, prompt = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16)
+    before = [dict(module.__dict__) for module in unet.modules()]
+    call = partial(unet, rows, 500, prompt, return_dict=False)
+    with torch.inference_mode():
+        plain = call()[0]
+        context = Context(unet)
+        context.inject()
+        context.inject()
+        assert context.injected
+        context.begin(None)
+        assert torch.equal(call()[0], plain), "to record changes nothing"
+        statistics, *pairs = context.recorded()
+        assert statistics.shape[2] == 2
+        assert len(pairs) == 2 * context.attentions > 0
+        context.eject()
+        context.eject()
+        assert torch.equal(call()[0], plain)
+    assert not context.injected
+    for module, old in zip(unet.modules(), before, strict=True):
+        assert module.__dict__.keys() == old.keys()
+        assert all(module.__dict__[name] is value for name, value in old.items())
+
+
+@pytest.mark.parametrize("size", [(32, 24), (13, 22)])
+def test_everything_changed_with_fresh_statistics_equals_dense(size: tuple[int, int]) -> None:
+    """A part that is all of the picture, told of the very same picture."""
+    bench = Bench(size=size)
+    bench(bench.after, [None])
+    everything = pixels(0, 0, size[1], size[0])
+    found = bench(bench.after, [(everything,)])
+    bench.denoiser.close()
+    assert bench.sparse.share == 1
+    assert bench.wholes == 0, "it was a part"
+    assert torch.allclose(found, bench.dense(bench.after), rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_changed_calls_nothing(bench: Bench) -> None:
+    first = bench(bench.before, [None])
+    calls: list[int] = []
+    hooks = [module.register_forward_hook(lambda *_: calls.append(1)) for module in bench.model.unet.modules()]
+    for module in bench.sparse._modules.values():
+        hooks += [part.register_forward_hook(lambda *_: calls.append(1)) for part in module.modules()]
+    found = bench(bench.after, [()])
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(found, first)
+    assert not calls
+    assert bench.sparse.share == 0
+
+
+def test_a_part_of_a_real_picture_is_nearly_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the embedded model, at a corner, at a border and inside; statistics are those of the picture before."""
+    monkeypatch.setattr(unet_module, "SIDES", (16, 24))
+    model = load_model(device="cpu", dtype="float32")
+    bench = Bench(size=(32, 40), model=model)
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(1, 16, 32, 40, generator=generator)
+    with torch.inference_mode():
+        seen = [model.backend.encode(given((256, 320), seed)) for seed in (0, 1)]
+    bench.before, bench.after = (torch.cat([0.2 * latent + 0.98 * noise, latent], dim=1) for latent in seen)
+    bench(bench.before, [None])
+    before = bench.dense(bench.before)
+    for place in ((0, 0, 4, 4), (36, 28, 40, 32), (16, 12, 24, 18), (0, 14, 2, 20)):
+        latents = bench.mixed(0, *place)
+        found, expected = bench(latents, [(pixels(*place),)]), bench.dense(latents)
+        assert 0 < bench.sparse.share < 1
+        left, top, right, bottom = place
+        inside = (..., slice(top, bottom), slice(left, right))
+        assert error(found[inside], expected[inside]) < 0.15 * error(before[inside], expected[inside])
+        bench.sparse.forget()
+        bench(bench.before, [None])
+    bench.denoiser.close()
+
+
+def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each_convolution(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator: no window is cut, the convolutions just see nothing beyond it."""
+    monkeypatch.setattr(unet_module, "SIDES", (12,))
+    bench(bench.before, [None])
+    known = [tensor.clone() for tensor in bench.sparse._known]
+    latents, target, view = bench.mixed(0, 10, 14, 14, 17), (9, 13, 15, 18), (6, 10, 18, 22)
+    found = bench(latents, [(pixels(10, 14, 14, 17),)])
+    whole = PartUNet(shared_copy(bench.model.unet), whole=False)
+
+    def masked(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        x = inputs[0]
+        level = 1 if x.shape[2] == 16 else 0
+        left, top, right, bottom = (side >> level for side in view)
+        mask = torch.zeros(x.shape[2:])
+        mask[top:bottom, left:right] = 1
+        return (x * mask,)
+
+    for module in whole.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(masked)
+    given = [known[0]]
+    for keys, values in zip(known[1::2], known[2::2], strict=True):
+        level = 0 if keys.shape[2] == 32 * 24 else 1
+        here = torch.zeros(32 >> level, 24 >> level, dtype=torch.bool)
+        left, top, right, bottom = (
+            target[0] >> level,
+            target[1] >> level,
+            -(-target[2] >> level),
+            -(-target[3] >> level),
+        )
+        here[top:bottom, left:right] = True
+        bias = torch.cat([here.flatten(), ~here.flatten()]).view(1, 1, 1, -1) * unet_module.HIDDEN
+        given += [keys, values, bias]
+    with torch.inference_mode():
+        inputs = [*bench.arguments[:2], *bench.denoiser._cache.laid_out(bench.layout), *given]
+        expected = whole(latents, *inputs)[0]
+    left, top, right, bottom = target
+    inside = (..., slice(top, bottom), slice(left, right))
+    assert torch.allclose(found[inside], expected[inside], rtol=1e-4, atol=1e-5)
+    outside = torch.ones(32, 24, dtype=torch.bool)
+    outside[top:bottom, left:right] = False
+    assert torch.equal(found[..., outside], bench.dense(bench.before)[..., outside])
+
+
+def test_rows_do_not_touch_each_other() -> None:
+    bench = Bench(rows=3)
+    first = bench(bench.before, [None] * 3)
+    latents = bench.mixed(1, 4, 4, 8, 8)
+    latents[0], latents[2] = bench.after[0], bench.after[2]
+    found = bench(latents, [(), (pixels(4, 4, 8, 8),), None])
+    expected = bench.dense(latents)
+    bench.denoiser.close()
+    assert torch.equal(found[0], first[0])
+    assert torch.equal(found[1, :, 20:], first[1, :, 20:])
+    assert not torch.equal(found[1], first[1])
+    assert torch.allclose(found[2], expected[2], atol=1e-5)
+
+
+def test_the_first_whole_call_of_a_run_is_recorded_and_few_after_it(bench: Bench) -> None:
+    for _ in range(unet_module.RECORD_EVERY):
+        bench(bench.before, [None])
+    assert bench.wholes == unet_module.RECORD_EVERY - 1
+    bench(bench.after, [None])
+    assert bench.wholes == unet_module.RECORD_EVERY - 1, "recorded again"
+    bench(bench.before, [None])
+    whole = bench(bench.mixed(0, 2, 2, 4, 4), [(pixels(2, 2, 4, 4),)])
+    assert bench.sparse.share == 1, "what parts need to know was of a picture before"
+    assert torch.allclose(whole, bench.dense(bench.mixed(0, 2, 2, 4, 4)), atol=1e-5)
+
+
+def test_another_layout_or_other_weights_are_whole(bench: Bench) -> None:
+    bench(bench.before, [None])
+    bench.sparse.weights_changed()
+    bench(bench.before, [(pixels(2, 2, 4, 4),)])
+    assert bench.sparse.share == 1
+    bench.sparse.forget()
+    assert bench.sparse.memory == 0
+
+
+def test_what_cannot_be_run_in_parts_says_so() -> None:
+    unet = shared_copy(tiny_model().unet)
+    unet.mid_block.add_module("odd", nn.BatchNorm2d(4))
+    with pytest.raises(Unsupported, match="BatchNorm2d"):
+        Context(unet)
+
+
+def test_a_stream_on_openvino_is_that_on_pytorch(tmp_path: Path) -> None:
+    """Windows go through networks that OpenVINO builds; until one is there, the whole is computed."""
+    pytest.importorskip("openvino")
+    model = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
+    config = StreamConfig(prompt="ink", steps=2, strength=0.6, sparse=True)
+    generator = torch.Generator().manual_seed(2)
+    frames = [torch.rand(3, 128, 128, generator=generator)]
+    frames += [frames[0].clone() for _ in range(3)]
+    for number, frame in enumerate(frames[1:]):
+        frame[:, 48:64, 16 * number : 16 * number + 16] = 1
+    pictures = {}
+    for name, one in (("openvino", model), ("eager", tiny_model())):
+        stream = Stream(one, config)
+        for frame in frames * 4:
+            stream(frame)
+            one.backend.wait()
+        stream.reset()
+        pictures[name] = [stream(frame).image for frame in frames]
+        assert stream.sparse is not None
+        assert stream.sparse.shares()["unet"] < 1
+        assert stream.notes == []
+        stream.close()
+    model.backend.close()
+    for one, other in zip(*pictures.values(), strict=True):
+        assert (one - other).abs().max() < 2e-3

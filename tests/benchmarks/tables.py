@@ -36,7 +36,8 @@ def engine(result: dict[str, Any]) -> list[list[str]]:
         ["one step after the other over Stream Batch, T = 4", f"{result['stream_batch']['sequential_over_batch']:.2f}x"]
     )
     saved = result["similarity_filter"]
-    rows.append(["similarity filter, clip still half the time", f"{saved['times_less']:.2f}x less model time"])
+    skipped = f"{saved['times_less']:.2f}x less model time, {saved['skipped']} of {saved['frames']} frames skipped"
+    rows.append(["similarity filter, clip still half the time", skipped])
     return rows
 
 
@@ -49,7 +50,12 @@ def peak(result: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-MAKERS = {"peers": peers, "engine": engine, "peak": peak}
+def cold(result: dict[str, Any]) -> list[list[str]]:
+    """Seconds from the start of a process."""
+    return [["since the start of the process", ""], *([name, f"{s:.1f} s"] for name, s in result["seconds"].items())]
+
+
+MAKERS = {"peers": peers, "engine": engine, "peak": peak, "cold": cold}
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -82,7 +82,7 @@ def similarity(model: Model, clip: torch.Tensor) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     noise = 0.01 * torch.randn(half, *clip.shape[1:], generator=generator)
     mixed = torch.cat([clip[:half], (clip[half - 1 : half] + noise).clamp(0, 1)])
-    seconds, skipped = {}, 0
+    seconds, skipped = {}, [0, 0]
     for filtered in (False, True):
         stream = Stream(model, replace(BASE, steps=1, similarity_filter=filtered, similarity_threshold=0.98))
         for frame in mixed[:3]:
@@ -90,14 +90,14 @@ def similarity(model: Model, clip: torch.Tensor) -> dict[str, Any]:
         model.backend.wait()
         stream.reset()
         started = time.perf_counter()
-        for frame in mixed:
+        for index, frame in enumerate(mixed):
             output = stream(frame)
             output.image.cpu()
-            skipped += output.skipped
+            skipped[index >= half] += output.skipped
         seconds[filtered] = time.perf_counter() - started
     return {
-        "frames": len(mixed),
-        "skipped": skipped,
+        "moving": {"frames": half, "skipped": skipped[0]},
+        "still": {"frames": len(mixed) - half, "skipped": skipped[1]},
         "seconds": {"without": round(seconds[False], 3), "with": round(seconds[True], 3)},
         "times_less": round(seconds[False] / seconds[True], 3),
     }

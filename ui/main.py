@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from app.prompt_history import history_path, load_history, save_history
@@ -111,10 +112,24 @@ def _start_again(old: Window, settings: Settings) -> None:
 def _until_closed(application: QApplication) -> int:
     # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second.
     before = signal.signal(signal.SIGINT, lambda *_: application.closeAllWindows())
+    hook, sys.excepthook = sys.excepthook, partial(_tell_unforeseen, application)
     try:
         return application.exec()
     finally:
+        sys.excepthook = hook
         signal.signal(signal.SIGINT, before)
+
+
+def _tell_unforeseen(
+    application: QApplication, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What went wrong in answer to a click ends that answer only: the log has it, and the window says so."""
+    from ui.window import Window
+
+    logger.critical("unforeseen", exc_info=(kind, error, trace))
+    for window in application.topLevelWidgets():
+        if isinstance(window, Window):
+            window.toast.tell(f"Something unforeseen happened ({kind.__name__}: {error}); the log says more.", "error")
 
 
 def _keep(window: Window) -> None:

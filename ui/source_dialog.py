@@ -144,15 +144,7 @@ class SourceDialog(QDialog):
         page.insertWidget(2, self.no_cameras)
         page.addLayout(options)
         page.addStretch()
-        screens = QGuiApplication.screens()
-        listed = [Choice(f"screen:{number}", _screen_name(number)) for number in range(1, len(screens) + 1)]
-        _fill(self.screens, listed, self._current)
-        region = QPushButton(icon("region", size=18), "Draw a region…")
-        region.clicked.connect(self._ask_region)
-        page = self._page(
-            WAYLAND_ADVICE if on_wayland() else "All that is on the screen, or a part of it.", self.screens
-        )
-        page.addWidget(region, 0, Qt.AlignmentFlag.AlignLeft)
+        self._add_screens()
         page = self._page(
             "A window, followed where it is moved. What lies over it is in the picture too.", self.windows
         )
@@ -177,6 +169,22 @@ class SourceDialog(QDialog):
             self._current,
         )
         self._page("To try things without a camera.", self.samples)
+
+    def _add_screens(self) -> None:
+        if on_wayland():
+            camera = QPushButton(icon("camera", size=18), "Choose OBS's virtual camera…")
+            camera.clicked.connect(lambda: self.kinds.setCurrentRow(0))
+            page = self._page(WAYLAND_ADVICE)
+            page.addWidget(camera, 0, Qt.AlignmentFlag.AlignLeft)
+            page.addStretch(1)
+            return
+        screens = QGuiApplication.screens()
+        listed = [Choice(f"screen:{number}", _screen_name(number)) for number in range(1, len(screens) + 1)]
+        _fill(self.screens, listed, self._current)
+        region = QPushButton(icon("region", size=18), "Draw a region…")
+        region.clicked.connect(self._ask_region)
+        page = self._page("All that is on the screen, or a part of it.", self.screens)
+        page.addWidget(region, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _page(self, text: str, choices: QListWidget | None = None) -> QVBoxLayout:
         page = QWidget()

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
 
@@ -212,6 +213,20 @@ def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     event = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, nothing)
     window.dropEvent(event)
     assert window.switch.choice.name == "plain.png"
+
+
+def test_on_wayland_the_dialog_says_what_works_instead(window: Window, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source_dialog, "on_wayland", lambda: True)
+    window.commands["source"].trigger()
+    dialog = window.dialogs.source
+    assert dialog is not None
+    dialog.kinds.setCurrentRow(1)
+    page = dialog.pages.currentWidget()
+    assert any("OBS Studio" in label.text() for label in page.findChildren(QLabel))
+    assert dialog.choice() is None
+    assert not dialog.use.isEnabled()
+    page.findChildren(QPushButton)[0].click()
+    assert dialog.kinds.currentRow() == 0  # where OBS's virtual camera is listed
 
 
 def test_loras_are_dropped_added_and_removed(qtbot: QtBot, window: Window, tmp_path: Path):

@@ -23,6 +23,7 @@ from tests.app.fakes import FakeEngine, loader_of
 from ui import main
 from ui.choice import Choice
 from ui.state import WindowState
+from ui.window import Window
 
 
 def test_the_window_can_be_shown_without_torch():
@@ -64,6 +65,28 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
     assert main.run(Settings(mirror=True), "testcard:width=64,height=64") == 0
     assert [settings.mirror for settings in kept] == [True]
+
+
+@pytest.mark.usefixtures("qapp")
+def test_what_goes_wrong_at_a_click_is_said_and_the_window_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    told: list[str] = []
+    monkeypatch.setattr(main, "missing_libraries", list)
+    monkeypatch.setattr(main, "_keep", lambda _: None)
+    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
+    monkeypatch.setattr(main, "load_state", lambda _: WindowState())
+    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
+
+    def break_and_close() -> None:
+        (window,) = (one for one in QApplication.topLevelWidgets() if isinstance(one, Window) and one.isVisible())
+        QTimer.singleShot(50, lambda: [told.append(window.toast.text), window.close()])
+        raise KeyError("a slip")
+
+    QTimer.singleShot(200, break_and_close)
+    assert main.run(Settings(), "testcard:width=64,height=64") == 0
+    assert told == ["Something unforeseen happened (KeyError: 'a slip'); the log says more."]
+    assert "break_and_close" in caplog.text  # with its traceback
 
 
 @pytest.mark.usefixtures("qapp")

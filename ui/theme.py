@@ -22,6 +22,11 @@ class Appearance(Enum):
     DARK = "dark"
     LIGHT = "light"
 
+    @property
+    def other(self) -> Appearance:
+        """The one that this is not."""
+        return Appearance.LIGHT if self is Appearance.DARK else Appearance.DARK
+
 
 @dataclass(frozen=True, slots=True)
 class Theme:

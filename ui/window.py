@@ -214,7 +214,7 @@ class Window(QMainWindow):
             "clean_feed": checked("clean_feed", self.dialogs.show_feed),
             "on_top": checked("on_top", self.stay_on_top),
             "panel": checked("panel", self.side.setVisible),
-            "theme": self._other_theme,
+            "theme": lambda: self.show_theme(theme.current().appearance.other),
             "shortcuts": self.dialogs.open_shortcuts,
             "quit": self.close,
         }
@@ -285,10 +285,6 @@ class Window(QMainWindow):
         drop([url.toLocalFile() for url in event.mimeData().urls()], self.presets, self.switch, self.dialogs)
         event.acceptProposedAction()
 
-    def _other_theme(self) -> None:
-        dark = theme.current().appearance is Appearance.DARK
-        self.show_theme(Appearance.LIGHT if dark else Appearance.DARK)
-
     def _go_to_prompt(self) -> None:
         self.prompt_bar.prompt.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.prompt_bar.prompt.selectAll()
@@ -356,15 +352,16 @@ class Window(QMainWindow):
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
-        self._show_banner(said_of(self.session, paused=self.switch.paused))
+        said = said_of(self.session, paused=self.switch.paused)
+        self._show_banner(said)
         # The light tells the truth: a camera that cannot be opened is not on.
         watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
         self.toolbar.show_watching(self.switch.choice.watches if watching else "")
-        advice = hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.drops)
+        advice = said.text or hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.drops)
         if model is not None:  # before, there is nothing to measure, and torch is still on its way in
             self._series.add(counts)
         self.side.show_model(model)
-        self.strip.show_counts(counts, model, "" if self.switch.paused else advice)
+        self.strip.show_counts(counts, model, "" if said.text else advice)
         self.panel.show_counts(counts)
         if self.numbers.isVisible():
             self.numbers.show_counts(counts, model, self._series, advice)

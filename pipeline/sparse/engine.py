@@ -90,6 +90,7 @@ class SparseEngine:
         self._arriving = None
         self._encoding = self._each(None)
         self._ticking = False
+        self.active = None  # that of pictures of another kind, maybe of another size
         self._unseen = False
         self._since_keyframe = 0
         for part in (self._encoder, self._unet, self._decoder):

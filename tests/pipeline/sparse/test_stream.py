@@ -192,6 +192,15 @@ def test_the_overlay_tints_what_was_computed() -> None:
     assert (tinted - without).abs().amax() > 0.05
 
 
+def test_the_overlay_follows_a_change_of_size() -> None:
+    stream = Stream(tiny_model(True), replace(CONFIG, sparse=True, sparse_overlay=True, steps=1))
+    small = picture()[:, :64, :64]
+    for frame in (small, with_square(small, 16), picture(), small):
+        output = stream(frame)
+        assert output.image.shape[1:] == frame.shape
+    stream.close()
+
+
 def noisy_clip(length: int = 200) -> list[torch.Tensor]:
     """Noise, slowly rising light, and a square that walks."""
     generator = torch.Generator().manual_seed(4)

@@ -112,6 +112,7 @@ _NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "similarity_threshold": ("similarity_filter", (True,)),
     "similarity_skip_cap": ("similarity_filter", (True,)),
     "guidance_scale": ("guidance", ("full", "self-negative", "onetime-negative")),
+    "sparse_overlay": ("sparse", (True,)),
     "delta": ("guidance", ("self-negative", "onetime-negative")),
 }
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QAbstractButton,
+    QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
     QSizePolicy,
     QSlider,
     QSpinBox,
     QStyle,
     QStyleOptionSlider,
+    QToolButton,
     QWidget,
 )
 
@@ -74,6 +79,29 @@ class Slider(QSlider):
                 position = round(event.position().x() - handle.width() / 2)
                 self.setValue(QStyle.sliderValueFromPosition(self.minimum(), self.maximum(), position, room))
         super().mousePressEvent(event)
+
+
+class Segments(QFrame):
+    """Buttons in a row, of which one is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("segments")
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(3, 3, 3, 3)
+        self._row.setSpacing(2)
+        self._together = QButtonGroup(self)
+
+    def add(self, text: str, act: Callable[[], object]) -> QToolButton:
+        """One more at the right end; ``act`` is called when it is clicked."""
+        button = QToolButton()
+        button.setProperty("role", "segment")
+        button.setText(text)
+        button.setCheckable(True)
+        button.clicked.connect(lambda _=False: act())
+        self._together.addButton(button)
+        self._row.addWidget(button)
+        return button
 
 
 def whole_box() -> QSpinBox:

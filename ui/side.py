@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
-    QButtonGroup,
     QFrame,
     QHBoxLayout,
     QPushButton,
     QStackedWidget,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from app.engine import ModelFacts
 from ui.actions import Actions
 from ui.icons import icon
+from ui.inputs import Segments
 from ui.panel import WIDTH, Panel
 
 
@@ -37,7 +38,9 @@ class Side(QWidget):
         self.pages = QStackedWidget()
         self.pages.addWidget(panel)
         self.pages.addWidget(numbers)
-        self.tabs: list[QToolButton] = []
+        segments = Segments()
+        pages = enumerate(("Adjust", "Numbers"))
+        self.tabs = [segments.add(text, partial(self.show_page, index)) for index, text in pages]
         self.model = QPushButton("Loading…")
         self.model.setProperty("role", "tile")
         self.model.setIconSize(QSize(18, 18))
@@ -50,7 +53,7 @@ class Side(QWidget):
         head = QHBoxLayout()
         head.setContentsMargins(14, 12, 12, 8)
         head.setSpacing(4)
-        head.addWidget(self._segments())
+        head.addWidget(segments)
         head.addStretch(1)
         for name in ("undo", "redo"):
             button = actions.button(name)
@@ -70,6 +73,7 @@ class Side(QWidget):
         column.addWidget(self.pages, 1)
         column.addWidget(line)
         column.addLayout(foot)
+        self.show_page(0)
         self.dress()
 
     def show_page(self, index: int) -> None:
@@ -87,22 +91,3 @@ class Side(QWidget):
         """Draw the icons in the theme's colours."""
         self.model.setIcon(icon("cube", size=18))
         self.presets.setIcon(icon("preset", size=18))
-
-    def _segments(self) -> QFrame:
-        frame = QFrame()
-        frame.setObjectName("segments")
-        row = QHBoxLayout(frame)
-        row.setContentsMargins(3, 3, 3, 3)
-        row.setSpacing(2)
-        together = QButtonGroup(self)
-        for index, text in enumerate(("Adjust", "Numbers")):
-            button = QToolButton()
-            button.setProperty("role", "segment")
-            button.setText(text)
-            button.setCheckable(True)
-            button.clicked.connect(lambda _=False, index=index: self.show_page(index))
-            together.addButton(button)
-            row.addWidget(button)
-            self.tabs.append(button)
-        self.tabs[0].setChecked(True)
-        return frame

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from ui import theme
 from ui.actions import Actions
 from ui.icons import icon
+from ui.inputs import Segments
 from ui.layout import Mode
 
 _MODES = (
@@ -81,8 +84,7 @@ class Toolbar(QWidget):
         self.watching = Dot()
         self.watched = QLabel()
         self.watched.setProperty("role", "muted")
-        self.segments = QFrame()
-        self.segments.setObjectName("segments")
+        self.segments = Segments()
         self.modes: dict[Mode, QToolButton] = {}
         self._add_modes(actions)
         self.recording_time = QLabel()
@@ -112,21 +114,12 @@ class Toolbar(QWidget):
         self.source.dress()
 
     def _add_modes(self, actions: Actions) -> None:
-        row = QHBoxLayout(self.segments)
-        row.setContentsMargins(3, 3, 3, 3)
-        row.setSpacing(2)
-        together = QButtonGroup(self)
         for mode, name, text in _MODES:
-            button = QToolButton()
-            button.setProperty("role", "segment")
-            button.setText(text)
-            button.setCheckable(True)
+            choose = partial(self.mode_chosen.emit, mode)
+            button = self.segments.add(text, choose)
             button.setToolTip(actions[name].toolTip())
             button.setAccessibleName(actions[name].text())
-            button.clicked.connect(lambda _=False, mode=mode: self.mode_chosen.emit(mode))
-            actions.connect(name, lambda mode=mode: self.mode_chosen.emit(mode))
-            together.addButton(button)
-            row.addWidget(button)
+            actions.connect(name, choose)
             self.modes[mode] = button
 
     def _arrange(self) -> None:

@@ -55,7 +55,7 @@ def load_model(
         parts = read_checkpoint(path, chosen_dtype)
     else:
         parts = read_folder(path, chosen_dtype)
-    pictures = choose_autoencoder(autoencoder, parts.family, parts.autoencoder, chosen_dtype, parts.notes)
+    pictures = choose_autoencoder(autoencoder, parts.family, parts.autoencoder, chosen_dtype, parts.notes, progress)
     name = EMBEDDED if spec == EMBEDDED else path.stem if path.is_file() else path.name if Path(spec).exists() else spec
     return _assembled(parts, Autoencoder(pictures), name, path, chosen_device, chosen_dtype)
 

@@ -9,19 +9,22 @@ import torch
 
 from pipeline.models.families import Family
 from pipeline.models.folder import read_autoencoder
-from pipeline.models.hub import download_part
+from pipeline.models.hub import Progress, download_part
 from pipeline.models.model import ModelError
 
 CHOICES = ("auto", "tiny", "full")
 
 
-def choose_autoencoder(wanted: str, family: Family, own: Any, dtype: torch.dtype, notes: list[str]) -> Any:
+def choose_autoencoder(
+    wanted: str, family: Family, own: Any, dtype: torch.dtype, notes: list[str], progress: Progress | None = None
+) -> Any:
     """The autoencoder to stream with: the model's own where that is tiny or asked for, else the family's tiny one.
 
     Args:
         wanted: ``auto`` (tiny where it can be had), ``tiny``, ``full``, or a folder with an autoencoder.
         own: the model's autoencoder, or None where it has none.
         notes: told where the full one has to do.
+        progress: told of a download.
 
     Raises:
         ModelError: there is none, or the one asked for cannot be had.
@@ -33,7 +36,7 @@ def choose_autoencoder(wanted: str, family: Family, own: Any, dtype: torch.dtype
     if wanted == "full":
         raise ModelError("the model holds no full autoencoder; use the tiny one, or give a folder with one")
     try:
-        return _tiny(family, dtype)
+        return _tiny(family, dtype, progress)
     except ModelError as error:
         if own is None or wanted == "tiny":
             raise
@@ -41,7 +44,7 @@ def choose_autoencoder(wanted: str, family: Family, own: Any, dtype: torch.dtype
     return own
 
 
-def _tiny(family: Family, dtype: torch.dtype) -> Any:
+def _tiny(family: Family, dtype: torch.dtype, progress: Progress | None) -> Any:
     if not family.tiny_autoencoder:
         raise ModelError("no tiny autoencoder is known for this model; a folder with one can be given")
-    return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder"), dtype)
+    return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder", progress), dtype)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from pipeline import ModelError, Stream, StreamConfig, load_model
+from pipeline.models.families import Family
 from pipeline.models.hub import download
+from pipeline.models.tiny import choose_autoencoder
 from tests.hub_server import HubServer
 from tests.tiny_model import write_tiny_model
 
@@ -92,6 +94,19 @@ def test_a_download_is_cancelled_by_whoever_watches_it() -> None:
     with pytest.raises(Cancelled):
         download(NAME, cancel)
     assert download(NAME).is_dir()  # and done another time
+
+
+def test_a_tiny_autoencoder_is_fetched_under_the_same_eyes(hub: HubServer, folder: Path) -> None:
+    hub.repositories["someone/tae"] = folder / "vae"
+    family = Family("for the test", 64, tiny_autoencoder="someone/tae")
+    seen: list[tuple[int, int]] = []
+
+    def watch(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    found = choose_autoencoder("tiny", family, None, torch.float32, [], watch)
+    assert type(found).__name__ == "AutoencoderTiny"
+    assert seen[-1][0] == seen[-1][1] > 0
 
 
 def test_a_file_that_is_not_what_the_hub_names_is_thrown_away(hub: HubServer, folder: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import heapq
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +19,9 @@ Engine = TypeVar("Engine")
 # What an engine is built for; hashable, and JSON-able, so that it can be part of a key.
 Spec = tuple[Any, ...]
 
-# The autoencoder's two, a UNet's for full and for warming-up batches, and as many of the settings before.
-MOST_ENGINES = 6
+# The autoencoder's two, and a UNet's for full and for warming-up batches: what one stream uses. Those of the settings
+# before come back from the disk in less than a second.
+MOST_ENGINES = 4
 
 
 class Builder(Generic[Engine]):
@@ -111,6 +115,7 @@ class Builder(Generic[Engine]):
                 self._open -= 1
                 self._changed.notify_all()
             del engine  # this thread waits for its next order with nothing in hand
+            _give_back()
 
     def _tell_failure(self, spec: Spec, error: Exception) -> None:
         logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
@@ -127,6 +132,13 @@ class Builder(Generic[Engine]):
             self._ordered.discard(gone)  # to be built again where it is asked for again
             self._used.pop(gone, None)
         self._engines = {**{one: self._engines[one] for one in kept}, spec: engine}
+
+
+def _give_back() -> None:
+    """Return to the system what a build has freed, some hundred megabytes; glibc alone would keep most of it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _first_line(error: Exception) -> str:

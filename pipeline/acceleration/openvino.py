@@ -128,7 +128,7 @@ class OpenVinoBackend:
         self._networks.wait()
 
     def news(self) -> list[str]:
-        return self._builder.news()
+        return [*self._builder.news(), *self._networks.news()]
 
     def close(self) -> None:
         self._builder.close()

@@ -222,6 +222,7 @@ def test_on_wayland_the_dialog_says_what_works_instead(window: Window, monkeypat
     assert dialog is not None
     dialog.kinds.setCurrentRow(1)
     page = dialog.pages.currentWidget()
+    assert page is not None
     assert any("OBS Studio" in label.text() for label in page.findChildren(QLabel))
     assert dialog.choice() is None
     assert not dialog.use.isEnabled()

@@ -1,7 +1,8 @@
 """Spatially sparse inference (SIGE, arXiv 2211.02048) in a live stream: compute only where the picture changed.
 
-A *region* says which blocks of the picture changed (``region``, ``detector``). Each part of the model keeps what it
-computed last, and computes the active *tiles* of its maps anew from it (``autoencoder``, ``unet``). ``engine`` holds
-the two together: masks ride beside the slots of the stream batch, keyframes wash out what drifts, and large changes
-take the dense path.
+A ``detector`` finds what changed in a frame, and a few ``rectangles`` cover it. Each network runs on windows around
+them, whole and compiled as it is, and writes the inner part into what it gave last (``autoencoder``, ``unet``). The
+UNet's norms and self-attentions are told of the whole (``context``). ``engine`` holds all together: changes ride
+beside the slots of the stream batch, keyframes wash out what drifts, and each part takes the way that is measured to
+be faster (``costs``).
 """

@@ -23,6 +23,9 @@ DENSE_AREA = 0.6
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
 
+# Backends that run windows: others build something for each shape that takes long, or have not been measured.
+_IN_PARTS = ("eager", "openvino")
+
 
 class SparseEngine:
     """Changes for a stream of T steps and F frames a call; to the stream, a ``Backend`` around the model's own.
@@ -43,15 +46,17 @@ class SparseEngine:
         self._backend = model.backend
         self.name = model.backend.name
         self._encoder = self._decoder = None
-        if model.autoencoder.is_tiny:
+        self._unet: SparseUNet | None = None
+        if self.name not in _IN_PARTS:
+            self.notes.append(f"sparse: {self.name} runs whole pictures; only a still scene is spared")
+        elif model.autoencoder.is_tiny:
             factor = model.autoencoder.factor
             self._encoder = Half(self._backend.encode, factor, encodes=True)
             self._decoder = Half(self._backend.decode, factor, encodes=False)
         else:
             self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
-        self._unet: SparseUNet | None = None
         try:
-            self._unet = SparseUNet(model)
+            self._unet = SparseUNet(model) if self.name in _IN_PARTS else None
         except Unsupported as problem:
             self.notes.append(f"sparse: the UNet runs on whole pictures: {problem}")
         self._detectors: list[ChangeDetector] = []
@@ -64,6 +69,12 @@ class SparseEngine:
         self._all_changed = False
         self._fresh = False
         self._unseen = False
+
+    @property
+    def pictures(self) -> torch.Tensor:
+        """(F, 3, H, W) the input as it is seen: each part of the frame last taken there. It goes on changing."""
+        pictures = [detector.picture for detector in self._detectors]
+        return pictures[0].unsqueeze(0) if len(pictures) == 1 else torch.stack(pictures)
 
     @property
     def memory(self) -> int:
@@ -135,8 +146,7 @@ class SparseEngine:
         self._encoding = self._arriving
         if not any(change is None or change for change in self._arriving):
             return None
-        pictures = [detector.picture for detector in self._detectors]
-        return pictures[0].unsqueeze(0) if len(pictures) == 1 else torch.stack(pictures)
+        return self.pictures
 
     def _look(self, detector: ChangeDetector, frame: torch.Tensor, known: Sequence[Rectangle] | None) -> Change:
         """What changed in a frame, which is taken into the detector's picture there."""

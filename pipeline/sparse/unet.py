@@ -25,8 +25,8 @@ SIDES = (16, 24, 32, 40, 48, 64, 80, 96, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
 # cost much however small a window is.
 MOST, ONE_MORE = 3, 0.2
-# While every tick is of the whole, what parts need of it is recorded at the first and at each so many: recording costs
-# a fifth of a call.
+# While pictures are wholly changed, tick by tick, what parts need to know is recorded at the first tick and at each so
+# many: recording costs a fifth of a call.
 RECORD_EVERY = 16
 
 # Share of a recording call's time that the call takes without.
@@ -54,12 +54,10 @@ class SparseUNet:
 
     def __init__(self, model: Model) -> None:
         """Raises:
-        Unsupported: the UNet has layers that cannot be run in parts, or its backend does not do that.
+        Unsupported: the UNet has layers that cannot be run in parts.
         """
         if model.sized:
             raise Unsupported("an SDXL UNet is not run in parts")
-        if model.backend.name not in ("eager", "openvino"):
-            raise Unsupported(f"{model.backend.name} runs it as a whole only")
         Context(model.unet)
         self._model = model
         self._levels = len(model.unet.config.block_out_channels)
@@ -75,8 +73,8 @@ class SparseUNet:
         self._output = torch.empty(0)
         self._known: list[torch.Tensor] = []  # statistics, then keys and values of each self-attention, of all rows
         self._layout: RowLayout = ()
-        self._stale = True  # the last call was of the whole, and not recorded
-        self._in_a_row = 0  # calls of the whole
+        self._stale = True  # there was a cut since it was recorded
+        self._in_a_row = 0  # calls after a cut
 
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
@@ -118,10 +116,11 @@ class SparseUNet:
             self.share = 0.0
             return self._output
         expected = sum(self.costs.share(shape, size) for shape in shapes)
+        cut = any(change is None for change in changes)
         if all(plan is None for plan in plans) or expected > WORTH * len(rows):
-            return self._all(inputs, whole)
+            return self._all(inputs, whole, cut)
         if self._stale:
-            return self._all(inputs, whole, record=True)
+            return self._all(inputs, whole, cut, record=True)
         # What was given before is with others now, and must stay as it is.
         output = self._output.clone()
         for number, plan in enumerate(plans):
@@ -133,7 +132,7 @@ class SparseUNet:
             for target, view in plan or ():
                 part = self._part(row, number, target, view)
                 if part is None:  # nothing of this shape is built yet
-                    return self._all(inputs, whole)
+                    return self._all(inputs, whole, cut)
                 _cut(output[number], target, (0, 0)).copy_(_cut(part[0], target, view[:2]))
         self.share = sum(map(math.prod, shapes)) / (math.prod(size) * len(rows))
         self._in_a_row = 0
@@ -157,12 +156,16 @@ class SparseUNet:
             plan.append((target, view))
         return plan if self.costs.worth((_shape(view) for _, view in plan), size) else None
 
-    def _all(self, inputs: list[torch.Tensor], whole: Whole, record: bool = False) -> torch.Tensor:
-        """A call of all rows as a whole."""
+    def _all(self, inputs: list[torch.Tensor], whole: Whole, cut: bool, record: bool = False) -> torch.Tensor:
+        """A call of all rows as a whole.
+
+        After a ``cut``, a row of which all has changed, what is recorded holds no more; where there is just much to
+        compute it does.
+        """
         self.share = 1.0
-        record = record or self._in_a_row % RECORD_EVERY == 0
-        self._in_a_row += 1
-        self._stale = not record
+        record = record or not self._known or (cut and self._in_a_row % RECORD_EVERY == 0)
+        self._in_a_row = self._in_a_row + 1 if cut else 0
+        self._stale = not record and (cut or self._stale)
         if record:
             self._output, *self._known = self._recorded(inputs)
             return self._output

@@ -33,21 +33,28 @@ def write_plain_model(folder: Path) -> Path:
 
 
 def write_sd_turbo(folder: Path) -> Path:
-    """Stable Diffusion Turbo's UNet and TAESD as they are built, with random float16 weights, which cost the same.
+    """Stable Diffusion Turbo's UNet and TAESD as they are built, with random float16 weights, which cost the same."""
+    shape = {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}
+    return _write_sd(folder, shape)
 
-    The text encoder has its width only: it runs once a prompt.
-    """
+
+def write_sd15(folder: Path) -> Path:
+    """The same of Stable Diffusion 1.5."""
+    return _write_sd(folder, {"cross_attention_dim": 768, "attention_head_dim": 8})
+
+
+def _write_sd(folder: Path, shape: dict[str, Any]) -> Path:
+    """The text encoder has its width only: it runs once a prompt."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
     text = json.loads((EMBEDDED_PATH / "text_encoder" / "config.json").read_text(encoding="utf-8"))
     taken = ("vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
-    width = {"hidden_size": 1024, "intermediate_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 1}
+    side = shape["cross_attention_dim"]
+    width = {"hidden_size": side, "intermediate_size": side, "num_attention_heads": side // 64, "num_hidden_layers": 1}
     known: dict[str, Any] = {**{name: text[name] for name in taken if name in text}, **width}
-    shape: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20)}
-    shape["use_linear_projection"] = True
     parts = {
-        "unet": UNet2DConditionModel(**shape),
+        "unet": UNet2DConditionModel(sample_size=64, **shape),
         "vae": AutoencoderTiny(),
         "text_encoder": CLIPTextModel(CLIPTextConfig(**known)),
     }
@@ -58,8 +65,8 @@ def write_sd_turbo(folder: Path) -> Path:
 
 
 def model_folder(spec: str, folder: Path) -> Path:
-    """A model to measure with: ``plain`` and ``sd-turbo`` are written to ``folder``, anything else is a path."""
-    writers = {"plain": write_plain_model, "sd-turbo": write_sd_turbo}
+    """A model to measure with: ``plain``, ``sd-turbo``, ``sd15`` are written to ``folder``, else it is a path."""
+    writers = {"plain": write_plain_model, "sd-turbo": write_sd_turbo, "sd15": write_sd15}
     return writers[spec](folder) if spec in writers else Path(spec)
 
 

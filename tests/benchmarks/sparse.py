@@ -1,0 +1,272 @@
+"""Sparse inference against the dense path of the same model on the same backend.
+
+``uv run python -m tests.benchmarks.sparse`` changes a square, four blobs or a line of a still picture in every frame,
+at areas from 1.2 to 100 %, and plays real clips; and writes ``results/sparse-512-T1-cpu.json`` (or ``-cuda``). Beside
+the sparse engine it measures one bounding box with a halo instead of several rectangles, and the whole-frame similarity
+filter. Times are of whole frames, each stream alone, in turns; ``mean_ms`` has its share of keyframes in it. The PSNR
+is against the dense picture of the same frame, and of the input as the sparse engine sees it.
+
+``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from pipeline import Model, Stream, StreamConfig, load_model
+from pipeline.acceleration import accelerate
+from pipeline.sparse import engine, unet
+from pipeline.sparse.rectangles import cover
+from tests.benchmarks import machine, material
+
+AREAS = (0.012, 0.05, 0.10, 0.25, 0.50, 1.0)
+WAYS = ("sparse", "bounding box", "similarity filter")
+CLIPS = Path(__file__).parents[2] / ".." / "shared" / "data" / "video"
+
+
+@dataclass
+class Measured:
+    """What one stream did with one clip."""
+
+    seconds: list[float] = field(default_factory=list)
+    unet_ms: float = 0.0
+    pictures: list[torch.Tensor] = field(default_factory=list)
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    computed: list[dict[str, float]] = field(default_factory=list)
+    active: list[float] = field(default_factory=list)
+    memory: int = 0
+
+
+def places(shape: str, area: float, size: int) -> list[tuple[int, int, int, int]]:
+    """Rectangles (left, top, right, bottom) of ``area`` together; nowhere on the grid of blocks."""
+    if shape == "line":
+        top = size // 2 + 3
+        return [(0, top, size, top + max(1, round(area * size)))]
+    if shape == "square":
+        side = round(size * math.sqrt(area))
+        start = (size - side) // 2
+        return [(start, start, start + side, start + side)]
+    side = round(size * math.sqrt(area / 4))
+    centres = [
+        (size // 4 + across * size // 2 + 5, size // 4 + down * size // 2 - 3) for across in (0, 1) for down in (0, 1)
+    ]
+    return [(x - side // 2, y - side // 2, x - side // 2 + side, y - side // 2 + side) for x, y in centres]
+
+
+def changing(shape: str, area: float, size: int, count: int) -> torch.Tensor:
+    """(count, 3, size, size): a still picture, in which a moving one is seen through the places."""
+    moving = material.to_tensor(material.frames(count + 1, size))
+    clip = moving[:1].flip(3).repeat(count, 1, 1, 1)
+    for left, top, right, bottom in places(shape, area, size):
+        clip[:, :, top:bottom, left:right] = moving[1:, :, top:bottom, left:right]
+    return clip
+
+
+def played(path: Path, size: int, count: int, skip: int = 20) -> torch.Tensor:
+    """(count, 3, size, size) of a video's middle."""
+    import av
+    import cv2
+
+    pictures = []
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number < skip:
+                continue
+            pixels = frame.to_ndarray(format="rgb24")
+            height, width = pixels.shape[:2]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            pixels = pixels[top : top + side, left : left + side]
+            pictures.append(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
+            if len(pictures) == count:
+                break
+    return material.to_tensor(np.stack(pictures))
+
+
+@contextlib.contextmanager
+def one_box() -> Iterator[None]:
+    """All changes of a frame in one rectangle."""
+    before = engine.cover, unet.MOST
+    engine.cover, unet.MOST = partial(cover, most=1), 1
+    yield
+    engine.cover, unet.MOST = before
+
+
+def streams(model: Model, config: StreamConfig) -> dict[str, Stream]:
+    filtered = replace(config, similarity_filter=True, similarity_threshold=0.98)
+    configs = {"dense": config, "sparse": replace(config, sparse=True)}
+    configs |= {"bounding box": replace(config, sparse=True), "similarity filter": filtered}
+    return {name: Stream(model, one) for name, one in configs.items()}
+
+
+def play(stream: Stream, clip: torch.Tensor, into: Measured | None = None) -> None:
+    """One turn of a stream with the clip; the first frames of its slots do not count."""
+    stream.reset()
+    lead = stream.config.steps
+    for number, frame in enumerate([*clip[:lead], *clip]):
+        started = time.perf_counter()
+        picture = stream(frame).image
+        seconds = time.perf_counter() - started
+        if into is None or number <= lead:
+            continue
+        into.seconds.append(seconds)
+        into.pictures.append(picture.clone())
+        if stream.sparse is not None:
+            into.inputs.append(stream.sparse.pictures.clone())
+            into.computed.append(stream.sparse.shares())
+            assert stream.sparse.active is not None
+            into.active.append(float(stream.sparse.active.mean()))
+            into.memory = stream.sparse.memory
+    if into is not None:
+        into.unet_ms = stream.stages_ms()["unet"]
+
+
+def keyframe_ms(stream: Stream, clip: torch.Tensor) -> float:
+    """What a frame costs that is wholly taken anew, its other slots still as they were."""
+    assert stream.sparse is not None
+    times = []
+    for _ in range(3):
+        for frame in clip[:3]:
+            stream(frame)
+        stream.sparse._since_keyframe = engine.KEYFRAME_EVERY
+        started = time.perf_counter()
+        stream(clip[3])
+        times.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(times)
+
+
+def compare(model: Model, config: StreamConfig, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
+    """All ways on one clip."""
+    found = {name: Measured() for name in ("dense", *WAYS)}
+    running = streams(model, config)
+    for turn in range(options.warm_up + options.rounds):
+        for name, stream in running.items():
+            with one_box() if name == "bounding box" else contextlib.nullcontext():
+                play(stream, clip, found[name] if turn >= options.warm_up else None)
+            model.backend.wait()
+    key = keyframe_ms(running["sparse"], clip)
+    effective = [float("inf")]
+    if config.steps == 1:
+        running["dense"].reset()
+        running["dense"](clip[0])
+        last = found["sparse"].inputs[-(len(clip) - 1) :]
+        expected = [running["dense"](picture).image.clone() for picture in last]
+        effective = list(map(psnr, found["sparse"].pictures[-len(last) :], expected))
+    for stream in running.values():
+        stream.close()
+    return {
+        "dense": summary(found["dense"], None, None),
+        **{name: summary(found[name], found["dense"], key if name != "similarity filter" else None) for name in WAYS},
+        "psnr_on_effective_input": {"mean": rounded(statistics.mean(effective)), "least": rounded(min(effective))},
+        "keyframe_ms": rounded(key),
+    }
+
+
+def summary(found: Measured, dense: Measured | None, key: float | None) -> dict[str, Any]:
+    times = [1e3 * seconds for seconds in found.seconds]
+    mean = statistics.mean(times)
+    if key is not None:
+        mean += (key - mean) / engine.KEYFRAME_EVERY
+    result: dict[str, Any] = {"p50_ms": rounded(statistics.median(times)), "p95_ms": rounded(np.quantile(times, 0.95))}
+    result |= {"mean_ms": rounded(mean), "unet_ms": rounded(found.unet_ms)}
+    if dense is not None:
+        errors = list(map(psnr, found.pictures, dense.pictures))
+        before = [1e3 * seconds for seconds in dense.seconds]
+        result |= {
+            "speed_p50": round(statistics.median(before) / statistics.median(times), 2),
+            "speed_mean": round(statistics.mean(before) / mean, 2),
+            "psnr": {"mean": rounded(statistics.mean(errors)), "least": rounded(min(errors))},
+        }
+    if found.computed:
+        names = found.computed[0]
+        result["active"] = round(statistics.mean(found.active), 4)
+        result["computed"] = {name: round(statistics.mean(one[name] for one in found.computed), 3) for name in names}
+        result["memory_mib"] = round(found.memory / 2**20, 1)
+    return result
+
+
+def psnr(picture: torch.Tensor, other: torch.Tensor) -> float:
+    """dB, at most 120."""
+    return -10 * math.log10(float((picture - other).square().mean()) + 1e-12)
+
+
+def rounded(value: float) -> float:
+    return round(float(value), 1)
+
+
+def cases(options: argparse.Namespace) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and frames, one after the other."""
+    for area in AREAS:
+        if wanted(name := f"square {100 * area:g} %", options.only):
+            yield name, changing("square", area, options.size, options.frames)
+    for clip in options.clips:
+        if wanted(clip, options.only) and (CLIPS / f"{clip}.mp4").exists():
+            yield clip, played(CLIPS / f"{clip}.mp4", options.size, options.frames)
+    for shape, areas in (("blobs", AREAS[:4]), ("line", AREAS[:2])):
+        for area in areas:
+            if wanted(name := f"{shape} {100 * area:g} %", options.only):
+                yield name, changing(shape, area, options.size, options.frames)
+
+
+def wanted(name: str, only: Sequence[str]) -> bool:
+    return not only or any(name.startswith(one) for one in only)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="embedded", help="embedded, plain, sd15, sd-turbo or a folder")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--acceleration", default="auto")
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--warm-up", type=int, default=2, help="turns that do not count, in which engines are built")
+    parser.add_argument("--only", nargs="*", default=[], help="cases whose name begins so: 'square', 'line 5', box")
+    parser.add_argument("--clips", nargs="*", default=["talking_woman_office", "box"])
+    options = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        spec = options.model
+        if spec != "embedded":
+            spec = str(material.model_folder(spec, Path(folder) / "model"))
+        model = accelerate(load_model(spec), options.acceleration)
+    config = StreamConfig(prompt=material.PROMPT, strength=0.8, steps=options.steps)
+    name = "sparse" if options.model == "embedded" else f"sparse-{options.model}"
+    name += f"-{options.size}-T{options.steps}"
+    results: dict[str, Any] = {
+        "model": options.model,
+        "size": options.size,
+        "steps": options.steps,
+        "acceleration": model.acceleration,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "cases": {},
+    }
+    path = Path()
+    for case, clip in cases(options):
+        found = compare(model, config, clip, options)
+        results["cases"][case] = found
+        line = {
+            way: (one["p50_ms"], one.get("speed_p50"), one.get("psnr")) for way, one in found.items() if "p50_ms" in one
+        }
+        console.print(f"{case}: {line}")
+        path = machine.save(name, results)
+    model.backend.close()
+    console.print(f"written to {path}" if results["cases"] else "no case has such a name")
+
+
+if __name__ == "__main__":
+    main()

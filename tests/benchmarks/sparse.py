@@ -259,9 +259,8 @@ def main() -> None:
     for case, clip in cases(options):
         found = compare(model, config, clip, options)
         results["cases"][case] = found
-        line = {
-            way: (one["p50_ms"], one.get("speed_p50"), one.get("psnr")) for way, one in found.items() if "p50_ms" in one
-        }
+        ways = {way: found[way] for way in ("dense", *WAYS)}
+        line = {way: (one["p50_ms"], one.get("speed_p50"), one.get("psnr")) for way, one in ways.items()}
         console.print(f"{case}: {line}")
         path = machine.save(name, results)
     model.backend.close()

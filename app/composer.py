@@ -11,7 +11,7 @@ from app.frame import Frame
 from app.reprojection.reprojector import Picture, Reprojector
 from app.reprojection.track import Track
 from app.steadiness import Steadier
-from app.worker import Styled
+from app.styled import Styled
 
 
 class Composer:

@@ -13,8 +13,8 @@ from app.frame_queue import Closed, FrameQueue
 from app.metrics import Metrics
 from app.sinks.base import Sink
 from app.status import SessionState, StatusBoard
+from app.styled import Styled
 from app.tensors import ToHost
-from app.worker import Styled
 
 
 class DisplayThread(threading.Thread):

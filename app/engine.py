@@ -74,6 +74,10 @@ class Engine(Protocol):
         """Follow new settings from the next frame on; notes for the user."""
         ...
 
+    def save_memory(self, mode: str, /) -> None:
+        """Run in another of ``MEMORY_MODES`` from the next frame on."""
+        ...
+
     def is_prepared(self, config: StreamConfig, /) -> bool:
         """Whether all files that ``config`` names have been read."""
         ...
@@ -155,6 +159,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
             dtype=settings.dtype,
             autoencoder=settings.autoencoder,
             progress=progress,
+            memory=settings.memory,
         )
         model = accelerate(model, settings.acceleration)
     except (ValueError, AccelerationError) as error:  # what is asked for is not to be had here

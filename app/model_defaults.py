@@ -6,13 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from app.settings import Settings
 from pipeline.config import StreamConfig
 from pipeline.setting import described
-
-# The picture's size in pixels by which a session steps down where memory is short, and the least it goes to.
-SMALLER = 0.75
-SMALLEST_SHORT_SIDE = 192
 
 
 def adapted(
@@ -35,19 +30,3 @@ def difference(before: StreamConfig, after: StreamConfig) -> str:
     """What is not the same in ``after``, in words: ``steps 10, solver dpmpp-2m``."""
     names = [name for name, _, _ in described(after) if getattr(before, name) != getattr(after, name)]
     return ", ".join(f"{name.replace('_', ' ')} {getattr(after, name)}" for name in names)
-
-
-def stepped_down(settings: Settings, width: int, height: int) -> tuple[Settings, str] | None:
-    """Settings that need less memory than ``width`` x ``height`` pictures do, and what they cost, in words.
-
-    None where there is nothing left to give.
-    """
-    if settings.frame_buffer > 1:
-        return dataclasses.replace(settings, frame_buffer=1), "frames go through the model one at a time"
-    if min(width, height) * SMALLER < SMALLEST_SHORT_SIDE:
-        return None
-    smaller = [max(64, int(side * SMALLER) // 64 * 64) for side in (width, height)]
-    return (
-        dataclasses.replace(settings, width=smaller[0], height=smaller[1]),
-        f"the picture is made {smaller[0]}x{smaller[1]} instead of {width}x{height}",
-    )

@@ -81,6 +81,11 @@ class ModelSwap:
             loading.cancel()
 
     @property
+    def done(self) -> bool:
+        """Whether something has come in, wanted or not."""
+        return self._loading is not None and self._loading.done
+
+    @property
     def serving(self) -> Settings | None:
         """The settings whose model serves."""
         return self._serving

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any
 
@@ -13,14 +13,16 @@ from app.capture import Captured, CaptureThread, EndOfSource
 from app.display import DisplayThread
 from app.engine import Loader, ModelFacts, load_engine
 from app.frame_queue import FILE, LIVE, FrameQueue
+from app.memory import stepped_down
 from app.metrics import Metrics, Snapshot
-from app.model_defaults import adapted, difference, stepped_down
+from app.model_defaults import adapted, difference
 from app.report import report
 from app.settings import Settings
 from app.sinks.base import Sink
 from app.sources.base import Source
 from app.status import Notice, SessionState, Status, StatusBoard
-from app.worker import Styled, WorkerThread
+from app.styled import Styled
+from app.worker import WorkerThread
 
 STOP_SECONDS = 2.0
 
@@ -269,16 +271,18 @@ class Session:
             self._board.notice(f"As suits {facts.name}: {difference(self._settings.stream, stream)}.")
             self._settings = replace(self._settings, stream=stream)
 
-    def _step_down(self, width: int, height: int) -> bool:
-        """Ask less of the memory than pictures of this size do; False where there is nothing left to give."""
-        smaller = stepped_down(self._settings, width, height)
-        if smaller is None:
-            return False
-        settings, words = smaller
+    def _step_down(self, present: Settings, size: tuple[int, int] | None, live: bool) -> Settings | None:
+        """Ask less of the memory than ``present`` does; see ``app.memory.stepped_down``. None: that is the least."""
+        step = stepped_down(present, size, live=live)
+        if step is None:
+            return None
+        lower, words = step
+        names = [one.name for one in fields(Settings) if getattr(lower, one.name) != getattr(present, one.name)]
+        settings = replace(self._settings, **{name: getattr(lower, name) for name in names})
         if settings != self._settings:
             self._board.notice(f"Memory is short: {words}.")
             self._settings = settings
-        return True
+        return lower
 
     def _fail(self, error: Exception) -> None:
         if self._board.finish(SessionState.FAILED, str(error) or type(error).__name__, error):

@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-from pipeline.config import ACCELERATIONS, StreamConfig
+from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
 from pipeline.setting import Cost, check, described, setting
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,12 @@ class Settings:
     dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
     acceleration: str = setting(
         "auto", "what runs the model: the best there is, or one by name", choices=ACCELERATIONS, cost=Cost.MODEL
+    )
+    memory: str = setting(
+        "full",
+        "how little memory the model gets by with: as much as it takes; work in slices, none of it sparse; "
+        "or weights in main memory until used",
+        choices=MEMORY_MODES,
     )
     width: int = setting(
         0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -86,20 +87,32 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     import torch
 
     while error is not None:
-        # Apple's and Intel's devices have no error of their own for it.
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower():
+        # Apple's and Intel's devices have no error of their own for it, and neither has torch for main memory.
+        said = str(error).lower()
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in _SHORT_OF_MEMORY):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def give_memory_back() -> None:
-    """Return what the last model held, so that others find it free."""
+_SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def give_memory_back(error: BaseException | None = None) -> None:
+    """Return what is held and not used, so that others find it free.
+
+    Args:
+        error: one that has been dealt with: what the calls that led to it were working on is let go as well.
+    """
     import torch
 
+    if error is not None:
+        traceback.clear_frames(error.__traceback__)
     gc.collect()  # hooks and caches of a model refer to each other
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    elif torch.xpu.is_available():
+        torch.xpu.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
 

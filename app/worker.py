@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from app.adapter_gate import AdapterGate
 from app.capture import Captured, EndOfSource
@@ -13,38 +12,18 @@ from app.change_tracker import ChangeTracker
 from app.engine import Engine, EngineOutput, Loader, ModelFacts, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
+from app.memory import Ladder, Retake, StepDown
 from app.metrics import Metrics
 from app.model_swap import ModelSwap
 from app.settings import Settings
 from app.status import StatusBoard
+from app.styled import Styled
 from app.tensors import give_memory_back, mark, ran_out_of_memory, stacked
 from app.words import remarks, runnable
 from pipeline.setting import Cost, cost_of_change
 
-if TYPE_CHECKING:
-    import torch
-
 # A live engine that fails this often in a row will not recover.
 MOST_FAILURES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Styled:
-    """The pictures of one engine call, on their way out.
-
-    Attributes:
-        images: (N, 3, H, W) float 0..1 on the engine's device, complete (nothing is left to wait for).
-        frames: the N captured frames that they were made from, in order.
-        settings: those in force when they were made.
-        live: whether newer pictures may take their place.
-        skipped: the similarity filter skipped these frames; the pictures are the last ones.
-    """
-
-    images: torch.Tensor
-    frames: tuple[Frame, ...]
-    settings: Settings = field(default_factory=Settings)
-    live: bool = False
-    skipped: bool = False
 
 
 class WorkerThread(threading.Thread):
@@ -55,7 +34,8 @@ class WorkerThread(threading.Thread):
     For a file, frames in flight are brought out first wherever a change could lose them.
 
     An engine that raises is reset and goes on with the next live frame; after three failures in a row, and for files
-    at once, the session fails.
+    at once, the session fails. Where it lacks memory, less is asked of it (see ``app/memory.py``), and the frames of a
+    file that are not out yet are run once more.
 
     While the device works on one group, the next one that is there is uploaded and asked for; the pictures are sent as
     soon as they are done. No more than these two are under way, so latency cannot pile up in the device unseen.
@@ -67,7 +47,7 @@ class WorkerThread(threading.Thread):
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
         on_model: called before a model that has come in is announced; it may replace the settings of coming frames.
-        step_down: asked for smaller pictures than (width, height) where memory is short; whether there will be.
+        step_down: called where memory is short (see ``app.memory.Ladder``).
         once: close ``outputs`` and end the thread at the end of the source, instead of waiting for another.
     """
 
@@ -83,11 +63,10 @@ class WorkerThread(threading.Thread):
         *,
         once: bool = False,
         on_model: Callable[[ModelFacts], None] = lambda _: None,
-        step_down: Callable[[int, int], bool] = lambda *_: False,
+        step_down: StepDown = lambda *_: None,
     ) -> None:
         super().__init__(name="vitrail-worker", daemon=True)
         self._on_model = on_model
-        self._step_down = step_down
         self._adapters = AdapterGate(board.notice)
         self._inputs = inputs
         self._outputs = outputs
@@ -102,6 +81,8 @@ class WorkerThread(threading.Thread):
         self._news: Callable[[], Sequence[str]] = tuple  # of what it has going on beside
         self._applied = settings  # what the engine follows
         self._group: list[Captured] = []  # frames that wait for their group to fill
+        self._retake = Retake()
+        self._ladder = Ladder(step_down, board)
         self._end: EndOfSource | None = None  # of the present source, until it is passed on
         self._epoch = 0
         self._live = False
@@ -137,8 +118,9 @@ class WorkerThread(threading.Thread):
             except Closed:
                 break
             except Exception as error:  # noqa: BLE001 - an engine may raise anything; nothing may end a thread unseen
-                if not self._survives(error):
-                    self._fail(error)
+                problem = self._problem_after(error)
+                if problem is not None:
+                    self._fail(problem)
                     break
         self._models.cancel()
         self._release()
@@ -153,9 +135,11 @@ class WorkerThread(threading.Thread):
                 self._pass_on_end(self._end)
                 if self._once:
                     return
-            if not len(self._inputs):
-                self._hand_on()
-            item = self._inputs.get()
+            item = self._retake.next()
+            if item is None:
+                if not len(self._inputs):
+                    self._hand_on()
+                item = self._inputs.get()
             if item.epoch != self._epoch:
                 self._begin_source(item)
             if isinstance(item, EndOfSource):
@@ -165,22 +149,30 @@ class WorkerThread(threading.Thread):
             else:
                 self._take(item)
 
-    def _survives(self, error: Exception) -> bool:
-        """Whether to go on after ``error``, which is then reported."""
-        if self._live and len(self._size) == 3 and ran_out_of_memory(error):
-            give_memory_back()
-            if self._step_down(self._size[2], self._size[1]):
-                self._group = []
-                self._must_reset = True
-                return True
+    def _problem_after(self, error: Exception) -> Exception | None:
+        """What the session fails with after ``error``; None where it goes on, and ``error`` has been reported."""
+        if self._engine is not None and ran_out_of_memory(error):
+            return self._problem_with_memory(error)
         self._failures += 1
         if self._engine is None or not self._live or self._failures >= MOST_FAILURES:
-            return False
+            return error
         self._board.notice(f"A frame was lost, the engine starts over: {error}", error)
-        self._metrics.dropped(len(self._group))
+        self._give_up_group()
+        return None
+
+    def _problem_with_memory(self, error: Exception) -> Exception | None:
+        """As ``_problem_after``, for an ``error`` that less work may not meet again."""
+        self._retake.start_over(self._end)
+        self._end = None
+        self._give_up_group()
+        size = (self._size[2], self._size[1]) if len(self._size) == 3 else None
+        return self._ladder.step_after(error, self._applied, size, live=self._live)
+
+    def _give_up_group(self) -> None:
+        if self._live:
+            self._metrics.dropped(len(self._group))
         self._group = []
         self._must_reset = True
-        return True
 
     # -- sources ------------------------------------------------------------------------------------------------------
 
@@ -189,6 +181,7 @@ class WorkerThread(threading.Thread):
         self._metrics.dropped(len(self._group))
         self._group = []
         self._hand_on()
+        self._retake.forget()
         self._epoch = item.epoch
         self._live = item.live
         self._outputs.follow(*(LIVE if item.live else FILE))
@@ -209,6 +202,7 @@ class WorkerThread(threading.Thread):
     # -- frames -------------------------------------------------------------------------------------------------------
 
     def _take(self, item: Captured) -> None:
+        self._retake.entered(item)
         if self._group and (_size(item) != self._size or item.settings.frame_buffer != self._applied.frame_buffer):
             self._run_group()
         if not self._group:  # a group is of one mind: the settings of its first frame are those of all
@@ -234,6 +228,7 @@ class WorkerThread(threading.Thread):
         self._send(output)
         self._group = []
         self._failures = 0
+        self._ladder.fits()
 
     def _drain(self) -> None:
         """Bring everything out that is waiting or in flight."""
@@ -253,6 +248,7 @@ class WorkerThread(threading.Thread):
         frames = tuple(tag for tag in output.tags if isinstance(tag, Frame))  # a last group's padding has no frame
         if not frames:
             return
+        self._retake.left(frames)
         images = output.image[: len(frames)]
         if output.skipped:
             self._metrics.skipped(len(frames))
@@ -299,8 +295,12 @@ class WorkerThread(threading.Thread):
         if status.state.final:
             raise Closed
         self._models.arrived()
-        if not self._adopt(loading):
+        if self._adopt(loading):
+            return
+        if not ran_out_of_memory(loading.error):
             raise loading.error or RuntimeError("the model loader came back with nothing")
+        self._applied = self._ladder.step_before_loading(loading.error, self._applied)
+        self._load_first()
 
     def _adopt(self, loading: ModelLoading) -> bool:
         """Go on with the model that has come in; False where it could not be loaded."""
@@ -322,14 +322,18 @@ class WorkerThread(threading.Thread):
 
     def _follow(self, item: Captured) -> None:
         """Make the engine follow the settings and the size that ``item`` came with."""
-        new = item.settings
+        new = self._ladder.within(item)
         self._models.want(new)
-        arrived = self._models.arrived()
         cost = max(cost_of_change(self._applied, new), cost_of_change(self._applied.stream, new.stream))
-        if not self._live and (arrived or cost >= Cost.SLOTS or _size(item) != self._size):
+        if not self._live and (self._models.done or cost >= Cost.SLOTS or _size(item) != self._size):
             self._drain()
+        arrived = self._models.arrived()
         if arrived:
             self._swap(arrived)
+        self._size = _size(item)
+        if self._engine is not None and new.memory != self._applied.memory:
+            self._applied = replace(self._applied, memory=new.memory)  # first: what it lacks memory for is this
+            self._engine.save_memory(new.memory)
         if self._engine is not None and new.stream != self._applied.stream:
             sees_input = self._board.model is not None and self._board.model.sees_input
             for remark in remarks(self._applied.stream, new.stream, sees_input):
@@ -340,7 +344,6 @@ class WorkerThread(threading.Thread):
                 for note in self._engine.configure(runnable(admitted)):
                     self._board.notice(note)
         self._applied = new
-        self._size = _size(item)
 
     def _swap(self, arrived: ModelLoading) -> None:
         """Go on with the model that has come in, or with the one before where it could not be loaded."""

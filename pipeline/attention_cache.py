@@ -64,8 +64,8 @@ class AttentionCache:
         self._sources.clear()
         for attention, processor in self._processors.items():
             # One at a time: a batch of another size may take another kernel, and the cache is to be bit-exact.
-            keys = [_heads(attention.to_k(row), attention.heads) for row in embeddings]
-            values = [_heads(attention.to_v(row), attention.heads) for row in embeddings]
+            keys = [heads(attention.to_k(row), attention.heads) for row in embeddings]
+            values = [heads(attention.to_v(row), attention.heads) for row in embeddings]
             processor.fill(keys, values)
             for name in ("to_k", "to_v"):
                 layer = getattr(attention, name)
@@ -133,7 +133,7 @@ class _CachedProcessor:
 
     def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         keys, values = self.selected
-        queries = _heads(attn.to_q(hidden_states), attn.heads)
+        queries = heads(attn.to_q(hidden_states), attn.heads)
         attended = F.scaled_dot_product_attention(queries, keys, values)
         attended = attended.transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
@@ -163,12 +163,22 @@ def lay_out(prompts: torch.Tensor, layout: RowLayout) -> torch.Tensor:
     return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
+def self_attentions(unet: nn.Module) -> list[Any]:
+    """The plain self-attentions of a UNet's transformers."""
+    return [module for module in _plain_attentions(unet) if not module.is_cross_attention]
+
+
 def _cross_attentions(unet: nn.Module) -> list[Any]:
     """The cross-attentions whose computation ``_CachedProcessor`` covers; any other kind keeps its own processor."""
+    return [module for module in _plain_attentions(unet) if module.is_cross_attention]
+
+
+def _plain_attentions(unet: nn.Module) -> list[Any]:
+    """The attentions that are queries, keys, values and nothing besides."""
     return [
         module
         for module in unet.modules()
-        if getattr(module, "is_cross_attention", False)
+        if hasattr(module, "is_cross_attention")
         and getattr(module, "group_norm", None) is None
         and getattr(module, "spatial_norm", None) is None
         and not getattr(module, "norm_cross", None)
@@ -182,6 +192,6 @@ def _version(parameter: nn.Parameter) -> int:
     return 0 if parameter.is_inference() else parameter._version
 
 
-def _heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
+def heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
     """(B, L, heads * size) to (B, heads, L, size)."""
     return projected.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -22,6 +22,7 @@ SOLVERS = (
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
 SEED_TRAVELS = ("hold", "walk", "swing")
 ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "tensorrt", "openvino", "openvino-gpu", "openvino-npu")
+MEMORY_MODES = ("full", "sliced", "offload")  # from the fastest to what takes the least
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
 

@@ -216,6 +216,13 @@ class Stream:
                 self.sparse.settings_changed(config.steps)
         return notes
 
+    def save_memory(self, mode: str) -> None:
+        """Run in another of ``MEMORY_MODES`` from the next call on; see ``pipeline.memory.MemorySaver.set``."""
+        if mode != self.model.memory.mode:
+            self.model.memory.set(mode)
+            self.model.backend.weights_changed()  # engines that were built take memory, too
+            self._set_sparse()
+
     def close(self) -> None:
         """Give the model back as it was; for using the model without Vitrail afterwards."""
         if self.sparse is not None:
@@ -303,8 +310,8 @@ class Stream:
 
     @property
     def _backend(self) -> Backend:
-        """What runs the networks: the model's backend, or that on what changed."""
-        return self.model.backend if self.sparse is None else self.sparse
+        """What runs the networks: the model's backend, that in slices, or that on what changed."""
+        return self.model.networks if self.sparse is None else self.sparse
 
     def _checked(self, frames: torch.Tensor) -> torch.Tensor:
         frames = frames.unsqueeze(0) if frames.ndim == 3 else frames
@@ -377,8 +384,8 @@ class Stream:
         if self.sparse is not None:
             self.sparse.close()
             self.sparse = None
-        # Pictures made of words alone have no frame that could stand still.
-        if self._config.sparse and not self._config.text_to_image:
+        # Pictures made of words alone have no frame that could stand still; what is kept of pictures takes memory.
+        if self._config.sparse and not self._config.text_to_image and self.model.memory.mode == "full":
             self.sparse = SparseEngine(self.model)
             self.sparse.settings_changed(self._config.steps)
         self._denoiser.backend = self._backend

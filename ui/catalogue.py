@@ -82,7 +82,7 @@ GROUPS = (
     Group("Picture", ("width", "height", "fit", "mirror"), open=False),
     Group(
         "Engine",
-        ("device", "dtype", "acceleration", "frame_buffer"),
+        ("device", "dtype", "acceleration", "memory", "frame_buffer"),
         ("accelerat", "sparse", "compile", "threads"),
         open=False,
     ),

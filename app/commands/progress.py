@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands.misuse import Misuse
 from app.fetching import fetched_words
+from app.memory import MemoryShort
 from app.session import Session
 from app.sinks.base import SinkError
 from app.sources.base import SourceError
@@ -92,7 +93,7 @@ def _over(status: Status) -> bool:
 def _is_misuse(error: Exception) -> bool:
     from pipeline import ModelError
 
-    return isinstance(error, (SourceError, SinkError, ModelError))
+    return isinstance(error, (SourceError, SinkError, ModelError, MemoryShort))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     session = Session(source, settings, [outlet], once=True, listener=narrator, chosen=chosen_in(arguments))
     try:
         run_to_end(session, narrator, console, f"Rendering {source.name}", source.frame_count)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Misuse):
         # What is done by then is a film that can be played, and has a report like any other.
         if arguments.report is not None and (so_far := session.report()) is not None:
             write_report(arguments.report, so_far)

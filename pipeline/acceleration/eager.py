@@ -37,6 +37,16 @@ class EagerBackend:
         added: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         cache.select(layout)
+        return self.ask(rows, timesteps, embeddings, added)
+
+    def ask(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: torch.Tensor,
+        added: Mapping[str, torch.Tensor] | None,
+    ) -> torch.Tensor:
+        """The UNet's answer to these rows, with the keys and values that its cache has selected."""
         rows = self._laid_out(rows)
         output = self._model.unet(rows, timesteps, embeddings, added_cond_kwargs=added, return_dict=False)[0]
         return output.float()

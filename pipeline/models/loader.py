@@ -30,6 +30,7 @@ def load_model(
     dtype: str = "auto",
     *,
     autoencoder: str = "auto",
+    memory: str = "full",
     progress: Progress | None = None,
 ) -> Model:
     """Load a model: Stable Diffusion 1 or 2, SDXL, InstructPix2Pix, fine-tunes and few-step forms of these, or our own.
@@ -40,6 +41,7 @@ def load_model(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
         dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
         autoencoder: ``auto`` (the matching tiny one where it can be had), ``tiny``, ``full``, or a folder with one.
+        memory: one of ``MEMORY_MODES``; with ``offload`` the weights are never on the device all at once.
         progress: told of a download, on another thread; what it raises cancels the download.
 
     Raises:
@@ -57,7 +59,9 @@ def load_model(
         parts = read_folder(path, chosen_dtype)
     pictures = choose_autoencoder(autoencoder, parts.family, parts.autoencoder, chosen_dtype, parts.notes, progress)
     name = EMBEDDED if spec == EMBEDDED else path.stem if path.is_file() else path.name if Path(spec).exists() else spec
-    return _assembled(parts, Autoencoder(pictures), name, path, chosen_device, chosen_dtype)
+    model = _assembled(parts, Autoencoder(pictures), name, path, chosen_device, chosen_dtype, memory)
+    model.memory.set(memory)
+    return model
 
 
 def find_model(spec: str, progress: Progress | None = None) -> Path:
@@ -85,17 +89,26 @@ def find_model(spec: str, progress: Progress | None = None) -> Path:
 
 
 def _assembled(
-    parts: Parts, autoencoder: Autoencoder, name: str, path: Path, device: torch.device, dtype: torch.dtype
+    parts: Parts,
+    autoencoder: Autoencoder,
+    name: str,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    memory: str,
 ) -> Model:
     try:
         schedule = NoiseSchedule.from_config(parts.scheduler)
     except (ValueError, TypeError) as error:
         raise ModelError(f"the noise schedule of {path} cannot be used: {error}") from error
     _check_fit(path, parts, autoencoder)
+    home = torch.device("cpu") if memory == "offload" else device
     for module in (parts.unet, autoencoder.module):
-        module.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        module.eval().requires_grad_(False).to(home, memory_format=torch.channels_last)
+    if autoencoder.is_tiny:
+        autoencoder.module.to(device)
     for encoder in parts.text_encoders:
-        encoder.module.eval().requires_grad_(False).to(device)
+        encoder.module.eval().requires_grad_(False).to(home)
     unet = parts.unet
     size = int(unet.config.sample_size or 64) * autoencoder.factor
     ours = parts.family is VITRAIL

@@ -16,6 +16,7 @@ from pipeline.prompt import PromptEncoder
 from pipeline.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
+    from pipeline.memory import MemorySaver
     from pipeline.models.adapters import Adapters
 
 
@@ -42,6 +43,7 @@ class Model:
         defaults: values of ``StreamConfig`` that suit it, by name.
         adapters: its LoRAs and learned words.
         raw_input: the UNet sees the input latent as the full autoencoder gives it, before its scale (InstructPix2Pix).
+        memory: how much memory it takes, and how to make that less.
     """
 
     name: str
@@ -59,19 +61,30 @@ class Model:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     raw_input: bool = False
     adapters: Adapters = None  # type: ignore[assignment]
+    memory: MemorySaver = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        from pipeline.memory import MemorySaver
         from pipeline.models.adapters import Adapters
 
         if self.backend is None:
             self.backend = EagerBackend(self)
         if self.adapters is None:
             self.adapters = Adapters(self.unet, self.prompts, self.family, self.few_step)
+        if self.memory is None:
+            self.memory = MemorySaver(self)
 
     @property
     def acceleration(self) -> str:
         """Which backend runs the networks."""
         return self.backend.name
+
+    @property
+    def networks(self) -> Backend:
+        """What runs the networks now: the backend or, where memory is saved, the modules themselves in slices."""
+        from pipeline.memory import SlicedBackend
+
+        return self.backend if self.memory.mode == "full" else SlicedBackend(self)
 
     @property
     def sees_input(self) -> bool:

@@ -182,6 +182,9 @@ class FakeEngine:
         self.read.add(config.loras)
         return [f"{config.loras} is read"]
 
+    def save_memory(self, mode: str, /) -> None:
+        self.events.append(("memory", mode))
+
     def reset(self) -> None:
         self.events.append("reset")
         self._forget()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from app.styled import Styled
 from app.tensors import mark, stacked
-from app.worker import Styled
 from pipeline.config import StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, FakeEngine
 from tests.app.test_worker import Rig, Settings, rig_for

@@ -16,7 +16,7 @@ from app.frame_queue import FILE, FrameQueue
 from app.metrics import Metrics
 from app.sinks.base import SinkError
 from app.status import SessionState, StatusBoard
-from app.worker import Styled
+from app.styled import Styled
 from tests.app.fakes import SAFETY_SECONDS, ListSink, picture
 
 

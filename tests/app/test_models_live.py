@@ -1,4 +1,4 @@
-"""Models, LoRAs and memory in a running session: recommendations, files read beside, switches, stepping down."""
+"""Models and LoRAs in a running session: recommendations, files read beside, switches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from app.engine import Loaded, ModelFacts
-from app.model_defaults import adapted, difference, stepped_down
+from app.model_defaults import adapted, difference
 from app.session import Session
 from app.settings import Settings
 from app.status import SessionState
@@ -124,37 +123,6 @@ def test_a_file_waits_for_its_lora() -> None:
         assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
     assert engine.config.loras == "a"
     assert taken.indices == [0, 1, 2, 3]
-
-
-class Hungry(FakeEngine):
-    """Runs out of memory on pictures with a side above ``most``."""
-
-    most = 300
-
-    def __call__(self, frames: torch.Tensor, /, *, tags, at=None, changed=None):
-        if max(frames.shape[-2:]) > self.most or len(frames) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().__call__(frames, tags=tags, at=at, changed=changed)
-
-
-def test_where_memory_is_short_the_picture_steps_down() -> None:
-    engine = Hungry()
-    shown = threading.Event()
-    taken = ListSink(script=lambda _: shown.set())
-    source = FakeSource(count=None, live=True, script=breathe)
-    settings = Settings(width=512, height=512, frame_buffer=2)
-    with Session(source, settings, [taken], loader=loader_of(engine)) as session:
-        assert shown.wait(SAFETY_SECONDS), session.status
-        assert session.state is SessionState.RUNNING
-    assert (session.settings.width, session.settings.height, session.settings.frame_buffer) == (256, 256, 1)
-    messages = [notice.message for notice in session.notices]
-    assert messages[0] == "Memory is short: frames go through the model one at a time."
-    assert messages[1] == "Memory is short: the picture is made 384x384 instead of 512x512."
-    assert taken.frames[0].pixels.shape == (256, 256, 3)
-
-
-def test_there_is_an_end_to_stepping_down() -> None:
-    assert stepped_down(Settings(), 200, 300) is None
 
 
 def test_ten_switches_hold_one_model(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from app.frame_queue import Closed, FrameQueue, Policy
 from app.metrics import Metrics
 from app.settings import Settings
 from app.status import SessionState, StatusBoard
-from app.worker import MOST_FAILURES, Styled, WorkerThread
+from app.styled import Styled
+from app.worker import MOST_FAILURES, WorkerThread
 from pipeline.config import StreamConfig
 from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, loader_of, picture
 

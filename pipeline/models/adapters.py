@@ -147,9 +147,10 @@ class Adapters:
             layer.weight.copy_(touched.base)
             del self._touched[place]
             return
-        total = touched.base.to(layer.weight.device, torch.float32)
+        base = touched.base.to(layer.weight.device, torch.float32)
+        total = base
         for update, strength in updates:
-            total = total + strength * update.delta(layer.weight)
+            total = total + strength * update.delta(base)
         layer.weight.copy_(total)
 
     def _targets(self) -> dict[str, dict[str, Any]]:

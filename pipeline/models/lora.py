@@ -11,7 +11,8 @@ kohya          ``lora_unet_mid_block_..._to_q.lora_down.weight``      kohya's sc
 ComfyUI        ``diffusion_model.middle_block.1...lora_up.weight``    ComfyUI
 =============  =====================================================  ==============================================
 
-Besides plain low-rank products, LyCORIS's Hadamard (LoHa) and Kronecker (LoKr) products (arXiv 2309.14859) are read.
+Besides plain low-rank products, LyCORIS's Hadamard (LoHa) and Kronecker (LoKr) products (arXiv 2309.14859) are read,
+and weight-decomposed updates (DoRA, arXiv 2402.09353), whose key ends in ``dora_scale`` or ``lora_magnitude_vector``.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ Targets = Mapping[str, Mapping[str, Any]]
 
 _ROLE = re.compile(
     r"^(?P<stem>.+?)[._](?P<role>lora_A|lora_B|lora\.down|lora\.up|lora_down|lora_up|lora_mid|alpha|dora_scale|"
-    r"hada_[wt]\d(?:_[ab])?|lokr_[wt]\d(?:_[ab])?|diff|diff_b)(?:\.default(?:_\d)?)?(?:\.weight)?$"
+    r"lora_magnitude_vector|hada_[wt]\d(?:_[ab])?|lokr_[wt]\d(?:_[ab])?|diff|diff_b)(?:\.default(?:_\d)?)?(?:\.weight)?$"
 )
 _ROLES = {"lora_A": "down", "lora.down": "down", "lora_down": "down", "lora_mid": "mid"}
+_ROLES |= {"lora_magnitude_vector": "magnitude"}
 _ROLES |= {"lora_B": "up", "lora.up": "up", "lora_up": "up"}
 _PARTS = (
     ("lora_unet_", "unet"),
@@ -58,21 +60,27 @@ class Update:
     """The update of one layer, still in factors.
 
     Attributes:
-        factors: by role: ``down``, ``up`` and ``mid``, or those of LyCORIS.
+        factors: by role: ``down``, ``up`` and ``mid``, or those of LyCORIS; ``dora_scale`` or ``magnitude`` of a DoRA.
         scale: alpha over rank.
     """
 
     factors: Mapping[str, torch.Tensor]
     scale: float
 
-    def delta(self, like: torch.Tensor) -> torch.Tensor:
-        """What is added to the weight ``like`` at strength 1: float32, of its shape, on its device.
+    def delta(self, base: torch.Tensor) -> torch.Tensor:
+        """What is added to the model's own weight ``base`` at strength 1: float32, of its shape, on its device.
 
         Raises:
             RuntimeError: it was made for a layer of another shape.
         """
-        factors = {role: tensor.to(like.device, torch.float32) for role, tensor in self.factors.items()}
-        return (_product(factors) * self.scale).reshape(like.shape)
+        factors = {role: tensor.to(base.device, torch.float32) for role, tensor in self.factors.items()}
+        change = (_product(factors) * self.scale).reshape(base.shape)
+        if "magnitude" in factors:
+            return _decomposed(base.float(), change, factors["magnitude"], by_output=True)
+        if "dora_scale" in factors:
+            by_output = factors["dora_scale"].shape[:1] == base.shape[:1]
+            return _decomposed(base.float(), change, factors["dora_scale"], by_output)
+        return change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,9 +203,19 @@ def _from_original(flat: str, layers_per_block: int) -> str:
     return f"{side}_blocks_{level}_resnets_{layer}_{_RESNET.get(rest, rest)}"
 
 
+def _decomposed(base: torch.Tensor, change: torch.Tensor, magnitude: torch.Tensor, by_output: bool) -> torch.Tensor:
+    """DoRA (arXiv 2402.09353, eq. 5): the sum gives the direction of a weight, ``magnitude`` its length; less ``base``.
+
+    Lengths are of what makes one output each, as PEFT has it; those of LyCORIS may be of one input each.
+    """
+    kept = 0 if by_output else 1
+    others = [dim for dim in range(base.ndim) if dim != kept]
+    direction = base + change
+    lengths = torch.linalg.vector_norm(direction, dim=others, keepdim=True)
+    return magnitude.reshape(lengths.shape) * direction / lengths.clamp_min(1e-12) - base
+
+
 def _update(path: Path, stem: str, group: dict[str, torch.Tensor], written_alpha: float | None) -> Update:
-    if "dora_scale" in group:
-        raise ModelError(f"{path} is a DoRA, whose update depends on the weights it meets; take the plain LoRA")
     alpha = group.pop("alpha", None)
     group.pop("diff_b", None)
     if not ({"down", "up"} <= set(group) or "diff" in group or any(role[:4] in ("hada", "lokr") for role in group)):

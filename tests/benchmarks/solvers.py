@@ -12,12 +12,14 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline.schedule import NoiseSchedule
 from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, slope
 from tests.benchmarks.log_plot import Line, log_plot
+from tests.benchmarks.machine import save
 
 CALLS = (5, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 ORDERS = {"ddim": 1, "dpmpp-2s": 2, "dpm-2": 2, "dpmpp-2m": 2, "dpm-3": 3, "dpmpp-3m": 2, "dpmpp-3m-taylor": 3}
@@ -32,7 +34,7 @@ _PLOTTED += (("dpmpp-2m", "logsnr"), ("dpmpp-3m", "logsnr"), ("dpmpp-3m-taylor",
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; draw the chart where one is asked for."""
+    """Print the tables and keep them in ``results/``; draw the chart where one is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the errors on Stable Diffusion's schedule")
     parser.add_argument("--embedded", action="store_true", help="measure the embedded model too (minutes)")
@@ -45,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.svg.write_text(chart(errors), encoding="utf-8")
         say(f"drawn: {given.svg}\n")
     orders = measured_orders(Study(fine_schedule()))
+    results: dict[str, Any] = {
+        "calls": CALLS,
+        "errors": [{"solver": solver, "spacing": spacing, "rms": row} for (solver, spacing), row in errors.items()],
+        "orders": orders,
+    }
     say("Order of convergence in logSNR spacing, over 49 to 193 calls, on DPM-Solver's own schedule")
     say(table(["solver", "order", "measured"], ((name, str(ORDERS[name]), f"{o:.2f}") for name, o in orders.items())))
     if given.embedded:
@@ -52,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = embedded_distances()
         header = ["solver", "spacing", *(f"{steps} steps" for steps in EMBEDDED_STEPS)]
         say(table(header, ((*name, *(f"{value:.4f}" for value in row)) for name, row in rows.items())))
+        results["embedded_steps"] = EMBEDDED_STEPS
+        results["embedded"] = [{"solver": name[0], "spacing": name[1], "rms": row} for name, row in rows.items()]
+    say(str(save("solvers", results)))
     return 0
 
 

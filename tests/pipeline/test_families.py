@@ -59,6 +59,7 @@ def test_a_folder_is_recognised_and_streams(kind: str, shelf: Path) -> None:
     assert model.schedule.prediction_type == ("v_prediction" if kind == "sd21" else "epsilon")
     assert model.defaults["solver"] == ("lcm" if kind == "turbo" else "dpmpp-2m")
     assert 8 <= model.defaults["steps"] <= 12 or model.few_step
+    assert model.defaults.get("spacing") == (None if model.few_step else "logsnr")
     assert "full autoencoder is used" in model.notes[0]
     image = picture(model)
     assert bool(image.isfinite().all())
@@ -113,6 +114,7 @@ def test_instruct_pix2pix_equals_diffusers_pipeline(solver: str, shelf: Path) ->
         steps=4,
         seed=5,
         solver=solver,
+        spacing="trailing",
         guidance_scale=6.0,
         image_guidance=1.7,
     )

@@ -152,6 +152,46 @@ def test_products_of_lycoris() -> None:
     torch.testing.assert_close(Update(mid, 1.0).delta(torch.empty(4, 3, 3, 3)), composed)
 
 
+@pytest.mark.parametrize("shape", [(6, 8), (6, 4, 3, 3)])
+@pytest.mark.parametrize("layout", ["peft", "kohya", "kohya by input"])
+def test_a_dora_sets_direction_and_length_apart(layout: str, shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(*shape, generator=generator)
+    down = torch.randn(2, *shape[1:], generator=generator)
+    up = torch.randn(shape[0], 2, *(1,) * (len(shape) - 2), generator=generator)
+    kept = 1 if layout == "kohya by input" else 0
+    lengths = torch.rand(shape[kept], generator=generator) + 0.5
+    rest = (1,) * (len(shape) - 2)
+    stored = {
+        "peft": lengths if len(shape) == 2 else lengths.view(1, -1, *rest),
+        "kohya": lengths.view(-1, 1, *rest),
+        "kohya by input": lengths.view(1, -1, *rest),
+    }[layout]
+    role = "magnitude" if layout == "peft" else "dora_scale"
+    changed = base + Update({"down": down, "up": up, role: stored}, 0.5).delta(base)
+    summed = base + 0.5 * (up.flatten(1) @ down.flatten(1)).reshape(shape)
+    for index in range(shape[kept]):
+        found, direction = changed.select(kept, index), summed.select(kept, index)
+        torch.testing.assert_close(found.norm(), lengths[index])
+        torch.testing.assert_close(found / found.norm(), direction / direction.norm())
+
+
+@pytest.mark.parametrize("key", ["dora_scale", "lora_magnitude_vector"])
+def test_a_dora_file_is_read_and_leaves_no_trace(
+    key: str, model: Model, files: dict[str, Path], tmp_path: Path
+) -> None:
+    state = load_file(files["peft"])
+    for name in [name for name in state if name.endswith(".lora_B.weight")]:
+        state[name.replace("lora_B.weight", key)] = torch.full((len(state[name]), 1), 2.0)
+    save_file(state, tmp_path / "dora.safetensors")
+    before, config = weights(model), replace(BASE, loras=f"{tmp_path / 'dora.safetensors'};{files['other']}:0.3")
+    assert not torch.allclose(
+        picture(model, config), picture(model, replace(BASE, loras=str(files["peft"]))), atol=1e-3
+    )
+    after = model.unet.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
 def test_a_lora_for_another_family_is_refused_and_the_stream_goes_on(
     model: Model, files: dict[str, Path], tmp_path: Path
 ) -> None:

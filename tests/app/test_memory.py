@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from app.engine import Loaded, load_engine
+from app.fetching import Progress
 from app.memory import MemoryShort, Retake, eased, stepped_down
 from app.session import Session
 from app.settings import Settings
@@ -46,10 +47,10 @@ class Card:
     until: int = 10**9
     calls: int = 0
 
-    def __call__(self, settings: Settings) -> Loaded:
+    def __call__(self, settings: Settings, progress: Progress | None = None) -> Loaded:
         if not self.weights and settings.memory != "offload":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        loaded = load_engine(settings)
+        loaded = load_engine(settings, progress)
         assert isinstance(loaded.engine, Stream)
         unet = loaded.engine.model.unet
         plain: Callable[..., Any] = unet.forward
@@ -105,8 +106,8 @@ def test_memory_that_runs_out_on_the_way_loses_no_frame(folder: Path) -> None:
     expected, *_ = render(Card(), settings)
 
     class Shrinking(Card):
-        def __call__(self, settings: Settings) -> Loaded:
-            loaded = super().__call__(settings)
+        def __call__(self, settings: Settings, progress: Progress | None = None) -> Loaded:
+            loaded = super().__call__(settings, progress)
             run, calls = loaded.engine.model.autoencoder.decode, [0]  # pyright: ignore[reportAttributeAccessIssue]
 
             def decode(latents: torch.Tensor) -> torch.Tensor:
@@ -177,8 +178,8 @@ def test_a_user_may_ask_for_all_of_it_again(folder: Path) -> None:
     seen: list[str] = []
 
     class Telling(Card):
-        def __call__(self, settings: Settings) -> Loaded:
-            loaded = super().__call__(settings)
+        def __call__(self, settings: Settings, progress: Progress | None = None) -> Loaded:
+            loaded = super().__call__(settings, progress)
             save = loaded.engine.save_memory
             loaded.engine.save_memory = lambda mode: seen.append(mode) or save(mode)  # type: ignore[method-assign]
             return loaded

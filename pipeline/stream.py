@@ -11,6 +11,7 @@ import torch
 from pipeline.acceleration.backend import Backend
 from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
+from pipeline.frames import checked
 from pipeline.guidance import data_weights, needs_negative_prompt
 from pipeline.models.model import Model
 from pipeline.noise import blended_noise
@@ -111,7 +112,7 @@ class Stream:
         Raises:
             ValueError: the frames have another shape or type.
         """
-        frames = self._checked(frames)
+        frames = checked(frames, self.model.autoencoder.factor)
         arriving = self._tagged(tags, len(frames))
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
@@ -312,19 +313,6 @@ class Stream:
     def _backend(self) -> Backend:
         """What runs the networks: the model's backend, that in slices, or that on what changed."""
         return self.model.networks if self.sparse is None else self.sparse
-
-    def _checked(self, frames: torch.Tensor) -> torch.Tensor:
-        frames = frames.unsqueeze(0) if frames.ndim == 3 else frames
-        factor = self.model.autoencoder.factor
-        if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape or not frames.is_floating_point():
-            raise ValueError(
-                f"frames are {frames.dtype} {tuple(frames.shape)}; they must be float (F, 3, H, W) or (3, H, W) in 0..1"
-            )
-        if frames.shape[2] % factor or frames.shape[3] % factor:
-            raise ValueError(
-                f"frames are {frames.shape[3]}x{frames.shape[2]}; width and height must be multiples of {factor}"
-            )
-        return frames
 
     def _tagged(self, tags: Sequence[Any] | None, count: int) -> Tags:
         tags = tuple(tags) if tags is not None else tuple(range(self._count, self._count + count))

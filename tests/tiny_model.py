@@ -62,6 +62,12 @@ def write_tiny_model(
             "prediction_type": prediction_type,
         },
     )
+    write_index(folder)
+    return folder
+
+
+def write_index(folder: Path) -> None:
+    """What a diffusers folder of these parts says it holds."""
     index = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -69,9 +75,10 @@ def write_tiny_model(
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "scheduler": ["diffusers", "LCMScheduler"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
     }
     write_json(folder / "model_index.json", index)
-    return folder
 
 
 @cache

@@ -14,6 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from assets.sample import clip_path
 from pipeline.models import EMBEDDED_PATH
+from tests.tiny_model import write_index
 
 PROMPT = "a watercolour painting"
 
@@ -102,15 +103,5 @@ def _complete(folder: Path, parts: tuple[str, ...]) -> Path:
     """Add the embedded model's own ``parts``, and the index."""
     for part in parts:
         shutil.copytree(EMBEDDED_PATH / part, folder / part, dirs_exist_ok=True)
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderTiny"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "scheduler": ["diffusers", "LCMScheduler"],
-        "safety_checker": [None, None],
-        "feature_extractor": [None, None],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    write_index(folder)
     return folder

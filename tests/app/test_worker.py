@@ -286,7 +286,7 @@ def failing_at(*calls: int) -> Callable[[int], None]:
 
     def script(call: int) -> None:
         if call in calls:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("the driver is gone")
 
     return script
 
@@ -300,7 +300,7 @@ def test_a_live_engine_is_reset_and_goes_on() -> None:
     assert rig.run() == [0, 3, 6, 7, -1]
     assert not rig.errors
     assert [notice.message for notice in rig.board.notices] == [
-        "A frame was lost, the engine starts over: out of memory"
+        "A frame was lost, the engine starts over: the driver is gone"
     ] * 4
     assert rig.metrics.snapshot().frames_dropped == 4
     assert engine.events.count("reset") == 1 + 4
@@ -321,7 +321,7 @@ def test_a_file_fails_at_once_with_what_came_before() -> None:
         rig.put(index)
     rig.end()
     assert rig.run() == [0, 1, 2]
-    assert [str(error) for error in rig.errors] == ["out of memory"]
+    assert [str(error) for error in rig.errors] == ["the driver is gone"]
 
 
 @pytest.mark.parametrize("method", ["configure", "reset", "flush", "stages_ms"])

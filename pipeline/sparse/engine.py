@@ -229,6 +229,10 @@ class SparseEngine:
     def wait(self) -> None:
         self._backend.wait()
 
+    def news(self) -> list[str]:
+        """As the backend that the windows are run on."""
+        return self._backend.news()
+
     def close(self) -> None:
         """Drop what is kept; the backend is the model's, and stays open."""
         for part in (self._encoder, self._unet, self._decoder):

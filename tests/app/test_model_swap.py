@@ -94,7 +94,7 @@ def test_what_the_engine_says_of_new_settings_is_shown() -> None:
     engine = FakeEngine()
     engine.notes = ["the UNet runs on whole pictures"]
     source = FakeSource(count=None, live=True, script=lambda _: time.sleep(0.001))
-    with Session(source, Settings(), [ListSink()], loader=lambda _: Loaded(engine, FACTS)) as session:
+    with Session(source, Settings(), [ListSink()], loader=lambda *_: Loaded(engine, FACTS)) as session:
         let_frames_pass(session)
         session.update(replace(session.settings, stream=replace(session.settings.stream, sparse=True)))
         let_frames_pass(session)

@@ -96,4 +96,6 @@ def _open(marks: Marks) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # engines are still being built on a daemon thread, which native code does not survive otherwise

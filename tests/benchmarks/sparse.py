@@ -68,11 +68,14 @@ def places(shape: str, area: float, size: int) -> list[tuple[int, int, int, int]
 
 
 def changing(shape: str, area: float, size: int, count: int) -> torch.Tensor:
-    """(count, 3, size, size): a still picture, in which a moving one is seen through the places."""
-    moving = material.to_tensor(material.frames(count + 1, size))
-    clip = moving[:1].flip(3).repeat(count, 1, 1, 1)
-    for left, top, right, bottom in places(shape, area, size):
-        clip[:, :, top:bottom, left:right] = moving[1:, :, top:bottom, left:right]
+    """(count, 3, size, size): a still picture, through whose places a moving one is seen."""
+    still = material.to_tensor(material.frames(1, size))
+    clip = still.repeat(count, 1, 1, 1)
+    for number in range(count):
+        # What is seen through them is the same picture, farther on in each frame, and brighter or darker.
+        moving = still[0].roll((37 * (number + 1), 61 * (number + 1)), (1, 2)) * (0.8 if number % 2 else 1)
+        for left, top, right, bottom in places(shape, area, size):
+            clip[number, :, top:bottom, left:right] = moving[:, top:bottom, left:right]
     return clip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from app.cli import main
 from app.engine import Loaded, load_engine
 from app.fetching import Progress
 from app.memory import MemoryShort, Retake, eased, stepped_down
@@ -21,6 +22,7 @@ from app.sources.testcard import TestCardSource
 from app.status import SessionState, Status
 from pipeline import Stream, StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, ListSink
+from tests.app.media import cards, write_clip
 from tests.tiny_model import write_tiny_model
 
 FRAMES = 9
@@ -136,6 +138,21 @@ def test_a_file_that_never_fits_ends_in_one_sentence(folder: Path) -> None:
     assert isinstance(status.error, MemoryShort)
     assert status.message.startswith("There is too little memory for pictures of 64x64")
     assert taken.closed == 1
+
+
+def test_the_command_line_says_it_in_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", cards(4))
+    defaults = Session.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "loader", Card(room=1))
+    size = ["--width", "64", "--height", "64", "--steps", "1"]
+    chosen = ["--model", str(folder), "--device", "cpu", "--acceleration", "eager", "--prompt", "ink"]
+    assert main(["render", str(clip), str(tmp_path / "out.mp4"), *size, *chosen]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("vitrail: There is too little memory for pictures of 64x64")
+    assert not any("Traceback" in line for line in said)
 
 
 def test_a_live_stream_steps_down_to_what_fits(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.settings import Settings
+from pipeline.adapter_list import parse_files, parse_loras
 
 SUFFIX = ".safetensors"
 _MOST_WORDS = 2  # tensors in the file of a learned word: one for each text encoder
@@ -42,6 +43,6 @@ def with_weights(settings: Settings, path: Path) -> tuple[dict[str, str], str]:
 def _added(listed: str, path: Path) -> str:
     if ";" in str(path):
         raise WeightsError(f"{path} has a semicolon in its name, which parts two files here; give it another name.")
-    entries = [entry.strip() for entry in listed.split(";") if entry.strip()]
-    known = any(entry.rpartition(":")[0] == str(path) or entry == str(path) for entry in entries)
+    entries = parse_files(listed)
+    known = any(name == str(path) for name, _ in parse_loras(listed))
     return "; ".join(entries if known else [*entries, str(path)])

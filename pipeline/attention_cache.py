@@ -134,9 +134,7 @@ class _CachedProcessor:
     def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         keys, values = self.selected
         queries = heads(attn.to_q(hidden_states), attn.heads)
-        attended = F.scaled_dot_product_attention(queries, keys, values)
-        attended = attended.transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
+        return merged(attn, F.scaled_dot_product_attention(queries, keys, values))
 
 
 def stack(rows: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -195,3 +193,9 @@ def _version(parameter: nn.Parameter) -> int:
 def heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
     """(B, L, heads * size) to (B, heads, L, size)."""
     return projected.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merged(attn: Any, attended: torch.Tensor) -> torch.Tensor:
+    """(B, heads, L, size) of what the heads have found to (B, L, D), what the attention gives."""
+    together = attended.transpose(1, 2).flatten(2)
+    return attn.to_out[1](attn.to_out[0](together)) / attn.rescale_output_factor

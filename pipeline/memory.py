@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.acceleration.eager import EagerBackend
-from pipeline.attention_cache import AttentionCache, heads, self_attentions
+from pipeline.attention_cache import AttentionCache, heads, merged, self_attentions
 from pipeline.config import MEMORY_MODES
 from pipeline.guidance import RowLayout
 
@@ -133,8 +133,7 @@ class _SlicedAttention:
             heads(project(hidden_states), attn.heads) for project in (attn.to_q, attn.to_k, attn.to_v)
         )
         parts = [F.scaled_dot_product_attention(part, keys, values) for part in queries.split(_QUERIES, dim=2)]
-        attended = torch.cat(parts, dim=2).transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
+        return merged(attn, torch.cat(parts, dim=2))
 
 
 class _Home:

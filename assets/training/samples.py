@@ -27,11 +27,10 @@ class Batch:
     """All tensors on one device; latents are (B, 16, h, w) float32 and scaled.
 
     `began` is the timestep at which the run of a sample began, `timesteps` or above; `amount` in 0..1 is how far
-    `wanted` lies on the way from `photo` to `full`; `wishes` numbers style and tint.
+    `wanted` lies on the way from the photo to its picture; `wishes` numbers style and tint.
     """
 
     photo: Tensor
-    full: Tensor
     noise: Tensor
     noisy: Tensor
     wanted: Tensor
@@ -117,7 +116,6 @@ class Sampler:
         start = torch.where((began > timesteps)[:, None, None, None], wanted, photo)
         return Batch(
             photo=photo + INPUT_NOISE * here(random.random((size, 1, 1, 1), dtype=np.float32)) * grain,
-            full=full,
             noise=noise,
             noisy=add_noise(start, noise, timesteps),
             wanted=wanted,

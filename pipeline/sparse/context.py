@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.attention_cache import heads, merged, self_attentions
+
 
 class Unsupported(Exception):
     """A module is not of the kind that can be run in parts. The message is one sentence: what, and why."""
@@ -28,7 +30,7 @@ class Context:
     Attributes:
         given: None, or ``[statistics, keys, values, bias, keys, values, bias, ...]``: statistics (B, groups, 2) of all
             norms; then for each self-attention (B, heads, L, size) of the whole and (1, 1, 1, L + l) to add to the
-            scores of the L tokens of the whole and the l of the part, ``-inf`` where one is not to be seen.
+            scores of the L tokens of the whole and the l of the part, far below 0 where one is not to be seen.
     """
 
     def __init__(self, unet: nn.Module) -> None:
@@ -36,11 +38,9 @@ class Context:
         Unsupported: a layer mixes the whole picture in another way.
         """
         self._norms = [module for module in unet.modules() if isinstance(module, nn.GroupNorm)]
-        self._attentions: list[Any] = []
         for module in unet.modules():
             _check(module)
-            if type(module).__name__ == "Attention" and not getattr(module, "is_cross_attention", False):
-                self._attentions.append(module)
+        self._attentions = self_attentions(unet)
         self._originals: list[Any] = []
         self._statistics: list[torch.Tensor] = []
         self._offset = 0
@@ -121,18 +121,13 @@ class _Processor:
         self.recorded: tuple[torch.Tensor, ...] = ()
 
     def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        queries, keys, values = (
-            layer(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for layer in (attn.to_q, attn.to_k, attn.to_v)
-        )
+        queries, keys, values = (heads(layer(hidden_states), attn.heads) for layer in (attn.to_q, attn.to_k, attn.to_v))
         self.recorded = (keys, values)
         bias = None
         if self.given is not None:
             whole_keys, whole_values, bias = (tensor.to(keys.dtype) for tensor in self.given)
             keys, values = torch.cat([whole_keys, keys], dim=2), torch.cat([whole_values, values], dim=2)
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
-        attended = attended.transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](attended)) / attn.rescale_output_factor
+        return merged(attn, F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias))
 
 
 def _affine(norm: nn.GroupNorm, x: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,14 @@ def in_order(frames: Sequence[Frame]) -> bool:
     )
 
 
+def until(done: Callable[[], bool]) -> None:
+    """Sleep until ``done()``; an error after ``SAFETY_SECONDS``."""
+    end = time.monotonic() + SAFETY_SECONDS
+    while not done():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.005)
+
+
 def no_script(_: int) -> None:
     """Do nothing."""
 

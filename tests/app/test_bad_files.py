@@ -16,7 +16,7 @@ from app.frame import Frame
 from app.session import Session
 from app.settings import Settings
 from app.status import SessionState
-from tests.app.fakes import SAFETY_SECONDS, FakeSource, ListSink
+from tests.app.fakes import FakeSource, ListSink, until
 from tests.tiny_model import write_tiny_model
 
 _LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
@@ -70,14 +70,6 @@ class Watcher(ListSink):
         if np.abs(before.astype(int) - frame.pixels).max() > 1:
             self.disturbed.append(frame.index)
         self.shown += 1
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Sleep until ``done()``."""
-    end = time.monotonic() + SAFETY_SECONDS
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from app.settings import Settings
 from app.sources.testcard import TestCardSource
 from app.status import SessionState, Status
 from pipeline import Stream, StreamConfig
-from tests.app.fakes import SAFETY_SECONDS, ListSink
+from tests.app.fakes import SAFETY_SECONDS, ListSink, until
 from tests.app.media import cards, write_clip
 from tests.tiny_model import write_tiny_model
 
@@ -211,15 +210,6 @@ def test_a_user_may_ask_for_all_of_it_again(folder: Path) -> None:
         assert session.state is SessionState.RUNNING
     assert seen == ["sliced", "full"]
     assert len(messages(session)) == 1
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Sleep until ``done()``."""
-    for _ in range(4000):
-        if done():
-            return
-        time.sleep(0.005)
-    pytest.fail("it never came to that")
 
 
 def test_weights_that_do_not_fit_stay_in_main_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from tests.app.fakes import (
     in_order,
     loader_of,
     no_script,
+    until,
 )
 
 # What `stop` may take over its own limit before this machine must be called broken rather than busy.
@@ -164,7 +165,7 @@ def test_the_source_is_swapped_while_running() -> None:
     taken = ListSink()
     first = FakeSource(count=None, live=True, script=sleep_for(0.001))
     with session_of(first, taken, once=False) as session:
-        _until(lambda: len(taken.indices) > 3)
+        until(lambda: len(taken.indices) > 3)
         seen = len(taken.indices)
         session.set_source(FakeSource(count=40))
         assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
@@ -172,7 +173,7 @@ def test_the_source_is_swapped_while_running() -> None:
         assert taken.indices[-40:] == list(range(40))
         assert len(taken.indices) >= seen + 40
         session.set_source(FakeSource(count=5))
-        _until(lambda: taken.indices[-5:] == list(range(5)))
+        until(lambda: taken.indices[-5:] == list(range(5)))
         assert taken.closed == 0
     assert taken.closed == 1
     assert first.closed
@@ -189,9 +190,9 @@ def test_the_model_is_swapped_while_running() -> None:
     taken = ListSink()
     session = Session(FakeSource(count=None, live=True, script=sleep_for(0.001)), sinks=[taken], loader=load)
     with session:
-        _until(lambda: old.calls > 2)
+        until(lambda: old.calls > 2)
         session.set_model("other")
-        _until(lambda: new.calls > 2 and taken.frames[-1].pixels.shape == (72, 72, 3))
+        until(lambda: new.calls > 2 and taken.frames[-1].pixels.shape == (72, 72, 3))
         assert session.model is not None
         assert session.model.name == "other"
         assert session.settings.model == "other"
@@ -201,12 +202,12 @@ def test_sinks_are_added_and_removed_while_running() -> None:
     window, recorder = ListSink(), ListSink()
     with session_of(FakeSource(count=None, live=True, script=sleep_for(0.001)), window, once=False) as session:
         session.add_sink(recorder)
-        _until(lambda: len(recorder.indices) > 2)
+        until(lambda: len(recorder.indices) > 2)
         session.remove_sink(recorder)
         written = len(recorder.indices)
         assert recorder.closed == 1
         seen = len(window.indices)
-        _until(lambda: len(window.indices) > seen + 2)
+        until(lambda: len(window.indices) > seen + 2)
     assert len(recorder.indices) == written
 
 
@@ -280,7 +281,7 @@ def test_stop_while_the_source_blocks() -> None:
     taken = ListSink()
     session = session_of(BlockingSource(count=1, live=True), taken)
     session.start()
-    _until(lambda: taken.indices == [0])
+    until(lambda: taken.indices == [0])
     stop_in_time(session)
     assert taken.closed == 1
 
@@ -290,7 +291,7 @@ def test_stop_while_the_source_hangs_even_in_close() -> None:
     source = StubbornSource()
     session = session_of(source, taken)
     session.start()
-    _until(lambda: source.opened == 1)
+    until(lambda: source.opened == 1)
     stop_in_time(session, all_ended=False)
     assert session.running == ["vitrail-capture"]
     assert taken.closed == 1
@@ -307,7 +308,7 @@ def test_stop_while_the_model_loads() -> None:
 
     session = Session(FakeSource(), sinks=[taken], loader=load)
     session.start()
-    _until(lambda: session.state is SessionState.LOADING)
+    until(lambda: session.state is SessionState.LOADING)
     stop_in_time(session)
     assert taken.closed == 1
     release.set()
@@ -388,12 +389,5 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_own_words() -> None:
 
 def test_wait_gives_up_after_its_timeout() -> None:
     with session_of(FakeSource(count=None, live=True, script=sleep_for(0.001)), ListSink()) as session:
-        _until(lambda: session.state is SessionState.RUNNING)
+        until(lambda: session.state is SessionState.RUNNING)
         assert session.wait(0.01).state is SessionState.RUNNING
-
-
-def _until(done: Callable[[], bool]) -> None:
-    limit = time.monotonic() + SAFETY_SECONDS
-    while not done():
-        assert time.monotonic() < limit, "did not happen"
-        time.sleep(0.002)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from app.status import SessionState, StatusBoard
 from app.styled import Styled
 from app.worker import MOST_FAILURES, WorkerThread
 from pipeline.config import StreamConfig
-from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, loader_of, picture
+from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, loader_of, picture, until
 
 
 class Unbounded(FrameQueue[Styled | EndOfSource]):
@@ -216,7 +216,7 @@ def test_the_old_model_serves_until_the_new_one_is_there() -> None:
     rig.put(1, model="new")
     assert loading.wait(SAFETY_SECONDS)
     rig.put(2)
-    _wait_for(lambda: ("frames", (2,)) in old.events)
+    until(lambda: ("frames", (2,)) in old.events)
     may_load.set()
     rig.board.wait(lambda _: not rig.thread._models.loading, SAFETY_SECONDS)
     rig.put(3)
@@ -241,7 +241,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one() -> None:
     rig = Rig(load)
     rig.thread.start()
     rig.put(0, model="nowhere")
-    _wait_for(lambda: loads == ["embedded", "nowhere"])
+    until(lambda: loads == ["embedded", "nowhere"])
     rig.board.wait(lambda _: not rig.thread._models.loading, SAFETY_SECONDS)
     for index in range(1, 4):
         rig.put(index)
@@ -383,16 +383,3 @@ def test_another_source_may_follow_the_end() -> None:
     rig.inputs.close()
     rig.thread.join(SAFETY_SECONDS)
     assert not rig.thread.is_alive()
-
-
-def _wait_for(done: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in _attempts():
-        if done():
-            return
-        pause.wait(0.005)
-    raise AssertionError("did not happen")
-
-
-def _attempts() -> Iterator[int]:
-    return iter(range(int(SAFETY_SECONDS / 0.005)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QSize, Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from ui import theme
@@ -14,6 +15,8 @@ WIDEST = 560
 _EDGE = 20
 _ROUND = 6  # what the border takes, and a fraction of a line that Qt rounds away
 _LEAST_SECONDS, _SECONDS_PER_WORD = 4.0, 0.45
+_IN_A_HURRY = 0.5  # of that, while others wait
+MOST_WAITING = 4
 _KINDS = {"info": "info", "working": "info", "warning": "warning", "error": "error", "done": "check"}
 
 
@@ -132,16 +135,70 @@ class Card(QFrame):
         self.setGeometry(x, max(0, y), width, height)
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    text: str
+    kind: str
+
+    @property
+    def milliseconds(self) -> int:
+        """How long it takes to read, at leisure."""
+        return round(1000 * (_LEAST_SECONDS + _SECONDS_PER_WORD * len(self.text.split())))
+
+
 class Toast(Card):
-    """News that leave again, one after the other."""
+    """News that leave again, one after the other: none before it could be read, and an error before the others."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "toast", Qt.AlignmentFlag.AlignBottom)
+        self.dismiss.clicked.disconnect(self.hide)
+        self.dismiss.clicked.connect(self._next)
+        self._on_show: _News | None = None
+        self._waiting: list[_News] = []
+        self._shown = QElapsedTimer()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self.hide)
+        self._timer.timeout.connect(self._next)
 
-    def tell(self, text: str, kind: str = "info", *, button: str = "", act: Callable[[], None] | None = None) -> None:
-        """Show ``text`` for as long as it takes to read."""
-        self.say(text, kind, button=button, act=act, close=True)
-        self._timer.start(round(1000 * (_LEAST_SECONDS + _SECONDS_PER_WORD * len(text.split()))))
+    def tell(self, text: str, kind: str = "info") -> None:
+        """Show ``text`` for as long as it takes to read; after what is on show, unless it is an error.
+
+        While others wait, each is shown for half as long. At most ``MOST_WAITING`` wait: the oldest are given up,
+        errors last. The same words again are one.
+        """
+        news = _News(text, kind)
+        if not text or news in self._waiting:
+            return
+        present = self._on_show
+        if present is None or news == present:
+            self._show(news)
+        elif kind == "error" and present.kind != "error":
+            if self._shown.elapsed() < present.milliseconds * _IN_A_HURRY:
+                self._waiting.insert(0, present)
+            self._show(news)
+        else:
+            self._waiting.append(news)
+        self._waiting.sort(key=lambda one: one.kind != "error")  # keeps the order among equals
+        while len(self._waiting) > MOST_WAITING:
+            self._waiting.remove(next((one for one in self._waiting if one.kind != "error"), self._waiting[0]))
+        self._hurry()
+
+    def _show(self, news: _News) -> None:
+        self._on_show = news
+        self._shown.start()
+        self.say(news.text, news.kind, close=True)
+        self._timer.start(news.milliseconds)
+
+    def _hurry(self) -> None:
+        if self._on_show is not None and self._waiting:
+            left = self._on_show.milliseconds * _IN_A_HURRY - self._shown.elapsed()
+            self._timer.start(max(0, round(left)))
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._show(self._waiting.pop(0))
+            self._hurry()
+        else:
+            self._on_show = None
+            self._timer.stop()
+            self.hide()

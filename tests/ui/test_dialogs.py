@@ -196,8 +196,8 @@ def test_looks_are_kept_taken_up_and_undone(window: Window, tmp_path: Path):
 def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     run_card(qtbot, window)
     window.editor.change(strength=0.3)
-    window.sinks.snapshot(tmp_path)
-    qtbot.waitUntil(lambda: "Saved" in window.toast.text)
+    with qtbot.waitSignal(window.sinks.told, timeout=60_000):
+        window.sinks.snapshot(tmp_path)
     (snapshot,) = tmp_path.glob("*.png")
     window.presets.save("Soft")
     window.editor.change(strength=0.9)

@@ -75,13 +75,16 @@ def visit_sources(qtbot: QtBot, opened: Opened, picture: Path) -> None:
 
 def take_along(opened: Opened, folder: Path) -> None:
     window = opened.window
+    told: list[str] = []
+    window.sinks.told.connect(lambda text, *_: told.append(text))
     window.sinks.record(True, folder)
     recorder = window.sinks.recorder
     assert recorder is not None
     wait_for(lambda: recorder.written > 3, "nothing is recorded")
     window.sinks.snapshot(folder)
     window.sinks.record(False)
-    wait_for(lambda: "Recorded" in window.toast.text, "the recording does not come to an end")
+    for word in ("Recorded", "Saved"):
+        wait_for(lambda word=word: any(text.startswith(word) for text in told), f"nothing is {word.lower()}")
     (video,) = folder.glob("*.mp4")
     source = VideoSource(video)
     source.open()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytestqt.qtbot import QtBot
 
+from app.engine import Loader
 from app.session import Session
 from app.settings import Settings
 from app.sinks import CallbackSink
@@ -19,14 +20,14 @@ from ui.window import Window
 CARD = Choice("testcard:width=64,height=64,fps=100", "Card")
 
 
-def open_scripted(qtbot: QtBot, folder: Path) -> Window:
+def open_scripted(qtbot: QtBot, folder: Path, loader: Loader | None = None) -> Window:
     """Show one that watches nothing yet and keeps its presets in ``folder``; the caller closes it."""
     bridge = Bridge()
     session = Session(
         IdleSource(),
         with_stream(Settings(), prompt="ink"),
         [CallbackSink(bridge.put)],
-        loader=loader_of(FakeEngine(), FakeEngine()),
+        loader=loader or loader_of(FakeEngine(), FakeEngine()),
         listener=bridge.tell,
     )
     window = Window(session, bridge, CARD)

@@ -6,6 +6,7 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 # isort: split
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +21,15 @@ from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
 
 from app.cameras import Camera
+from app.engine import Loaded
+from app.fetching import Progress
+from app.settings import Settings
 from app.sources.idle import IdleSource
 from app.status import SessionState
 from app.window_list import NoWindows
 from app.window_list import Window as OtherWindow
+from pipeline.models.model import ModelError
+from tests.app.fakes import FACTS, FakeEngine
 from tests.ui.scripted import open_scripted, run_card
 from ui import source_dialog
 from ui.choice import Choice
@@ -196,7 +202,7 @@ def test_looks_are_kept_taken_up_and_undone(window: Window, tmp_path: Path):
 def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     run_card(qtbot, window)
     window.editor.change(strength=0.3)
-    with qtbot.waitSignal(window.sinks.told, timeout=60_000):
+    with qtbot.waitSignal(window.sinks.told):
         window.sinks.snapshot(tmp_path)
     (snapshot,) = tmp_path.glob("*.png")
     window.presets.save("Soft")
@@ -251,7 +257,16 @@ def test_loras_are_dropped_added_and_removed(qtbot: QtBot, window: Window, tmp_p
     assert "is empty" in window.toast.text
 
 
-def test_a_model_that_cannot_be_loaded_is_said_and_the_old_one_serves(qtbot: QtBot, window: Window):
+def test_a_model_that_cannot_be_loaded_is_said_and_the_old_one_serves(qtbot: QtBot, tmp_path: Path):
+    loaded = threading.Event()
+
+    def load(settings: Settings, _: Progress) -> Loaded:
+        if settings.model == "/nowhere":
+            loaded.wait(60)
+            raise ModelError("it is broken")
+        return Loaded(FakeEngine(settings.stream), FACTS)
+
+    window = open_scripted(qtbot, tmp_path, load)
     run_card(qtbot, window)
     window.commands["model"].trigger()
     dialog = window.dialogs.models
@@ -261,11 +276,14 @@ def test_a_model_that_cannot_be_loaded_is_said_and_the_old_one_serves(qtbot: QtB
     dialog.place.setText("/nowhere")
     assert dialog.spec() == "/nowhere"
     dialog.use.click()
-    assert window.session.settings.model == "/nowhere"
-    dialog.cancelled.emit()
+    qtbot.waitUntil(lambda: dialog.note.text() == "Loading “/nowhere”. “fake” goes on meanwhile.")
+    dialog.stop.click()
     assert window.session.settings.model == "embedded"
-    dialog.show_serving("fake", error="It is broken.")
-    assert dialog.note.text() == "It is broken."
+    dialog.use.click()
+    assert window.session.settings.model == "/nowhere"
+    loaded.set()
+    qtbot.waitUntil(lambda: dialog.note.text() == "/nowhere: it is broken; the model before it goes on")
+    window.close()
 
 
 def test_a_download_shows_how_far_it_is_and_can_be_given_up(qtbot: QtBot, window: Window):

@@ -163,15 +163,15 @@ def lay_out(prompts: torch.Tensor, layout: RowLayout) -> torch.Tensor:
 
 def self_attentions(unet: nn.Module) -> list[Any]:
     """The plain self-attentions of a UNet's transformers."""
-    return [module for module in _plain_attentions(unet) if not module.is_cross_attention]
+    return [module for module in plain_attentions(unet) if not module.is_cross_attention]
 
 
 def _cross_attentions(unet: nn.Module) -> list[Any]:
     """The cross-attentions whose computation ``_CachedProcessor`` covers; any other kind keeps its own processor."""
-    return [module for module in _plain_attentions(unet) if module.is_cross_attention]
+    return [module for module in plain_attentions(unet) if module.is_cross_attention]
 
 
-def _plain_attentions(unet: nn.Module) -> list[Any]:
+def plain_attentions(unet: nn.Module) -> list[Any]:
     """The attentions that are queries, keys, values and nothing besides."""
     return [
         module

@@ -70,6 +70,7 @@ class StreamBatch:
         self._from_x, self._from_x0 = _column(table.a, noise), _column(table.b, noise)
         # Most solvers have weight on one of these or on none: the others cost nothing.
         self._others = {name: _column(getattr(table, name), noise) for name in "cdef" if table.uses(name)}
+        self._entering_noise = self._sigma[0] * self._noise[0]
         # Whether the frame that arrives at position k + 1 starts a new singlestep group there.
         starts = torch.cat([table.group_start[1:] == torch.arange(1, table.steps), torch.tensor([True])])
         self._starts_group = starts.to(noise.device).view(-1, 1, 1, 1, 1)
@@ -79,6 +80,8 @@ class StreamBatch:
 
         ``image_scale`` other than 1 adds guidance by the input, for full guidance of a UNet that sees it.
         """
+        if is_residual(kind) and not is_residual(self._kind):
+            self._star.copy_(self._input)  # it has not been carried along
         self._kind = kind
         self._scale = scale
         self._image_scale = image_scale if self._sees_input and kind == "full" else 1.0
@@ -139,29 +142,36 @@ class StreamBatch:
 
     def _enter(self, latent: torch.Tensor, start: torch.Tensor | None) -> None:
         self._given_start = start is not None
-        noisy = self._noise[0] if self.from_noise else self._alpha[0] * latent + self._sigma[0] * self._noise[0]
-        noisy = noisy if start is None else start
-        self._latent[0], self._anchor[0] = noisy, noisy
-        for carried in (self._data, self._older, self._input, self._star):
+        if start is not None or self.from_noise:
+            self._latent[0] = self._noise[0] if start is None else start
+        else:
+            torch.mul(latent, self._alpha[0], out=self._latent[0]).add_(self._entering_noise)
+        if "e" in self._others:
+            self._anchor[0] = self._latent[0]
+        for carried in (self._data, self._older, self._input):
             carried[0] = latent
+        if is_residual(self._kind):
+            self._star[0] = latent
 
     def _advance(self, first: int, end: int) -> None:
         """Steps ``first`` to ``end - 1``: the frames at those positions move to the next."""
         here, there = slice(first, end), slice(first + 1, end + 1)
         x = self._latent[here]
         output = self._ask(first, end)
-        data = self._from_latent[here] * x + self._from_output[here] * output
+        # Each pass over the latents counts: together they take longer than a small part of the UNet.
+        data = (self._from_latent[here] * x).addcmul_(self._from_output[here], output)
         if is_residual(self._kind):
-            data = data + self._from_star[here] * self._star[here]
-        following = self._from_x[here] * x + self._from_x0[here] * data
+            data.addcmul_(self._from_star[here], self._star[here])
+        following = (self._from_x[here] * x).addcmul_(self._from_x0[here], data)
         sources = {"c": self._data[here], "d": self._older[here], "e": self._anchor[here], "f": self._noise[there]}
         for name, weight in self._others.items():
-            following = following + weight[here] * sources[name]
-        self._anchor[there] = torch.where(self._starts_group[here], following, self._anchor[here])
-        self._older[there] = self._data[here].clone()
+            following.addcmul_(weight[here], sources[name])
+        if "e" in self._others:
+            self._anchor[there] = torch.where(self._starts_group[here], following, self._anchor[here])
+        self._older[there] = self._data[here]
         self._data[there] = data
-        self._input[there] = self._input[here].clone()
-        self._star[there] = self._star[here].clone()
+        for carried in (self._input, self._star) if is_residual(self._kind) else (self._input,):
+            carried[there] = carried[here].clone() if end - first > 1 else carried[here]
         self._latent[there] = following
 
     def _ask(self, first: int, end: int) -> torch.Tensor:
@@ -174,7 +184,8 @@ class StreamBatch:
         blind = slots * frames if by_image else 0  # rows at the end that are not shown the input
         rows = torch.cat([rows, rows[: negatives - blind], rows[:blind]]) if negatives else rows
         if self._sees_input:
-            shown = self._input[first:end].flatten(0, 1) * self._input_scale
+            shown = self._input[first:end].flatten(0, 1)
+            shown = shown if self._input_scale == 1 else shown * self._input_scale
             parts = [shown, shown[: negatives - blind], torch.zeros_like(shown[:blind])]
             rows = torch.cat([rows, torch.cat(parts) if negatives else shown], dim=1)
         timesteps = self._timesteps[first:end].repeat_interleave(frames)

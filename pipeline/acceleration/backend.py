@@ -59,14 +59,20 @@ class Backend(Protocol):
         ...
 
     def network(
-        self, name: str, make: Callable[[], torch.nn.Module], inputs: Sequence[torch.Tensor]
+        self,
+        name: str,
+        make: Callable[[], torch.nn.Module],
+        moving: Sequence[torch.Tensor],
+        staying: Sequence[torch.Tensor],
     ) -> list[torch.Tensor] | None:
         """Run another network that is made of the UNet, for the sparse engine.
 
         Args:
             name: the same for the same network.
             make: makes it, of a copy of the UNet and in float32; called on another thread, where it is needed.
-            inputs: float of any kind, or int64.
+            moving: its first inputs, float of any kind or int64.
+            staying: its other inputs. The very same tensor as at the call before is taken to hold the same values, but
+                for contiguous float32 on the CPU, which may be written to between calls.
 
         Returns:
             Its outputs in float32; None where there is no engine for these shapes, or not yet.

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,6 +23,7 @@ from pipeline.acceleration.builder import Builder, Spec
 from pipeline.acceleration.eager import EagerBackend
 from pipeline.acceleration.engine_cache import EngineCache, key_of, weights_digest
 from pipeline.acceleration.openvino_compiler import Compiler
+from pipeline.acceleration.openvino_engine import Engine
 from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, write_graph
 from pipeline.acceleration.openvino_package import import_openvino, is_installed
 from pipeline.attention_cache import AttentionCache
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
-_GRAPHS = 2
+_GRAPHS = 3
 
 # Networks that are kept besides: as many as have room for their weights here, within these bounds.
 _NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 24
@@ -67,24 +68,23 @@ class OpenVinoBackend:
         self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[model.dtype]}
         self._cache = cache or EngineCache()
         self._eager = EagerBackend(model)
-        self._builder: Builder[_Engine] = Builder(self._build, self.name)
+        self._builder: Builder[Engine] = Builder(self._build, self.name)
         self._compiler = Compiler()
         self._digests: dict[str, str] = {}
-        self._hosted: list[tuple[tuple[torch.Tensor, ...], list[Any]]] = []
         # The sparse engine has one network for each shape of window.
         weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
         most = min(_MOST_NETWORKS, max(_LEAST_NETWORKS, _NETWORKS_BYTES // weights))
-        self._networks: Builder[_Engine] = Builder(self._build, self.name, most)
+        self._networks: Builder[Engine] = Builder(self._build, self.name, most)
         self._makers: dict[str, Callable[[], torch.nn.Module]] = {}
         self._compiling = threading.Lock()
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         engine = self._builder.get(ENCODER)
-        return self._eager.encode(pictures) if engine is None else engine([_host(pictures)])
+        return self._eager.encode(pictures) if engine is None else engine([pictures])[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         engine = self._builder.get(DECODER)
-        return self._eager.decode(latents) if engine is None else engine([_host(latents)])
+        return self._eager.decode(latents) if engine is None else engine([latents])[0]
 
     def denoise(
         self,
@@ -97,26 +97,31 @@ class OpenVinoBackend:
     ) -> torch.Tensor:
         if added is not None:  # SDXL's further inputs are not in the graphs
             return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added)
-        prompts = self._on_host((embeddings, *cache.laid_out(layout)))
-        inputs = [_host(rows), timesteps.numpy(), *prompts]
+        prompts = (embeddings, *cache.laid_out(layout))
         kind = ("unet", tuple(rows.shape[1:]), tuple(tuple(prompt.shape[1:]) for prompt in prompts))
         engine = self._builder.get((*kind, len(rows)))
         if engine is not None:
-            return engine(inputs)
+            return engine([rows, timesteps], prompts)[0]
         parts = _cover(len(rows), {spec[-1]: one for spec, one in self._builder.ready().items() if spec[:-1] == kind})
         if not parts:
             return self._eager.denoise(rows, timesteps, embeddings, cache, layout)
         for first, end, _ in parts:
             self._builder.get((*kind, end - first))  # in use, and so not to be given up
-        return torch.cat([one([value[first:end] for value in inputs]) for first, end, one in parts])
+        inputs = (rows, timesteps, *prompts)
+        return torch.cat([one([value[first:end] for value in inputs])[0] for first, end, one in parts])
 
     def network(
-        self, name: str, make: Callable[[], torch.nn.Module], inputs: Sequence[torch.Tensor]
+        self,
+        name: str,
+        make: Callable[[], torch.nn.Module],
+        moving: Sequence[torch.Tensor],
+        staying: Sequence[torch.Tensor],
     ) -> list[torch.Tensor] | None:
         self._makers[name] = make
+        inputs = (*moving, *staying)
         shapes = tuple(("float32" if one.is_floating_point() else "int64", *one.shape) for one in inputs)
         engine = self._networks.get(("network", name, shapes))
-        return None if engine is None else engine.all([_array(one) for one in inputs])
+        return None if engine is None else engine(moving, staying)
 
     def weights_changed(self) -> None:
         self._digests = {}
@@ -135,18 +140,9 @@ class OpenVinoBackend:
         self._networks.close()
         self._compiler.stop()
 
-    def _on_host(self, tensors: tuple[torch.Tensor, ...]) -> list[Any]:
-        """The prompts' tensors as arrays, converted once as long as they stay the same."""
-        for known, arrays in self._hosted:
-            if all(one is other for one, other in zip(known, tensors, strict=False)):
-                return arrays
-        arrays = [_host(tensor) for tensor in tensors]
-        self._hosted = [(tensors, arrays), *self._hosted[:2]]
-        return arrays
-
     # -- on the builder's thread --------------------------------------------------------------------------------------
 
-    def _build(self, spec: Spec) -> _Engine:
+    def _build(self, spec: Spec) -> Engine:
         key = key_of(
             graphs=_GRAPHS,
             spec=spec,
@@ -173,8 +169,8 @@ class OpenVinoBackend:
             self._digests[part] = weights_digest(module)
         return self._digests[part]
 
-    def _imported(self, blob: bytes) -> _Engine:
-        return _Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
+    def _imported(self, blob: bytes) -> Engine:
+        return Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
 
     def _compiled(self, spec: Spec) -> bytes:
         with self._compiling, tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
@@ -199,25 +195,7 @@ class OpenVinoBackend:
             write_graph(CachedUNet(self._model.unet), examples, [list(one.shape) for one in examples], path)
 
 
-class _Engine:
-    """One compiled graph."""
-
-    def __init__(self, compiled: Any) -> None:
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
-
-    def __call__(self, inputs: Sequence[Any]) -> torch.Tensor:
-        return self.all(inputs)[0]
-
-    def all(self, inputs: Sequence[Any]) -> list[torch.Tensor]:
-        """Every output in turn."""
-        # Two streams may share a model; a request serves one at a time.
-        with self._lock:
-            outputs = self._request.infer(inputs, share_inputs=True)
-            return [torch.from_numpy(outputs[number]) for number in range(len(outputs))]
-
-
-def _cover(rows: int, engines: dict[int, _Engine]) -> list[tuple[int, int, _Engine]]:
+def _cover(rows: int, engines: dict[int, Engine]) -> list[tuple[int, int, Engine]]:
     """Which engine takes which rows, the largest that fits first; empty where they cannot all be taken."""
     parts, first = [], 0
     while first < rows:
@@ -227,13 +205,3 @@ def _cover(rows: int, engines: dict[int, _Engine]) -> list[tuple[int, int, _Engi
         parts.append((first, first + size, engines[size]))
         first += size
     return parts
-
-
-def _array(tensor: torch.Tensor) -> Any:
-    """As ``_host``, but of any number format that numpy has."""
-    return _host(tensor) if tensor.is_floating_point() else tensor.numpy()
-
-
-def _host(tensor: torch.Tensor) -> Any:
-    """A float32 array of ``tensor``; shares its memory where it can."""
-    return tensor.detach().to("cpu", torch.float32).contiguous().numpy()

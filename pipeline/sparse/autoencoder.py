@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from pipeline.sparse.costs import Costs
-from pipeline.sparse.rectangles import Change, Rectangle, grown, scaled, window
+from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, scaled, shape_of, window
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
 # of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
@@ -74,10 +75,11 @@ class Half:
                 computed += height * width
                 continue
             for target, view in plan:
-                part = self._timed(_cut(x[row : row + 1], view, self._input), (view[3] - view[1], view[2] - view[0]))
-                inner = (target[0] - view[0], target[1] - view[1], target[2] - view[0], target[3] - view[1])
-                _cut(kept[row : row + 1], target, self._output).copy_(_cut(part, inner, self._output))
-                computed += (view[3] - view[1]) * (view[2] - view[0])
+                shape, origin = shape_of(view), view[:2]
+                part = self._timed(cut(x[row : row + 1], view, scale=self._input), shape)
+                inside = cut(kept[row : row + 1], target, scale=self._output)
+                inside.copy_(cut(part, target, origin, self._output))
+                computed += math.prod(shape)
         self.share = computed / (height * width * len(x))
         return kept
 
@@ -91,15 +93,8 @@ class Half:
             target = scaled(grown(rectangle, self._writes, *size), self._factor)
             looked_at = scaled(grown(rectangle, self._writes + self._halo, *size), self._factor)
             plan.append((target, window(looked_at, width, height, 1, sides)))
-        shapes = [(view[3] - view[1], view[2] - view[0]) for _, view in plan]
-        return plan if self.costs.worth(shapes, (height, width)) else None
+        return plan if self.costs.worth((shape_of(view) for _, view in plan), (height, width)) else None
 
     def _timed(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         with self.costs.timed(shape, len(x), x.device):
             return self._run(x)
-
-
-def _cut(maps: torch.Tensor, rectangle: Rectangle, scale: int) -> torch.Tensor:
-    """The view of ``maps`` (B, C, H, W) inside ``rectangle``, which is in units of ``scale`` pixels."""
-    left, top, right, bottom = (side * scale for side in rectangle)
-    return maps[:, :, top:bottom, left:right]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.attention_cache import heads, merged, self_attentions
+from pipeline.attention_cache import heads, merged, plain_attentions, self_attentions
 
 
 class Unsupported(Exception):
@@ -18,19 +18,21 @@ class Unsupported(Exception):
 
 
 class Context:
-    """Takes the group norms and self-attentions of a UNet; ``inject`` and ``eject`` are exact inverses.
+    """Takes the group norms, time projections and self-attentions of a UNet; ``inject`` and ``eject`` are inverses.
 
     All other layers of a ``UNet2DConditionModel`` are local: a part of a picture, with a halo, is all that they need.
     Group norms need the mean and the deviation of the whole, self-attentions its keys and values. A call while
     ``given`` is None is of the whole picture, computes what the UNet computes, and records these. Otherwise the call
-    is of a part, norms take the statistics that are given, and queries look at the keys and values of the whole as
-    well as at those of the part. This is SIGE's handling of norms and attention (arXiv 2211.02048, section 3.3), but
-    for one rectangle at a time.
+    is of a part, norms scale and shift as they did for the whole, and queries look at the keys and values of the whole
+    as well as at those of the part. This is SIGE's handling of norms and attention (arXiv 2211.02048, section 3.3), but
+    for one rectangle at a time. What residual blocks add of the time embedding is recorded within the scale and shift
+    of the norm behind it: a part asks neither for the timestep nor for the prompt's embeddings.
 
     Attributes:
-        given: None, or ``[statistics, keys, values, bias, keys, values, bias, ...]``: statistics (B, groups, 2) of all
-            norms; then for each self-attention (B, heads, L, size) of the whole and (1, 1, 1, L + l) to add to the
-            scores of the L tokens of the whole and the l of the part, far below 0 where one is not to be seen.
+        given: None, or ``[affine, keys, values, bias, keys, values, bias, ...]``: affine (B, 2 * channels), of each
+            norm in turn the scales of its channels, then their shifts; then for each self-attention
+            (B, heads, L, size) of the whole and (1, 1, 1, L + l) to add to the scores of the L tokens of the whole
+            and the l of the part, far below 0 where one is not to be seen.
     """
 
     def __init__(self, unet: nn.Module) -> None:
@@ -38,12 +40,16 @@ class Context:
         Unsupported: a layer mixes the whole picture in another way.
         """
         self._norms = [module for module in unet.modules() if isinstance(module, nn.GroupNorm)]
+        if getattr(unet, "encoder_hid_proj", None) is not None:
+            raise Unsupported("its prompts go through a projection first")
+        plain = {id(module) for module in plain_attentions(unet)}
         for module in unet.modules():
-            _check(module)
+            _check(module, plain)
+        self._blocks: list[Any] = [module for module in unet.modules() if _takes_time(module)]
         self._attentions = self_attentions(unet)
         self._originals: list[Any] = []
-        self._statistics: list[torch.Tensor] = []
-        self._offset = 0
+        self._affine: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # scale and shift (B, C) of each norm
+        self._time: dict[nn.Module, torch.Tensor] = {}  # what is added before the norm, or scales and shifts behind it
         self.given: Sequence[torch.Tensor] | None = None
 
     @property
@@ -53,15 +59,17 @@ class Context:
 
     @property
     def injected(self) -> bool:
-        """Whether the UNet's norms and self-attentions are taken."""
+        """Whether the UNet's layers are taken."""
         return bool(self._norms) and "forward" in self._norms[0].__dict__
 
     def inject(self) -> None:
-        """Take the norms' calls and the self-attentions' processors."""
+        """Take the calls of the norms and time projections, and the self-attentions' processors."""
         if self.injected:
             return
         for norm in self._norms:
             norm.__dict__["forward"] = partial(self._norm, norm)
+        for block in self._blocks:
+            block.time_emb_proj.__dict__["forward"] = partial(self._projected, block)
         self._originals = [attention.processor for attention in self._attentions]
         for attention in self._attentions:
             attention.processor = _Processor(self)
@@ -70,8 +78,8 @@ class Context:
         """Give the UNet back as it was."""
         if not self.injected:
             return
-        for norm in self._norms:
-            del norm.__dict__["forward"]
+        for module in [*self._norms, *(block.time_emb_proj for block in self._blocks)]:
+            del module.__dict__["forward"]
         for attention, original in zip(self._attentions, self._originals, strict=True):
             attention.processor = original
         self._originals = []
@@ -79,37 +87,66 @@ class Context:
     def begin(self, given: Sequence[torch.Tensor] | None) -> None:
         """The UNet is about to be called: on the whole (None), or on a part of it."""
         self.given = given
-        self._statistics = []
-        self._offset = 0
+        self._affine, self._time = {}, {}
         for attention in self._attentions:
             attention.processor.given = None
         if given is not None:
+            # All cut at once: in a compiled graph it is one node.
+            pieces = given[0].split([norm.num_channels for norm in self._norms for _ in (0, 1)], dim=1)
+            self._affine = dict(zip(self._norms, zip(pieces[::2], pieces[1::2], strict=True), strict=True))
             for number, attention in enumerate(self._attentions):
                 attention.processor.given = given[1 + 3 * number : 4 + 3 * number]
 
     def recorded(self) -> list[torch.Tensor]:
-        """After a call: keys and values of its tokens, of each self-attention; first, of the whole, the statistics."""
+        """After a call: keys and values of its tokens, of each self-attention; first, of the whole, the affine."""
         pairs = [tensor for attention in self._attentions for tensor in attention.processor.recorded]
-        return [torch.cat(self._statistics, dim=1), *pairs] if self.given is None else pairs
+        if self.given is not None:
+            return pairs
+        return [torch.cat([piece for norm in self._norms for piece in self._affine[norm]], dim=1), *pairs]
+
+    def _projected(self, block: Any, embedding: torch.Tensor) -> torch.Tensor:
+        """The call of a residual block's time projection. To a part it is in the norm's affine, and here nothing."""
+        layer = block.time_emb_proj
+        if self.given is not None:
+            return embedding.new_zeros(1, layer.out_features)
+        self._time[block.norm2] = type(layer).forward(layer, embedding)
+        return self._time[block.norm2]
 
     def _norm(self, norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
         if self.given is not None:
-            statistics = self.given[0][:, self._offset : self._offset + norm.num_groups]
-            self._offset += norm.num_groups
-            return _affine(norm, x, statistics)
-        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-            grouped = x.unflatten(1, (norm.num_groups, -1)).flatten(2)
-            mean = grouped.mean(2)
-            spread = torch.rsqrt((grouped - mean.unsqueeze(2)).square().mean(2) + norm.eps)
-            self._statistics.append(torch.stack([mean, spread], dim=2))
-            return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
-        count, channels = x.shape[:2]
-        area = x[0, 0].numel()
-        y, mean, spread = torch.native_group_norm(
-            x, norm.weight, norm.bias, count, channels, area, norm.num_groups, norm.eps
-        )
-        self._statistics.append(torch.stack([mean, spread], dim=2).float())
+            shape = (-1, norm.num_channels) + (1,) * (x.ndim - 2)
+            scale, shift = (piece.to(x.dtype).view(shape) for piece in self._affine[norm])
+            return x * scale + shift
+        y, mean, spread = _normed(norm, x)
+        each = norm.num_channels // norm.num_groups
+        scale = spread.repeat_interleave(each, dim=1) * norm.weight
+        shift = norm.bias - mean.repeat_interleave(each, dim=1) * scale
+        self._affine[norm] = _with_time(scale, shift, self._time.get(norm))
         return y
+
+
+def _normed(norm: nn.GroupNorm, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Group norm of ``x`` (B, C, ...), and the means and inverse deviations (B, groups) of its groups."""
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        grouped = x.unflatten(1, (norm.num_groups, -1)).flatten(2)
+        mean = grouped.mean(2)
+        spread = torch.rsqrt((grouped - mean.unsqueeze(2)).square().mean(2) + norm.eps)
+        return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps), mean, spread
+    sizes = (len(x), x.shape[1], x[0, 0].numel())
+    y, mean, spread = torch.native_group_norm(x, norm.weight, norm.bias, *sizes, norm.num_groups, norm.eps)
+    return y, mean.float(), spread.float()
+
+
+def _with_time(
+    scale: torch.Tensor, shift: torch.Tensor, time: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The affine of a norm and of what the time projection adds before it (B, C), or scales and shifts behind it."""
+    if time is None:
+        return scale, shift
+    if time.shape[1] == scale.shape[1]:
+        return scale, shift + scale * time
+    more, added = time.chunk(2, dim=1)
+    return scale * (1 + more), shift * (1 + more) + added
 
 
 class _Processor:
@@ -130,22 +167,18 @@ class _Processor:
         return merged(attn, F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias))
 
 
-def _affine(norm: nn.GroupNorm, x: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
-    """Group norm of ``x`` (B, C, ...) with the (B, groups, 2) means and inverse deviations of something else."""
-    each = statistics.repeat_interleave(norm.num_channels // norm.num_groups, dim=1)
-    mean, spread = each.unbind(2)
-    scale = spread * norm.weight
-    shift = norm.bias - mean * scale
-    shape = (len(scale), -1) + (1,) * (x.ndim - 2)
-    return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+def _takes_time(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "time_emb_proj", None), nn.Linear) and hasattr(module, "norm2")
 
 
-def _check(module: nn.Module) -> None:
+def _check(module: nn.Module, plain: set[int]) -> None:
+    """Args:
+    plain: of the attentions that are queries, keys, values and nothing besides, the ``id``.
+    """
     kind = type(module).__name__
     if kind in ("AdaGroupNorm", "SpatialNorm", "BatchNorm2d", "InstanceNorm2d", "DualTransformer2DModel"):
         raise Unsupported(f"a layer of kind {kind} looks at the whole picture")
-    if kind == "Attention" and not getattr(module, "is_cross_attention", False):
-        attention: Any = module
-        odd = [name for name in ("group_norm", "spatial_norm", "norm_q") if getattr(attention, name, None) is not None]
-        if odd or attention.residual_connection or attention.added_kv_proj_dim is not None:
-            raise Unsupported("a self-attention is of another build than that of a transformer block")
+    if kind == "Attention" and (id(module) not in plain or getattr(module, "added_kv_proj_dim", None) is not None):
+        raise Unsupported("an attention is of another build than that of a transformer block")
+    if getattr(module, "time_emb_proj", None) is not None and not _takes_time(module):
+        raise Unsupported(f"a block of kind {kind} takes the time embedding in another way")

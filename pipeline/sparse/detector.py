@@ -47,6 +47,7 @@ class ChangeDetector:
     def __init__(self) -> None:
         self.reference: torch.Tensor | None = None
         self._previous: torch.Tensor | None = None
+        self._room = torch.empty(0)  # to calculate in: large memory that is new is slow
         self._held = np.zeros((0, 0), bool)
         self._floors: deque[float] = deque(maxlen=FLOOR_FRAMES)
         self._count = 0
@@ -70,7 +71,10 @@ class ChangeDetector:
         frame = frame.float()
         self._count += 1
         line = self._count % 2
-        score = block_scores(frame[:, line::2], self.picture[:, line::2], BLOCK // 2, BLOCK)
+        lines = frame[:, line::2]
+        if self._room.shape != lines.shape:
+            self._room = torch.empty_like(lines)
+        score = block_scores(lines, self.picture[:, line::2], BLOCK // 2, BLOCK, self._room)
         self._learn_noise(frame)
         floor = self.floor
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
@@ -104,9 +108,15 @@ class ChangeDetector:
                 self._floors.append(float(middle))
 
 
-def block_scores(frame: torch.Tensor, other: torch.Tensor, high: int, wide: int) -> np.ndarray:
-    """Mean absolute difference of two (3, H, W) pictures in each block of ``high`` x ``wide``."""
-    difference = (frame - other).abs_()
+def block_scores(
+    frame: torch.Tensor, other: torch.Tensor, high: int, wide: int, room: torch.Tensor | None = None
+) -> np.ndarray:
+    """Mean absolute difference of two (3, H, W) pictures in each block of ``high`` x ``wide``.
+
+    Args:
+        room: of their shape, to be written to.
+    """
+    difference = torch.sub(frame, other, out=room).abs_()
     height, width = frame.shape[1:]
     if height % high or width % wide:
         pooled = F.avg_pool2d(difference[None], (high, wide), ceil_mode=True, count_include_pad=False)

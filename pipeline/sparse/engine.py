@@ -217,9 +217,13 @@ class SparseEngine:
         return self._decoder(latents, self._flight[-1] if self._flight else self._each(None))
 
     def network(
-        self, name: str, make: Callable[[], torch.nn.Module], inputs: Sequence[torch.Tensor]
+        self,
+        name: str,
+        make: Callable[[], torch.nn.Module],
+        moving: Sequence[torch.Tensor],
+        staying: Sequence[torch.Tensor],
     ) -> list[torch.Tensor] | None:
-        return self._backend.network(name, make, inputs)
+        return self._backend.network(name, make, moving, staying)
 
     def weights_changed(self) -> None:
         if self._unet is not None:

@@ -1,7 +1,8 @@
-"""The UNet as a network of its own for the sparse engine: on a whole picture, or on a part of one."""
+"""The UNet as networks of its own for the sparse engine: on a whole picture, and on a part of one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,31 +11,55 @@ from pipeline.attention_cache import AttentionCache
 from pipeline.sparse.context import Context
 
 
-class PartUNet(torch.nn.Module):
-    """A UNet's copy, with cached cross-attention, that tells its ``Context`` or is given one.
+class _Copy(torch.nn.Module):
+    """A UNet's copy with cached cross-attention, in a ``Context``.
 
     Args:
         unet: a copy of the model's, of which everything is taken.
-        whole: whether it is called on whole pictures.
     """
 
-    def __init__(self, unet: Any, whole: bool) -> None:
+    def __init__(self, unet: Any) -> None:
         super().__init__()
         self.unet = unet
-        self._whole = whole
         self._cache = AttentionCache(unet)
         self._cache.inject()
         self._context = Context(unet)
         self._context.inject()
 
-    def forward(
-        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *others: torch.Tensor
+    def _called(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        embeddings: torch.Tensor,
+        prompts: Sequence[torch.Tensor],
+        given: Sequence[torch.Tensor] | None,
     ) -> tuple[torch.Tensor, ...]:
-        """As the UNet; ``others`` are the cross-attentions' keys and values, and of a part the ``Context.given``."""
-        count = 0 if self._whole else 1 + 3 * self._context.attentions
-        end = len(others) - count
-        self._cache.use([tensor.to(self.unet.dtype) for tensor in others[:end]])
-        self._context.begin(None if self._whole else others[end:])
+        self._cache.use([tensor.to(self.unet.dtype) for tensor in prompts])
+        self._context.begin(given)
         rows = rows.to(self.unet.dtype, memory_format=torch.channels_last)
         output = self.unet(rows, timesteps, embeddings.to(self.unet.dtype), return_dict=False)[0]
         return (output.float(), *(tensor.float() for tensor in self._context.recorded()))
+
+
+class WholeUNet(_Copy):
+    """Tells what parts need to know."""
+
+    def forward(
+        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *prompts: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """As the UNet; ``prompts`` are the cross-attentions' keys and values. Its output, then what is recorded."""
+        return self._called(rows, timesteps, embeddings, prompts, None)
+
+
+class PartUNet(_Copy):
+    """Is given what it needs to know of the whole, what the timestep and the embeddings have done included."""
+
+    def forward(self, rows: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """``others`` are the cross-attentions' keys and values, and ``Context.given``."""
+        end = len(others) - 1 - 3 * self._context.attentions
+        width = self.unet.config.cross_attention_dim
+        width = width if isinstance(width, int) else width[0]
+        # Nothing comes of these two: the time projections are not asked.
+        timesteps = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        embeddings = torch.zeros(len(rows), 1, width, device=rows.device)
+        return self._called(rows, timesteps, embeddings, others[:end], others[end:])

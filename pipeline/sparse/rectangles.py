@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 # Side of a block in pixels: the finest change that is told apart. One latent pixel of the common autoencoders.
 BLOCK = 8
@@ -68,6 +69,23 @@ def scaled(rectangle: Rectangle, factor: int) -> Rectangle:
     return left // factor, top // factor, -(-right // factor), -(-bottom // factor)
 
 
+def shape_of(rectangle: Rectangle) -> tuple[int, int]:
+    """(height, width)"""
+    return rectangle[3] - rectangle[1], rectangle[2] - rectangle[0]
+
+
+def cut(maps: torch.Tensor, rectangle: Rectangle, origin: tuple[int, int] = (0, 0), scale: int = 1) -> torch.Tensor:
+    """The view of ``maps`` (..., H, W) inside ``rectangle``.
+
+    Args:
+        origin: (left, top) where ``maps`` begins.
+        scale: pixels of ``maps`` in a unit of ``rectangle`` and ``origin``.
+    """
+    left, top, right, bottom = rectangle
+    across, down = origin
+    return maps[..., (top - down) * scale : (bottom - down) * scale, (left - across) * scale : (right - across) * scale]
+
+
 def window(rectangle: Rectangle, width: int, height: int, align: int, sides: Sequence[int]) -> Rectangle:
     """The smallest window around ``rectangle`` that has one of few shapes.
 
@@ -84,10 +102,12 @@ def window(rectangle: Rectangle, width: int, height: int, align: int, sides: Seq
 
 
 def _span(first: int, end: int, limit: int, align: int, sides: Sequence[int]) -> tuple[int, int]:
-    start = first // align * align
     for side in sides:
         if side >= limit:
             break
+        # As much beyond it on the one side as on the other, as far as that can be.
+        start = max(0, round((first + end - side) / 2 / align)) * align
+        start = min(max(start, -(-(end - side) // align) * align), first // align * align)
         if start + side >= end:
             if start + side <= limit:
                 return start, start + side

@@ -1,0 +1,53 @@
+"""One graph that OpenVINO has compiled: torch tensors in, torch tensors out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.acceleration.openvino_package import import_openvino
+
+
+class Engine:
+    """Calls a compiled graph.
+
+    Small networks are called in a few milliseconds, of which handing all inputs over anew would be one. Inputs that
+    stay the same are therefore bound once.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._tensor: Any = import_openvino().Tensor
+        self._request = compiled.create_infer_request()
+        self._outputs = len(compiled.outputs)
+        self._staying: dict[int, torch.Tensor] = {}
+        self._arrays: dict[int, Any] = {}  # what the request reads from, kept alive
+        # Two streams may share a model; a request serves one at a time.
+        self._lock = threading.Lock()
+
+    def __call__(self, moving: Sequence[torch.Tensor], staying: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
+        """Every output in turn, float32.
+
+        Args:
+            moving: the first inputs, float of any kind or int64.
+            staying: the others. The very same tensor as at the call before is taken to hold the same values, but for
+                contiguous float32 on the CPU: such a tensor is read where it lies, and may be written to between calls.
+        """
+        with self._lock:
+            for number, tensor in enumerate(moving):
+                self._staying.pop(number, None)
+                self._bind(number, tensor)
+            for number, tensor in enumerate(staying, len(moving)):
+                if self._staying.get(number) is not tensor:
+                    self._bind(number, tensor)
+                    self._staying[number] = tensor
+            self._request.infer(share_outputs=True)
+            # The next call writes over them.
+            return [torch.from_numpy(self._request.get_output_tensor(n).data.copy()) for n in range(self._outputs)]
+
+    def _bind(self, number: int, tensor: torch.Tensor) -> None:
+        kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        array = self._arrays[number] = tensor.detach().to("cpu", kind).contiguous().numpy()
+        self._request.set_input_tensor(number, self._tensor(array, shared_memory=True))

@@ -1,0 +1,92 @@
+"""What a window of a UNet is told of the whole picture, row by row, and what it adds to that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.sparse.rectangles import Rectangle, cut, scaled, shape_of
+
+# Added to the score of a token that is not to be seen: nothing is left of it, and no number format overflows.
+HIDDEN = -1e4
+
+Size = tuple[int, int]
+
+
+class Recorded:
+    """What a ``Context`` recorded of whole pictures: the affine of all norms, keys and values of each self-attention.
+
+    It is written to in place, so that a compiled network may read it where it lies.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor], size: Size) -> None:
+        """Args:
+        tensors: as ``Context.recorded`` gives them for B rows.
+        size: (height, width) of the latents.
+        """
+        self._tensors = [tensor.float().contiguous() for tensor in tensors]
+        self._size = size
+        count = len(self._tensors[0])
+        self._rows = [[tensor[number : number + 1] for tensor in self._tensors] for number in range(count)]
+        self._levels = [_level(keys.shape[2], size) for keys in self._tensors[1::2]]
+        self._biases: dict[tuple[int, Rectangle, Rectangle], torch.Tensor] = {}
+
+    @property
+    def memory(self) -> int:
+        """Bytes."""
+        return sum(tensor.nbytes for tensor in self._tensors)
+
+    def replace(self, number: int, tensors: Sequence[torch.Tensor]) -> None:
+        """One row has been recorded anew; ``tensors`` have no rows."""
+        for kept, new in zip(self._rows[number], tensors, strict=True):
+            kept[0] = new
+
+    def given(self, number: int, target: Rectangle, view: Rectangle) -> list[torch.Tensor]:
+        """``Context.given`` for a window of a row: the same tensors for the same arguments.
+
+        Args:
+            target: what is computed anew, in pixels of the latent.
+            view: the window.
+        """
+        affine, *pairs = self._rows[number]
+        given = [affine]
+        for keys, values, level in zip(pairs[::2], pairs[1::2], self._levels, strict=True):
+            given += [keys, values, self._bias(level, target, view)]
+        return given
+
+    def add(self, number: int, new: Sequence[torch.Tensor], target: Rectangle, view: Rectangle) -> None:
+        """Keys and values of a window's tokens are those of the whole inside ``target`` from now on."""
+        levels = [level for level in self._levels for _ in (0, 1)]
+        for kept, part, level in zip(self._rows[number][1:], new, levels, strict=True):
+            grid, small = halved(self._size, level), halved(shape_of(view), level)
+            inner = scaled(target, 2**level)
+            whole = kept[0].unflatten(1, grid).permute(0, 3, 1, 2)
+            piece = part[0].unflatten(1, small).permute(0, 3, 1, 2)
+            cut(whole, inner).copy_(cut(piece, inner, (view[0] >> level, view[1] >> level)))
+
+    def _bias(self, level: int, target: Rectangle, view: Rectangle) -> torch.Tensor:
+        """(1, 1, 1, L + l) to add to scores: inside ``target`` the part's tokens are seen, elsewhere the whole's."""
+        key = level, target, view
+        if key not in self._biases:
+            if len(self._biases) >= 4 * len(self._rows) * len(set(self._levels)):
+                self._biases = {}  # things have moved on
+            inner = scaled(target, 2**level)
+            whole = torch.zeros(1, 1, *halved(self._size, level))
+            part = torch.full((1, 1, *halved(shape_of(view), level)), HIDDEN)
+            cut(whole, inner).fill_(HIDDEN)
+            cut(part, inner, (view[0] >> level, view[1] >> level)).zero_()
+            bias = torch.cat([whole.flatten(), part.flatten()]).view(1, 1, 1, -1)
+            self._biases[key] = bias.to(self._tensors[0].device)
+        return self._biases[key]
+
+
+def halved(size: Size, level: int) -> Size:
+    """(height, width) after ``level`` convolutions of stride 2."""
+    return -(-size[0] // 2**level), -(-size[1] // 2**level)
+
+
+def _level(tokens: int, size: Size) -> int:
+    """How often the latent has been halved where a self-attention sees so many tokens."""
+    return next(level for level in range(32) if math.prod(halved(size, level)) == tokens)

@@ -7,18 +7,25 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from torch import nn
 
 from assets.training.autoencoder import load_autoencoder
 from assets.training.photos import SIZE
+from assets.training.prompts import STYLE_IDS
 from assets.training.schedule import BETA_END, BETA_START, TRAIN_STEPS
 from assets.training.text import load_text
 from assets.training.unet import load_unet, new_unet
 from assets.training.vocabulary import STYLES, TINTS, Phrases
+from pipeline.acceleration.quantised import BOUNDS_FILE, measure_bounds
 
 log = logging.getLogger(__name__)
+
+BOUNDS_PHOTOS = 12
 
 INDEX = {
     "_class_name": "StableDiffusionInstructPix2PixPipeline",
@@ -76,6 +83,13 @@ def new_scheduler() -> LCMScheduler:
     )
 
 
+def decoder_bounds(run: Path, autoencoder: AutoencoderTiny) -> dict[str, tuple[float, float]]:
+    """Between which values the decoder's convolutions calculate, over a few pictures of every style."""
+    scale = autoencoder.config["scaling_factor"]
+    stored = [np.load(run / "latents" / f"{style}.npy", mmap_mode="r")[:BOUNDS_PHOTOS] for style in STYLE_IDS]
+    return measure_bounds(autoencoder.decoder, (torch.tensor(some, dtype=torch.float32) / scale for some in stored))
+
+
 def export(run: Path, out: Path, untrained: bool = False) -> int:
     """Write the model to `out`, replacing what is there in one move; a model card in `out` is kept.
 
@@ -87,6 +101,9 @@ def export(run: Path, out: Path, untrained: bool = False) -> int:
     tokenizer, encoder = load_text(run)
     unet: UNet2DConditionModel = new_unet() if untrained and not (run / "unet.pt").is_file() else load_unet(run)
     autoencoder = load_autoencoder(run)
+    if (run / "latents").is_dir():
+        bounds = {name: [round(end, 4) for end in ends] for name, ends in decoder_bounds(run, autoencoder).items()}
+        (fresh / BOUNDS_FILE).write_text(json.dumps(bounds, indent=1) + "\n", encoding="utf-8")
     for part in (autoencoder, unet, encoder):
         nn.Module.half(part)
     autoencoder.save_pretrained(fresh / "vae")

@@ -1,14 +1,16 @@
 """OpenVINO: on a CPU two to three times as fast as PyTorch; also for Intel's GPUs and NPUs.
 
 The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
-so it has one engine for each number of rows and latent size. Prompts, guidance, strength, solver and seed are inputs of
-all of them; for other sizes an engine is built beside the stream, and until it is there, smaller ones take turns with
-the rows, or else the model itself answers.
+so it has one engine for each number of rows and latent size. So has the decoder of whole pictures where the model says
+between which bounds it may calculate in eight bits (see ``quantised.py``). Prompts, guidance, strength, solver and seed
+are inputs of all of them; for other sizes an engine is built beside the stream, and until it is there, smaller ones
+take turns with the rows, or else the model itself answers.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +28,14 @@ from pipeline.acceleration.openvino_compiler import Compiler
 from pipeline.acceleration.openvino_engine import Engine
 from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, write_graph
 from pipeline.acceleration.openvino_package import import_openvino, is_installed
+from pipeline.acceleration.quantised import quantise
 from pipeline.attention_cache import AttentionCache
 from pipeline.guidance import RowLayout
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
+
+logger = logging.getLogger(__name__)
 
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
@@ -40,6 +45,7 @@ _GRAPHS = 3
 _NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 24
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
+QUANTISED = "quantised decoder"  # followed by the shape of its latents
 
 
 class OpenVinoBackend:
@@ -71,6 +77,8 @@ class OpenVinoBackend:
         self._builder: Builder[Engine] = Builder(self._build, self.name)
         self._compiler = Compiler()
         self._digests: dict[str, str] = {}
+        self._whole: tuple[int, ...] = ()  # latent size of the stream's pictures
+        self._bounds = model.bounds if device == "CPU" else {}
         # The sparse engine has one network for each shape of window.
         weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
         most = min(_MOST_NETWORKS, max(_LEAST_NETWORKS, _NETWORKS_BYTES // weights))
@@ -83,7 +91,11 @@ class OpenVinoBackend:
         return self._eager.encode(pictures) if engine is None else engine([pictures])[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        engine = self._builder.get(DECODER)
+        engine = None
+        # Parts of pictures come in many sizes, and have to look like the whole: they go the exact way.
+        if self._bounds and tuple(latents.shape[2:]) == self._whole:
+            engine = self._builder.get((QUANTISED, *latents.shape))
+        engine = engine or self._builder.get(DECODER)
         return self._eager.decode(latents) if engine is None else engine([latents])[0]
 
     def denoise(
@@ -97,6 +109,7 @@ class OpenVinoBackend:
     ) -> torch.Tensor:
         if added is not None:  # SDXL's further inputs are not in the graphs
             return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added)
+        self._whole = tuple(rows.shape[2:])
         prompts = (embeddings, *cache.laid_out(layout))
         kind = ("unet", tuple(rows.shape[1:]), tuple(tuple(prompt.shape[1:]) for prompt in prompts))
         engine = self._builder.get((*kind, len(rows)))
@@ -146,7 +159,8 @@ class OpenVinoBackend:
         key = key_of(
             graphs=_GRAPHS,
             spec=spec,
-            weights=self._digest("autoencoder" if spec in (ENCODER, DECODER) else "unet"),
+            weights=self._digest("autoencoder" if spec[0] in (*ENCODER, *DECODER, QUANTISED) else "unet"),
+            bounds=dict(self._bounds) if spec[0] == QUANTISED else {},
             config=self._config,
             device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
             abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
@@ -158,7 +172,13 @@ class OpenVinoBackend:
                 return self._imported(stored)
             except RuntimeError:
                 self._cache.remove(key)  # whole, but not for this OpenVINO
-        blob = self._compiled(spec)
+        try:
+            blob = self._compiled(spec)
+        except RuntimeError as error:
+            if spec[0] != QUANTISED:
+                raise
+            logger.warning("%s has no decoder in eight bits, and takes the exact one: %s", self.name, error)
+            return self._build(DECODER)
         engine = self._imported(blob)
         self._cache.store(key, blob)
         return engine
@@ -185,6 +205,10 @@ class OpenVinoBackend:
         elif spec == DECODER:
             latent = torch.zeros(1, channels, 8, 8)
             write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
+        elif spec[0] == QUANTISED:
+            decoder = Decoder(self._model.autoencoder)
+            quantise(decoder.module.decoder, self._bounds)
+            write_graph(decoder, [torch.zeros(spec[1:])], [list(spec[1:])], path)
         elif spec[0] == "network":
             examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
             write_graph(self._makers[spec[1]](), examples, [list(one.shape) for one in examples], path)

@@ -89,10 +89,26 @@ def write_graph(
         decoder: Any = decode(traced)
         frontend = manager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
+    _fix_ranges(graph)
     graph.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
     openvino.save_model(graph, path, compress_to_fp16=False)
     del graph, decoder, traced
     _forget_traces()
+
+
+def _fix_ranges(graph: Any) -> None:
+    """Put numbers in place of the small sums that give the ranges of quantisation: else they are not understood."""
+    openvino = import_openvino()
+    nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    if not nodes:
+        return
+    ranges = [node.input_value(index) for node in nodes for index in range(1, 5)]
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(openvino.Model(ranges, [], "ranges"), "CPU", exact)([])
+    for number, node in enumerate(nodes):
+        for index in range(4):
+            value = found[4 * number + index].reshape(1, 1, 1, 1)
+            node.input(index + 1).replace_source_output(openvino.op.Constant(value).output(0))
 
 
 def _forget_traces() -> None:

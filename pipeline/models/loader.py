@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pipeline.acceleration.quantised import read_bounds
 from pipeline.autoencoder import Autoencoder
 from pipeline.device import choose_device, choose_dtype
 from pipeline.models.families import VITRAIL, Character, character_of, defaults_for
@@ -129,6 +130,7 @@ def _assembled(
         few_step=character.few_step,
         defaults=defaults,
         raw_input=parts.raw_input,
+        bounds=read_bounds(path) if ours and autoencoder.module is parts.autoencoder else {},
     )
 
 

@@ -1,0 +1,95 @@
+"""Convolutions in eight bits: uniform affine quantisation (arXiv 1712.05877), between bounds measured beforehand.
+
+What goes into a convolution is rounded to 256 steps between the lowest and the highest value ever seen there, weights
+to 255 steps for each output channel. It is written as "fake" quantisation, which a compiler turns into integers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+# Name of a convolution to the lowest and the highest value that it is given.
+Bounds = Mapping[str, tuple[float, float]]
+
+# In a model's folder: the bounds of its decoder, as measured when it was made.
+BOUNDS_FILE = "decoder_bounds.json"
+
+
+def read_bounds(folder: Path) -> dict[str, tuple[float, float]]:
+    """The bounds of the decoder in a model's ``folder``; empty where it states none, or none that make sense."""
+    try:
+        stored = json.loads((folder / BOUNDS_FILE).read_text(encoding="utf-8"))
+        bounds = {str(name): (float(low), float(high)) for name, (low, high) in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    return bounds if all(-inf < low <= 0 < high < inf for low, high in bounds.values()) else {}
+
+
+def measure_bounds(module: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[float, float]]:
+    """Between which values the convolutions of ``module`` calculate while it works on ``inputs``, one after another."""
+    found: dict[str, tuple[float, float]] = {}
+    names: dict[nn.Module, str] = {one: name for name, one in _convolutions(module)}
+
+    def look(one: nn.Module, given: tuple[Tensor, ...]) -> None:
+        lowest, highest = given[0].aminmax()
+        low, high = found.get(names[one], (0.0, 0.0))  # the zeros around a picture are among them
+        found[names[one]] = (min(low, float(lowest)), max(high, float(highest)))
+
+    handles = [one.register_forward_pre_hook(look) for one in names]
+    try:
+        with torch.no_grad():
+            for given in inputs:
+                module(given)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def quantise(module: nn.Module, bounds: Bounds) -> None:
+    """Replace those convolutions of ``module`` that ``bounds`` names."""
+    for name, convolution in _convolutions(module):
+        if name in bounds:
+            parent, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(parent), leaf, QuantisedConv(convolution, *bounds[name]))
+
+
+class QuantisedConv(nn.Module):
+    """A convolution of 8-bit values, (B, C, H, W) to (B, C', H', W'), written in floating point.
+
+    Args:
+        convolution: padded with zeros.
+        low, high: it is given values between them, 0 included; what lies outside is cut off.
+    """
+
+    weight: Tensor
+    steps: Tensor
+
+    def __init__(self, convolution: nn.Conv2d, low: float, high: float) -> None:
+        super().__init__()
+        self.step = (high - low) / 255
+        self.zero = round(-low / self.step)
+        weight = convolution.weight.detach()
+        steps = (weight.abs().amax((1, 2, 3), keepdim=True) / 127).clamp_min(torch.finfo(weight.dtype).tiny)
+        self.register_buffer("weight", (weight / steps).round().to(torch.int8))
+        self.register_buffer("steps", steps)
+        self.bias = convolution.bias
+        self.layout: tuple[Any, ...] = (
+            convolution.stride, convolution.padding, convolution.dilation, convolution.groups
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, 0, 255)
+        return conv2d(x, self.weight.to(x.dtype) * self.steps, self.bias, *self.layout)
+
+
+def _convolutions(module: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    return [(name, one) for name, one in module.named_modules() if isinstance(one, nn.Conv2d)]

@@ -1,0 +1,83 @@
+"""What the decoder in eight bits is worth: the embedded model on OpenVINO with it and without, in turns.
+
+``uv run python -m tests.benchmarks.quantised`` measures in bfloat16 (where the processor has it) and in float32, which
+is what most laptops calculate in; and writes ``results/quantised-cpu.json``: milliseconds a frame, medians, and how far
+the pictures are from those of PyTorch in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from pipeline import Model, Stream, StreamConfig, load_model
+from pipeline.acceleration import accelerate
+from tests.benchmarks import machine, material
+from tests.benchmarks.measure import in_turns, timed
+
+CONFIG = StreamConfig(prompt=material.PROMPT, steps=1)
+CLIP = 24
+
+
+def opened(dtype: str, quantised: bool) -> Model:
+    """The embedded model, its decoder in eight bits or not."""
+    model = load_model(device="cpu", dtype=dtype)
+    if not quantised:
+        model.bounds = {}
+    return accelerate(model, "openvino")
+
+
+def pictures(model: Model, clip: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W), once all engines are there."""
+    stream = Stream(model, CONFIG)
+    for frame in clip[:3]:
+        stream(frame)
+        model.backend.wait()
+    return torch.cat([stream(frame).image.cpu() for frame in clip])
+
+
+def compare(dtype: str, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
+    """Both decoders in ``dtype``."""
+    models = {"exact": opened(dtype, False), "eight bits": opened(dtype, True)}
+    exact = pictures(load_model(device="cpu", dtype="float32"), clip)
+    errors = {name: (pictures(model, clip) - exact).square().mean((1, 2, 3)) for name, model in models.items()}
+    streams = {name: Stream(model, CONFIG) for name, model in models.items()}
+    calls = {
+        name: timed(lambda count, stream=stream: stream(clip[count % len(clip)]).image.cpu())
+        for name, stream in streams.items()
+    }
+    seconds = in_turns(calls, options.rounds, options.frames)
+    found = {
+        name: {
+            "frame_ms": round(statistics.median(seconds[name]) * 1e3, 2),
+            "decode_ms": round(streams[name].stages_ms()["decode"], 2),
+            "psnr_db": round(float(-10 * errors[name].mean().log10()), 1),
+            "worst_psnr_db": round(float(-10 * errors[name].max().log10()), 1),
+        }
+        for name in models
+    }
+    for model in models.values():
+        model.backend.close()
+    return {"dtype": dtype, **found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=8, help="frames a turn")
+    options = parser.parse_args()
+    console = Console()
+    clip = material.to_tensor(material.frames(CLIP, options.size))
+    dtypes = dict.fromkeys([str(load_model(device="cpu").dtype).removeprefix("torch."), "float32"])
+    results = {"size": options.size, "decoders": [compare(dtype, clip, options) for dtype in dtypes]}
+    console.print_json(data=results)
+    console.print(f"written to {machine.save('quantised', results)}")
+
+
+if __name__ == "__main__":
+    main()

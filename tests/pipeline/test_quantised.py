@@ -1,0 +1,95 @@
+"""The decoder in eight bits: how exact it is, and that nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from assets.training.export import BOUNDS_FILE as EXPORTED
+from pipeline import Stream, StreamConfig, load_model
+from pipeline.acceleration.engine_cache import EngineCache
+from pipeline.acceleration.openvino import QUANTISED, OpenVinoBackend
+from pipeline.acceleration.openvino_package import is_installed
+from pipeline.acceleration.quantised import BOUNDS_FILE, QuantisedConv, measure_bounds, quantise, read_bounds
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(-10 * torch.log10((a - b).square().mean()))
+
+
+def test_a_convolution_is_as_exact_as_its_steps():
+    torch.manual_seed(0)
+    exact = nn.Conv2d(4, 6, 3, padding=1)
+    x = torch.rand(2, 4, 9, 9) * 3 - 1
+    bounds = measure_bounds(nn.Sequential(exact), [x[:1], x[1:]])
+    assert bounds == {"0": (float(x.min()), float(x.max()))}
+    (low, high) = bounds["0"]
+    quantised = QuantisedConv(exact, low, high)
+    error = (quantised(x) - exact(x)).abs().max()
+    # Half a step of every factor, at worst all in the same direction.
+    inputs, weights = (high - low) / 255 / 2, exact.weight.abs().amax() / 127 / 2
+    worst = 36 * (inputs * exact.weight.abs().max() + weights * x.abs().max() + inputs * weights)
+    assert 0 < error < worst
+    assert quantised(torch.full((1, 4, 9, 9), 100.0)).equal(quantised(torch.full((1, 4, 9, 9), high)))
+
+
+def test_only_what_is_named_is_replaced():
+    module = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.Conv2d(1, 1, 3)))
+    quantise(module, {"1.0": (0.0, 1.0), "2.unknown": (0.0, 1.0)})
+    assert [type(one) for one in (module[0], module[1][0])] == [nn.Conv2d, QuantisedConv]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", "{", '{"a": 1}', '{"a": [0]}', '{"a": [1, 2]}', '{"a": [0, NaN]}', '{"a": [0, 0]}', '{"a": ["x", 1]}'],
+)
+def test_bounds_that_make_no_sense_are_none(tmp_path: Path, text: str):
+    assert read_bounds(tmp_path) == {}
+    (tmp_path / BOUNDS_FILE).write_text(text)
+    assert read_bounds(tmp_path) == {}
+    (tmp_path / BOUNDS_FILE).write_text('{"a": [-1, 2.5]}')
+    assert read_bounds(tmp_path) == {"a": (-1.0, 2.5)}
+    assert EXPORTED == BOUNDS_FILE
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+def test_whole_pictures_are_decoded_in_eight_bits_and_parts_exactly(tmp_path: Path):
+    model = load_model(dtype="float32")
+    backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    model.backend = backend
+    latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    try:
+        Stream(model, StreamConfig(prompt="a watercolour"))(torch.zeros(3, 64, 64))
+        backend.decode(latents[:, :, :4])
+        backend.wait()
+        assert [spec for spec in backend._builder.ready() if spec[0] == QUANTISED] == [(QUANTISED, 1, 16, 8, 8)]
+        exact = model.autoencoder.decode(latents)
+        assert 35 < psnr(backend.decode(latents), exact) < 60
+        exact = model.autoencoder.decode(latents[:, :, :4])
+        assert psnr(backend.decode(latents[:, :, :4].contiguous()), exact) > 80
+        assert backend.news() == []
+    finally:
+        backend.close()
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+def test_a_decoder_that_cannot_be_built_so_is_built_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no integers here")
+
+    monkeypatch.setattr("pipeline.acceleration.openvino.quantise", fail)
+    model = load_model(dtype="float32")
+    backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    try:
+        latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+        backend._whole = (8, 8)
+        backend.decode(latents)
+        backend.wait()
+        assert {spec[0] for spec in backend._builder.ready()} == {QUANTISED, "decoder"}
+        assert psnr(backend.decode(latents), model.autoencoder.decode(latents)) > 60
+        assert backend.news() == []
+    finally:
+        backend.close()

@@ -1,7 +1,8 @@
 """Styles drawn by filters: deterministic, the same everywhere in the picture, and none that loses a face.
 
 None draws a regular pattern on plain ground (hatching, halftone dots, grout): from equal latents a network of
-convolutions and nearest-neighbour upsampling gives equal pixels, so it could never learn one.
+convolutions and nearest-neighbour upsampling gives equal pixels, so it could never learn one. Nor does one choose
+between two answers that lie far apart (the nearest colour of a palette): a small network gives their mean.
 
 Every filter maps (256, 256, 3) uint8 RGB to the same. What follows a grid follows the autoencoder's 8-pixel one, so
 that a network can know where the grid is.
@@ -164,29 +165,21 @@ def neon(photo: Array) -> Array:
     return _bytes(night + tubes * 0.75 + glow + core)
 
 
-# Colours for the pixel artist: DawnBringer's sixteen and four lighter skins and lights.
-PALETTE = np.array(
-    [
-        [20, 12, 28], [68, 36, 52], [48, 52, 109], [78, 74, 78], [133, 76, 48], [52, 101, 36], [208, 70, 72],
-        [117, 113, 97], [89, 125, 206], [210, 125, 44], [133, 149, 161], [109, 170, 44], [210, 170, 153],
-        [109, 194, 202], [218, 212, 94], [222, 238, 214],
-        [238, 195, 154],
-        [172, 112, 84],
-        [250, 236, 140],
-        [96, 64, 120],
-    ],
-    np.float32,
-) / 255  # fmt: skip
+def _steps(value: Array, step: float) -> Array:
+    """`value` in steps of `step` with soft edges: what lies between two is rare, but never a coin toss."""
+    position = value / step
+    below = np.floor(position)
+    return step * (below + _smooth_step(0.3, 0.7, position - below))
 
 
 def pixel_art(photo: Array) -> Array:
-    """Blocks of 4x4 pixels in the colours of PALETTE."""
-    small = cv2.resize(_floats(_flatten(photo, 1)), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    small = _saturate(np.clip((small - 0.45) * 1.25 + 0.47, 0, 1), 1.5)
+    """Blocks of 4x4 pixels in few vivid colours: L*, a* and b* in steps."""
+    small = cv2.resize(_floats(_flatten(photo, 2)), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    small = _saturate(np.clip((small - 0.45) * 1.3 + 0.48, 0, 1), 1.7)
     lab = cv2.cvtColor(np.clip(small, 0, 1).astype(np.float32), cv2.COLOR_RGB2LAB)
-    swatches = cv2.cvtColor(PALETTE[None], cv2.COLOR_RGB2LAB)[0]
-    nearest = np.square(lab[:, :, None] - swatches[None, None]).sum(3).argmin(2)
-    return _bytes(cv2.resize(PALETTE[nearest], None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST))
+    few = cv2.merge([_steps(lab[..., 0], 16) + 3, _steps(lab[..., 1], 22), _steps(lab[..., 2], 22)])
+    blocks = cv2.cvtColor(few.astype(np.float32), cv2.COLOR_LAB2RGB)
+    return _bytes(cv2.resize(blocks, None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST))
 
 
 def mosaic(photo: Array) -> Array:
@@ -232,19 +225,28 @@ def anime(photo: Array) -> Array:
     return _bytes(vivid * (1 - amount) + contour * amount)
 
 
-def stained_glass(photo: Array, leads: Array) -> Array:
-    """The photo's colours as glowing panes, parted by the dark lines of a style network's picture (`leads`)."""
-    panes = _kuwahara(_floats(_flatten(photo, 3, 45)), 5).astype(np.float32)
+def stained_glass(photo: Array) -> Array:
+    """Glowing panes of even light, blue where it is dark, golden where it is bright, parted by dark leads.
+
+    The leads follow the lines of the picture and the borders of the steps of its light, each of an even width.
+    """
+    flat = _floats(_flatten(photo, 3, 45))
+    panes = _kuwahara(flat, 4).astype(np.float32)
     grey = _grey(panes)
-    glow = panes * ((0.10 + 0.95 * np.power(grey, 0.7)) / np.maximum(grey, 0.06))[..., None]
-    glass = _saturate(np.clip(glow, 0, 1), 2.1)
-    pattern = _floats(leads)
-    tint = 0.55 + 0.9 * (_blur(pattern, 2.5) - 0.35)  # the network's panes differ in tone: so shall ours
-    glass = np.clip(glass * np.clip(tint, 0.5, 1.35), 0, 1)
-    line = 1 - _smooth_step(0.34, 0.60, _grey(pattern))
-    own = 1 - _ink_lines(_even_light(_grey(_floats(_flatten(photo, 2))), 30, 0.7), 1.2, 12, 0.34, 6)
-    lead = np.clip(line + 0.8 * own, 0, 1)[..., None]
-    return _bytes(glass * (1 - lead) + 0.03 * lead)
+    light = 3 * _blur(_even_light(_grey(flat), 40, 0.35), 3)
+    step = np.floor(light)
+    even = (step + _smooth_step(0.38, 0.62, light - step)) / 3
+    slope = np.hypot(cv2.Sobel(light, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(light, cv2.CV_32F, 0, 1, scale=1 / 8))
+    pixels_off = np.abs(light - step - 0.5) / np.maximum(slope, 0.03)
+    border = (1 - _smooth_step(0.7, 1.6, pixels_off)) * _smooth_step(0.02, 0.06, slope)
+    line = 1 - _ink_lines(_even_light(_grey(_floats(_flatten(photo, 2))), 30, 0.7), 1.0, 12, 0.36, 5)
+    glow = panes * ((0.10 + 0.6 * even + 0.4 * grey) / np.maximum(grey, 0.06))[..., None]
+    glass = _saturate(np.clip(glow, 0, 1), 2.0)
+    blue = np.array([-0.05, 0.0, 0.34], np.float32) * (1 - _smooth_step(0.15, 0.5, even))[..., None]
+    gold = np.array([0.16, 0.07, -0.29], np.float32) * _smooth_step(0.6, 0.95, even)[..., None]
+    rose = np.array([0.13, -0.07, 0.0], np.float32) * np.exp(-np.square((even - 0.5) / 0.15))[..., None]
+    lead = np.maximum(border, line)[..., None]
+    return _bytes(np.clip(glass + blue + gold + rose, 0, 1) * (1 - lead) + 0.03 * lead)
 
 
 FILTERS: dict[str, Callable[[Array], Array]] = {
@@ -257,4 +259,5 @@ FILTERS: dict[str, Callable[[Array], Array]] = {
     "neon": neon,
     "pixel_art": pixel_art,
     "mosaic": mosaic,
+    "stained_glass": stained_glass,
 }

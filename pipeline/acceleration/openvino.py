@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
-_GRAPHS = 3
+_GRAPHS = 4
 
 # Networks that are kept besides: as many as have room for their weights here, within these bounds.
 _NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 24

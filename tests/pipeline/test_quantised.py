@@ -39,7 +39,7 @@ def test_a_convolution_is_as_exact_as_its_steps():
 def test_only_what_is_named_is_replaced():
     module = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.Conv2d(1, 1, 3)))
     quantise(module, {"1.0": (0.0, 1.0), "2.unknown": (0.0, 1.0)})
-    assert [type(one) for one in (module[0], module[1][0])] == [nn.Conv2d, QuantisedConv]
+    assert [type(module.get_submodule(name)) for name in ("0", "1.0")] == [nn.Conv2d, QuantisedConv]
 
 
 @pytest.mark.parametrize(

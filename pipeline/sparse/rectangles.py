@@ -101,6 +101,14 @@ def window(rectangle: Rectangle, width: int, height: int, align: int, sides: Seq
     return left, top, right, bottom
 
 
+def placed(rectangle: Rectangle, shape: tuple[int, int], width: int, height: int, align: int) -> Rectangle | None:
+    """As ``window``, of this (height, width); None where it does not hold ``rectangle``."""
+    left, right = _span(rectangle[0], rectangle[2], width, align, (shape[1],))
+    top, bottom = _span(rectangle[1], rectangle[3], height, align, (shape[0],))
+    found = left, top, right, bottom
+    return found if shape_of(found) == shape else None
+
+
 def _span(first: int, end: int, limit: int, align: int, sides: Sequence[int]) -> tuple[int, int]:
     for side in sides:
         if side >= limit:
@@ -127,6 +135,8 @@ def _best_split(active: np.ndarray, box: Rectangle, fixed: float) -> tuple[float
     """What the best cut of ``box`` in two saves, in blocks, and the halves."""
     left, top, right, bottom = box
     inner = active[top:bottom, left:right]
+    if inner.all():  # the most common, one thing that moved: nothing to save
+        return 0.0, []
     before = _cost(bottom - top, right - left) + fixed
     best: tuple[float, int, bool] = (-1.0, 0, False)
     for across in (False, True):

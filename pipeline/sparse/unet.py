@@ -18,12 +18,13 @@ from pipeline.sparse.context import Context, Unsupported
 from pipeline.sparse.costs import WORTH, Costs
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
 from pipeline.sparse.recorded import Recorded
-from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, scaled, shape_of, window
+from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
 
-# Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond.
-WRITES, HALO = 1, 3
+# Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
+# as windows have few shapes. Two or three pixels at least bring nothing that could be measured.
+WRITES, HALO = 1, 1
 # Sides of windows in pixels of the latent: each shape is a network of its own to a compiler.
-SIDES = (16, 24, 32, 40, 48, 64, 80, 96, 128)
+SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
 # cost much however small a window is.
 MOST, ONE_MORE = 3, 0.2
@@ -64,6 +65,7 @@ class SparseUNet:
         self._align = 2 ** (len(model.unet.config.block_out_channels) - 1)
         self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
         self._modules: dict[type[Network], Network] = {}
+        self._built: set[tuple[int, int]] = set()  # shapes of windows that have been run
         self.costs = Costs()
         self.share = 1.0
         self.forget()
@@ -81,6 +83,7 @@ class SparseUNet:
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
         self._modules = {}
+        self._built = set()
         self.costs = Costs()
         self.forget()
 
@@ -127,16 +130,20 @@ class SparseUNet:
             return self._all(inputs, whole, anew, record=True)
         # What was given before is with others now, and must stay as it is.
         output = self._output.clone()
+        computed = 0
         for number, plan in enumerate(plans):
             if plan is None:
                 output[number], *known = (found[0] for found in self._record([t[number : number + 1] for t in inputs]))
                 self._known.replace(number, known)
+                computed += math.prod(size)
             for target, view in plan or ():
                 part = self._part(self._known, inputs, number, target, view)
-                if part is None:  # nothing of this shape is built yet
+                if part is None:  # no window will do that is built yet
                     return self._all(inputs, whole, anew)
-                cut(output[number], target).copy_(cut(part[0], target, view[:2]))
-        self.share = sum(map(math.prod, shapes)) / (math.prod(size) * len(rows))
+                found, view = part
+                cut(output[number], target).copy_(cut(found[0], target, view[:2]))
+                computed += math.prod(shape_of(view))
+        self.share = computed / (math.prod(size) * len(rows))
         self._in_a_row = 0
         self._output = output
         return output
@@ -192,8 +199,31 @@ class SparseUNet:
 
     def _part(
         self, known: Recorded, inputs: list[torch.Tensor], number: int, target: Rectangle, view: Rectangle
+    ) -> tuple[torch.Tensor, Rectangle] | None:
+        """The output (1, C, h, w) of one row inside ``view``, ``target`` of it to be kept.
+
+        While the network for this window is being built, that of a larger one: its place is given, too. None where
+        none is built yet.
+        """
+        found = self._windowed(known, inputs, number, target, view)
+        if found is None:
+            rows = inputs[0]
+            height, width = rows.shape[2:]
+            looked_at = grown(target, HALO, width, height)
+            places = [placed(looked_at, shape, width, height, self._align) for shape in self._built]
+            larger = [
+                place for place in places if place is not None and self.costs.worth([shape_of(place)], (height, width))
+            ]
+            if not larger:
+                return None
+            view = min(larger, key=lambda place: math.prod(shape_of(place)))
+            found = self._windowed(known, inputs, number, target, view)
+        return None if found is None else (found, view)
+
+    def _windowed(
+        self, known: Recorded, inputs: list[torch.Tensor], number: int, target: Rectangle, view: Rectangle
     ) -> torch.Tensor | None:
-        """(1, C, h, w) the output inside ``view`` of one row, ``target`` of it to be kept; None where not built."""
+        """(1, C, h, w) the output inside ``view`` of one row; None where the network is not built."""
         rows, prompts = inputs[0], inputs[3:]
         if len(prompts) != len(self._prompts) or any(map(operator.is_not, prompts, self._prompts)):
             self._prompts = tuple(prompts)
@@ -202,7 +232,9 @@ class SparseUNet:
         started = time.perf_counter()
         found = self._run(PartUNet, [cut(rows[number : number + 1], view)], staying)
         if found is None:
+            self._built.discard(shape_of(view))
             return None
+        self._built.add(shape_of(view))
         if rows.device.type == "cpu":
             self.costs.note(shape_of(view), time.perf_counter() - started)
         known.add(number, found[1:], target, view)

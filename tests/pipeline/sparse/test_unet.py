@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -125,6 +126,51 @@ def test_everything_changed_with_fresh_statistics_equals_dense(size: tuple[int, 
     assert bench.sparse.share == 1
     assert bench.wholes == 0, "it was a part"
     assert torch.allclose(found, bench.dense(bench.after), rtol=1e-5, atol=1e-5)
+
+
+def test_of_a_model_whose_time_embedding_scales_the_norms_too() -> None:
+    """The embedded model's blocks are of that kind, and its prompt is in the time embedding as well."""
+    bench = Bench(model=load_model(device="cpu", dtype="float32"), size=(16, 24))
+    bench.before, bench.after = (torch.randn(1, 32, 16, 24) for _ in (0, 1))
+    bench(bench.after, [None])
+    found = bench(bench.after, [(pixels(0, 0, 24, 16),)])
+    assert bench.wholes == 0
+    assert torch.allclose(found, bench.dense(bench.after), rtol=1e-4, atol=1e-4)
+    bench.denoiser.close()
+
+
+class SomeShapes:
+    """A backend that has networks for windows of some shapes only, as one that is still building the others."""
+
+    name = "openvino"
+
+    def __init__(self, *shapes: tuple[int, int]) -> None:
+        self.shapes = shapes
+        self.asked: list[tuple[int, ...]] = []
+
+    def network(
+        self, _: str, make: Callable[[], nn.Module], moving: Sequence[torch.Tensor], staying: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor] | None:
+        self.asked.append(tuple(moving[0].shape[2:]))
+        return list(make()(*moving, *staying)) if self.asked[-1] in self.shapes else None
+
+
+def test_a_larger_window_stands_in_for_one_that_is_being_built(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench(bench.before, [None])
+    backend = SomeShapes((12, 12))
+    monkeypatch.setattr(bench.sparse, "_model", replace(bench.model, backend=backend))
+    small, wide = (2, 2, 3, 3), (2, 2, 10, 10)
+    bench(bench.mixed(0, *small), [(pixels(*small),)])
+    assert bench.sparse.share == 1, "nothing is built yet that is known to be there"
+    bench(bench.mixed(0, *wide), [(pixels(*wide),)])
+    assert bench.sparse.share == 12 * 12 / (32 * 24)
+    before = bench.before
+    bench.before = bench.mixed(0, *wide)
+    backend.asked.clear()
+    found = bench(bench.mixed(0, *small), [(pixels(*small),)])
+    assert backend.asked == [(8, 8), (12, 12)], "the right one is asked for first, which orders it"
+    assert bench.sparse.share == 12 * 12 / (32 * 24)
+    assert not torch.equal(found, bench.dense(before))
 
 
 def test_nothing_changed_calls_nothing(bench: Bench) -> None:

@@ -36,12 +36,23 @@ def machine() -> dict[str, Any]:
     return {"system": platform.system(), "cpu": _cpu(), "cores": torch.get_num_threads(), "gpu": gpu}
 
 
+def measured_before(name: str) -> dict[str, Any]:
+    """What ``save`` wrote, where it was measured on this very commit; else nothing."""
+    path = _path(name)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found if found.get("commit") == _commit() else {}
+
+
 def save(name: str, results: dict[str, Any]) -> Path:
     """Write ``results/NAME-cpu.json`` or ``-cuda.json``, with the machine beside the figures."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{'cuda' if torch.cuda.is_available() else 'cpu'}.json"
+    path = _path(name)
     path.write_text(json.dumps({**describe(), **results}, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _path(name: str) -> Path:
+    return RESULTS / f"{name}-{'cuda' if torch.cuda.is_available() else 'cpu'}.json"
 
 
 def _module() -> str:

@@ -239,6 +239,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--warm-up", type=int, default=2, help="turns that do not count, in which engines are built")
     parser.add_argument("--only", nargs="*", default=[], help="cases whose name begins so: 'square', 'line 5', box")
+    parser.add_argument("--add", action="store_true", help="keep the other cases that were measured on this commit")
     parser.add_argument("--clips", nargs="*", default=["talking_woman_office", "box"])
     options = parser.parse_args()
     console = Console()
@@ -258,6 +259,8 @@ def main() -> None:
         "dtype": str(model.dtype).removeprefix("torch."),
         "cases": {},
     }
+    if options.add:
+        results["cases"] = machine.measured_before(name).get("cases", {})
     path = Path()
     for case, clip in cases(options):
         found = compare(model, config, clip, options)

@@ -65,11 +65,11 @@ class Backend(Protocol):
         moving: Sequence[torch.Tensor],
         staying: Sequence[torch.Tensor],
     ) -> list[torch.Tensor] | None:
-        """Run another network that is made of the UNet, for the sparse engine.
+        """Run another network that is made of the UNet or the autoencoder, for the sparse engine.
 
         Args:
-            name: the same for the same network.
-            make: makes it, of a copy of the UNet and in float32; called on another thread, where it is needed.
+            name: the same for the same network; begins with ``unet`` where it is made of the UNet.
+            make: makes it, of a copy of theirs and in float32; called on another thread, where it is needed.
             moving: its first inputs, float of any kind or int64.
             staying: its other inputs. The very same tensor as at the call before is taken to hold the same values, but
                 for contiguous float32 on the CPU, which may be written to between calls.

@@ -41,8 +41,10 @@ _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"
 # Change this with anything that changes a graph, so that no engine of before is found again.
 _GRAPHS = 4
 
-# Networks that are kept besides: as many as have room for their weights here, within these bounds.
+# Networks made of the UNet that are kept besides: as many as have room for their weights here, within these bounds;
+# and of the autoencoder, some megabytes each.
 _NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 24
+_MOST_OF_AUTOENCODER = 24
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
 QUANTISED = "quantised decoder"  # followed by the shape of its latents
@@ -83,6 +85,8 @@ class OpenVinoBackend:
         weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
         most = min(_MOST_NETWORKS, max(_LEAST_NETWORKS, _NETWORKS_BYTES // weights))
         self._networks: Builder[Engine] = Builder(self._build, self.name, most)
+        self._small_networks: Builder[Engine] = Builder(self._build, self.name, _MOST_OF_AUTOENCODER)
+        self._builders = (self._builder, self._networks, self._small_networks)
         self._makers: dict[str, Callable[[], torch.nn.Module]] = {}
         self._compiling = threading.Lock()
 
@@ -92,7 +96,7 @@ class OpenVinoBackend:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         engine = None
-        # Parts of pictures come in many sizes, and have to look like the whole: they go the exact way.
+        # Parts of pictures come in many sizes: they go the exact way, but for those that come often (``network``).
         if self._bounds and tuple(latents.shape[2:]) == self._whole:
             engine = self._builder.get((QUANTISED, *latents.shape))
         engine = engine or self._builder.get(DECODER)
@@ -133,24 +137,25 @@ class OpenVinoBackend:
         self._makers[name] = make
         inputs = (*moving, *staying)
         shapes = tuple(("float32" if one.is_floating_point() else "int64", *one.shape) for one in inputs)
-        engine = self._networks.get(("network", name, shapes))
+        builder = self._networks if name.startswith("unet") else self._small_networks
+        engine = builder.get(("network", name, shapes))
         return None if engine is None else engine(moving, staying)
 
     def weights_changed(self) -> None:
         self._digests = {}
-        self._builder.clear()
-        self._networks.clear()
+        for builder in self._builders:
+            builder.clear()
 
     def wait(self) -> None:
-        self._builder.wait()
-        self._networks.wait()
+        for builder in self._builders:
+            builder.wait()
 
     def news(self) -> list[str]:
-        return [*self._builder.news(), *self._networks.news()]
+        return [news for builder in self._builders for news in builder.news()]
 
     def close(self) -> None:
-        self._builder.close()
-        self._networks.close()
+        for builder in self._builders:
+            builder.close()
         self._compiler.stop()
 
     # -- on the builder's thread --------------------------------------------------------------------------------------
@@ -159,8 +164,8 @@ class OpenVinoBackend:
         key = key_of(
             graphs=_GRAPHS,
             spec=spec,
-            weights=self._digest("autoencoder" if spec[0] in (*ENCODER, *DECODER, QUANTISED) else "unet"),
-            bounds=dict(self._bounds) if spec[0] == QUANTISED else {},
+            weights=self._digest("unet" if _of_unet(spec) else "autoencoder"),
+            bounds={} if _of_unet(spec) else dict(self._bounds),
             config=self._config,
             device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
             abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
@@ -211,12 +216,19 @@ class OpenVinoBackend:
             write_graph(decoder, [torch.zeros(spec[1:])], [list(spec[1:])], path)
         elif spec[0] == "network":
             examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
-            write_graph(self._makers[spec[1]](), examples, [list(one.shape) for one in examples], path)
+            made = self._makers[spec[1]]()
+            if isinstance(made, Decoder):  # what is decoded in parts is to look like the whole
+                quantise(made.module.decoder, self._bounds)
+            write_graph(made, examples, [list(one.shape) for one in examples], path)
         else:
             _, latent_shape, prompt_shapes, rows = spec
             prompts = [torch.zeros(rows, *shape) for shape in prompt_shapes]
             examples = [torch.zeros(rows, *latent_shape), torch.zeros(rows, dtype=torch.int64), *prompts]
             write_graph(CachedUNet(self._model.unet), examples, [list(one.shape) for one in examples], path)
+
+
+def _of_unet(spec: Spec) -> bool:
+    return str(spec[1] if spec[0] == "network" else spec[0]).startswith("unet")
 
 
 def _cover(rows: int, engines: dict[int, Engine]) -> list[tuple[int, int, Engine]]:

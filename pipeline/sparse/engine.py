@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from pipeline.attention_cache import AttentionCache
+from pipeline.autoencoder import Autoencoder
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.autoencoder import Half
@@ -51,8 +53,8 @@ class SparseEngine:
             self.notes.append(f"sparse: {self.name} runs whole pictures; only a still scene is spared")
         elif model.autoencoder.is_tiny:
             factor = model.autoencoder.factor
-            self._encoder = Half(self._backend.encode, factor, encodes=True)
-            self._decoder = Half(self._backend.decode, factor, encodes=False)
+            self._encoder = Half(self._backend.encode, factor, True, partial(self._shaped, model.autoencoder, True))
+            self._decoder = Half(self._backend.decode, factor, False, partial(self._shaped, model.autoencoder, False))
         else:
             self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
         try:
@@ -215,6 +217,17 @@ class SparseEngine:
         if self._decoder is None:
             return self._backend.decode(latents)
         return self._decoder(latents, self._flight[-1] if self._flight else self._each(None))
+
+    def _shaped(self, autoencoder: Autoencoder, encodes: bool, x: torch.Tensor) -> torch.Tensor | None:
+        """What a network gives that is compiled for just this shape, where the backend has it."""
+
+        def make() -> torch.nn.Module:
+            from pipeline.acceleration.openvino_graph import Decoder, Encoder
+
+            return Encoder(autoencoder) if encodes else Decoder(autoencoder)
+
+        found = self._backend.network("encoder" if encodes else "decoder", make, [x], [])
+        return None if found is None else found[0]
 
     def network(
         self,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.models import load_model
-from pipeline.sparse.autoencoder import Half
+from pipeline.sparse.autoencoder import OFTEN, Half
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
 
@@ -130,6 +130,28 @@ def test_each_pixel_is_of_its_window_or_as_it_was() -> None:
     window = encode.run(frame[:, :, 80:144, 72:136])
     expected[:, :, 12:16, 11:15] = window[:, :, 2:6, 2:6]
     assert torch.equal(found, expected)
+
+
+def test_a_shape_that_comes_often_gets_a_network_of_its_own() -> None:
+    _, run = half(True)
+    shaped: list[tuple[int, ...]] = []
+
+    def of_its_own(x: torch.Tensor) -> torch.Tensor | None:
+        shaped.append(tuple(x.shape[2:]))
+        return None if len(shaped) < 3 else run.run(x)
+
+    encoder = Half(run, 8, True, of_its_own)
+    before = given((128, 160))
+    encoder(before, [None])
+    for number in range(OFTEN + 4):
+        frame = changed(before, ((64, 64, 72, 72),), number)
+        found = encoder(frame, [((64, 64, 72, 72),)])
+    assert shaped == [(64, 64)] * 4, "asked for only once it has come often"
+    assert len(run.shapes) == 1 + OFTEN + 2, "the one for all shapes serves until it is there"
+    view = run.run(frame[:, :, 40:104, 40:104])
+    assert torch.allclose(found[:, :, 8:9, 8:9], view[:, :, 3:4, 3:4], atol=1e-6)
+    encoder(frame, [None])
+    assert len(shaped) == 4, "the whole is of the one for all shapes"
 
 
 def test_rows_do_not_touch_each_other() -> None:

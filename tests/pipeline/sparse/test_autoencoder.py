@@ -142,9 +142,9 @@ def test_a_shape_that_comes_often_gets_a_network_of_its_own() -> None:
 
     encoder = Half(run, 8, True, of_its_own)
     before = given((128, 160))
-    encoder(before, [None])
-    for number in range(OFTEN + 4):
-        frame = changed(before, ((64, 64, 72, 72),), number)
+    frame = changed(before, ((64, 64, 72, 72),))
+    found = encoder(before, [None])
+    for _ in range(OFTEN + 4):
         found = encoder(frame, [((64, 64, 72, 72),)])
     assert shaped == [(64, 64)] * 4, "asked for only once it has come often"
     assert len(run.shapes) == 1 + OFTEN + 2, "the one for all shapes serves until it is there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 
@@ -16,6 +17,17 @@ torch.set_num_threads(1)
 # Engines that tests build, also in processes that they start, are not for the user's cache.
 _engines = tempfile.TemporaryDirectory(prefix="vitrail-engines-")
 os.environ["VITRAIL_CACHE"] = _engines.name
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: Python's collector need not go through it again in every test that calls it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Native libraries complain of what is left at the very end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,7 @@ def test_the_demo_needs_nothing(environment: dict[str, str], tmp_path: Path) -> 
 def test_ctrl_c_leaves_a_file_that_plays_and_its_report(environment: dict[str, str], tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny", sees_input=True)
     out, report = tmp_path / "out.mp4", tmp_path / "report.json"
-    flags = ("--prompt", "x", "--model", model, "--height", "64", "--report", report)
+    flags = ("--prompt", "x", "--model", model, "--height", "64", "--acceleration", "eager", "--report", report)
     process = subprocess.Popen(
         command("render", "testcard:frames=100000,width=128,height=96", out, *flags),
         cwd=tmp_path,

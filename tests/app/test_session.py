@@ -132,7 +132,9 @@ def test_a_slow_live_source_keeps_the_engine_waiting_not_spinning() -> None:
     taken = ListSink()
     with session_of(FakeSource(count=20, live=True, script=sleep_for(0.01)), taken, engine=engine) as session:
         assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
-    assert engine.calls == sum(not frame.reprojected for frame in taken.frames) <= 20
+    asked = [index for event in engine.events if event[0] == "frames" for index in event[1]]
+    assert len(set(asked)) == len(asked) == engine.calls <= 20
+    assert {frame.index for frame in taken.frames if not frame.reprojected} <= set(asked)
 
 
 def test_a_stall_is_reported_and_the_picture_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

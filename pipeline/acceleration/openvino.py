@@ -41,9 +41,10 @@ _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"
 # Change this with anything that changes a graph, so that no engine of before is found again.
 _GRAPHS = 4
 
-# Networks made of the UNet that are kept besides: as many as have room for their weights here, within these bounds;
-# and of the autoencoder, some megabytes each.
-_NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 24
+# Networks made of the UNet that are kept besides: as many as have room for their weights here, within these bounds.
+# However small its weights, one takes some 100 MB; a hand that moves about asks for a dozen, and with eight few are
+# built twice. And of the autoencoder, some megabytes each.
+_NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 8
 _MOST_OF_AUTOENCODER = 24
 
 ENCODER, DECODER = ("encoder",), ("decoder",)

@@ -107,7 +107,8 @@ class CaptureThread(threading.Thread):
     """Opens the source, reads, prepares and queues its frames; replaces and retries it.
 
     A live source that stalls or breaks is closed and opened again, after 0.25 s, 0.5 s, ... 5 s, until it gives
-    frames or is replaced. A file that breaks off counts as ended there, with a notice, unless nothing could be read.
+    frames or is replaced. A file that breaks off counts as ended there, with a notice; one of which nothing can be
+    read is tried again like a live source, but for ``once``, when it ends the thread.
 
     Args:
         source: what to read from first.
@@ -217,9 +218,9 @@ class CaptureThread(threading.Thread):
                 if self._interrupt.is_set():
                     return
                 delivered = self._delivered > frames_before
-                if not source.live:
-                    if not delivered:
-                        raise
+                if self._once and not source.live and not delivered:
+                    raise
+                if not source.live and delivered:
                     self._board.notice(f"{source.name} broke off; what follows is lost: {error}", error)
                     break
                 if delivered:

@@ -10,7 +10,7 @@ from app.sources.base import Source
 from app.sources.camera import CameraSource
 from app.sources.screen import ScreenSource
 
-_ENOUGH = 30  # frames before anything is said: the first ones tell little
+ENOUGH = 30  # frames before anything is said: the first ones tell little
 _MUCH_SLOWER = 0.75
 _LATE_MS = 500.0
 _SMOOTH_FPS = 24.0
@@ -44,7 +44,7 @@ def hint(now: Snapshot, settings: Settings, origin: Origin, sink_drops: int = 0)
         origin: where the frames come from.
         sink_drops: frames that recorder or virtual camera had to leave out lately.
     """
-    if now.frames_out < _ENOUGH or not now.fps_in:
+    if now.frames_out < ENOUGH or not now.fps_in:
         return ""
     behind = now.fps_out < _MUCH_SLOWER * now.fps_in
     if behind and _engine_fps(now, settings) < _MUCH_SLOWER * now.fps_in:

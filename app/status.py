@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class StatusBoard:
 
     def source(self, state: SessionState, message: str = "", error: Exception | None = None) -> None:
         """The session is in another state, as far as its source goes (every state that is not final)."""
+        _let_go(error)
         status = Status(state, message, error)
         self._change(lambda: setattr(self, "_source", status))
 
@@ -98,12 +100,14 @@ class StatusBoard:
         def settle() -> None:
             self._final = self._final or status
 
+        _let_go(error)
         status = Status(state, message, error)
         self._change(settle)
         return self._final is status
 
     def notice(self, message: str, error: Exception | None = None) -> None:
         """Tell people something; with the error behind it, the log gets its traceback."""
+        _let_go(error)
         notice = Notice(message, error)
         logger.warning("%s", message, exc_info=error)
         with self._changed:
@@ -142,3 +146,10 @@ class StatusBoard:
         logger.info("%s %s", after.state.value, after.message, exc_info=after.error)
         if self._listener is not None:
             self._listener(after)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Errors are kept; what the calls that led to them were working on, perhaps a whole model, is not."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -124,6 +124,7 @@ class WorkerThread(threading.Thread):
                     break
         self._models.cancel()
         self._release()
+        self._engine, self._release, self._news = None, lambda: None, tuple  # a window may keep a session that is over
 
     def _work(self) -> None:
         if self._engine is None:

@@ -68,9 +68,9 @@ class Group:
 
 GROUPS = (
     Group("Look", ("strength", "steps", "seed"), ("style", "prompt")),
+    Group("Similar frames", ("similarity_filter", "similarity_threshold", "similarity_skip_cap"), ("similarity",)),
     Group("Variation", ("seed_b", "seed_blend"), ("seed",), open=False),
     Group("Text to image", ("text_to_image", "seed_travel", "prompt_travel", "travel_frames"), open=False),
-    Group("Similar frames", ("similarity_filter", "similarity_threshold", "similarity_skip_cap"), ("similarity",)),
     Group(
         "Guidance",
         ("guidance", "guidance_scale", "image_guidance", "delta", "solver", "spacing"),

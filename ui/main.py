@@ -107,6 +107,7 @@ def _start_again(old: Window, settings: Settings) -> None:
     new = open_window(choice, source, settings, old.state())  # before the other closes: the last one ends the program
     _open.add(new)
     old.close()
+    old.deleteLater()
 
 
 def _until_closed(application: QApplication) -> int:

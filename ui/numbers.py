@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from app.engine import ModelFacts
+from app.hints import ENOUGH
 from app.metrics import Snapshot
 from app.series import Series
 from ui.graph import Graph, Meter, StageBars
@@ -89,7 +90,7 @@ class Numbers(QScrollArea):
         """Follow the counters."""
         late = f"{counts.recent_latency_ms:.0f} ms" if counts.frames_out else "–"
         self.latency.setText(f"{late} late" if counts.frames_out else late)
-        self.hint.setText(hint or ("All is well." if counts.frames_out else "Waiting for the first picture."))
+        self.hint.setText(hint or _no_hint(counts.frames_out))
         points = series.points
         times = [point.at for point in points]
         self.fps.show_lines(times, [point.fps_out for point in points], [point.fps_in for point in points])
@@ -160,6 +161,12 @@ class SimilarityMeter(QWidget):
 def share(part: int, whole: int) -> str:
     """``12 (3 %)``."""
     return f"{part:,} ({100 * part / whole:.0f} %)" if whole else f"{part:,}"
+
+
+def _no_hint(frames_out: int) -> str:
+    if not frames_out:
+        return "Waiting for the first picture."
+    return "All is well." if frames_out >= ENOUGH else "Measuring…"
 
 
 def _label(role: str) -> QLabel:

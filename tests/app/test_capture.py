@@ -272,7 +272,7 @@ def test_a_file_without_a_frame_fails(rig: RigMaker, error: Exception, where: st
         raise error
 
     source = FakeSource(on_open=broken) if where == "open" else FakeSource(script=broken)
-    one = rig(source)
+    one = rig(source, once=True)
     assert one.failed.wait(SAFETY_SECONDS)
     assert one.errors == [error]
     assert source.closed

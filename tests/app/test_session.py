@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -135,6 +137,38 @@ def test_a_slow_live_source_keeps_the_engine_waiting_not_spinning() -> None:
     asked = [index for event in engine.events if event[0] == "frames" for index in event[1]]
     assert len(set(asked)) == len(asked) == engine.calls <= 20
     assert {frame.index for frame in taken.frames if not frame.reprojected} <= set(asked)
+
+
+def test_a_file_that_cannot_be_read_ends_no_session_that_goes_on() -> None:
+    """Someone dropped the wrong folder on the window, perhaps while recording."""
+    taken = ListSink()
+    with session_of(FakeSource(count=None, live=True, script=sleep_for(0.001)), taken, once=False) as session:
+        until(lambda: len(taken.frames) > 3)
+        session.set_source(FakeSource(on_open=_raise(SourceError("The folder has no pictures in it."), at=1)))
+        until(lambda: session.state is SessionState.STALLED)
+        assert session.status.message == "The folder has no pictures in it."
+        session.set_source(FakeSource(count=5))
+        until(lambda: session.state is SessionState.ENDED)
+    assert taken.indices[-5:] == [0, 1, 2, 3, 4]
+    assert taken.closed == 1
+
+
+def test_a_failed_session_lets_go_of_its_engine() -> None:
+    """Whoever starts again, perhaps for want of memory, must not have two of them."""
+
+    def fail(_: int) -> None:
+        raise RuntimeError("out of paint")
+
+    engine = FakeEngine(script=fail)
+    source = FakeSource(count=None, live=True, script=sleep_for(0.001))
+    session = session_of(source, engine=engine)
+    gone = weakref.ref(engine)
+    del engine
+    with session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.FAILED
+    assert str(session.status.error) == "out of paint"
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_stall_is_reported_and_the_picture_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

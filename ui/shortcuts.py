@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from ui.actions import COMMANDS, shown_key
 
@@ -19,18 +19,22 @@ class ShortcutsDialog(QDialog):
         self.setWindowTitle("Shortcuts")
         title = QLabel("Shortcuts")
         title.setProperty("role", "title")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(48)
-        grid.setVerticalSpacing(20)
-        sections = list(dict.fromkeys(command.section for command in COMMANDS))
-        for index, section in enumerate(sections):
-            place = grid, *divmod(index, _COLUMNS)
-            place[0].addLayout(_section(section), place[1], place[2], Qt.AlignmentFlag.AlignTop)
+        columns = QHBoxLayout()
+        columns.setSpacing(48)
+        halves = [QVBoxLayout() for _ in range(_COLUMNS)]
+        for half in halves:
+            half.setSpacing(20)
+            columns.addLayout(half)
+        sections = [command.section for command in COMMANDS]
+        for section in dict.fromkeys(sections):  # as high as each other, so that they fit on small screens
+            halves[_COLUMNS * sections.index(section) // len(sections)].addLayout(_section(section))
+        for half in halves:
+            half.addStretch(1)
         column = QVBoxLayout(self)
         column.setContentsMargins(28, 24, 28, 26)
         column.setSpacing(20)
         column.addWidget(title)
-        column.addLayout(grid)
+        column.addLayout(columns)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.text() == "?":

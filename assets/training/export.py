@@ -17,8 +17,8 @@ from torch import nn
 from assets.training.autoencoder import load_autoencoder
 from assets.training.photos import SIZE
 from assets.training.prompts import STYLE_IDS
-from assets.training.schedule import BETA_END, BETA_START, TRAIN_STEPS
-from assets.training.text import load_text
+from assets.training.schedule import BETA_END, BETA_START, TRAIN_STEPS, add_noise
+from assets.training.text import encode_texts, load_text
 from assets.training.unet import load_unet, new_unet
 from assets.training.vocabulary import STYLES, TINTS, Phrases
 from pipeline.acceleration.quantised import BOUNDS_FILE, measure_bounds
@@ -83,11 +83,27 @@ def new_scheduler() -> LCMScheduler:
     )
 
 
-def decoder_bounds(run: Path, autoencoder: AutoencoderTiny) -> dict[str, tuple[float, float]]:
-    """Between which values the decoder's convolutions calculate, over a few pictures of every style."""
+def bounds(run: Path, autoencoder: AutoencoderTiny, unet: UNet2DConditionModel) -> dict[str, object]:
+    """Between which values decoder and UNet calculate, over a few pictures of every style at every noise."""
+    tokenizer, encoder = load_text(run)
     scale = autoencoder.config["scaling_factor"]
-    stored = [np.load(run / "latents" / f"{style}.npy", mmap_mode="r")[:BOUNDS_PHOTOS] for style in STYLE_IDS]
-    return measure_bounds(autoencoder.decoder, (torch.tensor(some, dtype=torch.float32) / scale for some in stored))
+    timesteps = torch.linspace(TRAIN_STEPS - 1, 0, BOUNDS_PHOTOS).long()
+    latents = {
+        style: torch.tensor(np.load(run / "latents" / f"{style}.npy", mmap_mode="r")[:BOUNDS_PHOTOS]).float()
+        for style in STYLE_IDS
+    }
+    photo, noise = latents["photo"], torch.randn(latents["photo"].shape, generator=torch.Generator().manual_seed(0))
+    work = []
+    for style, drawn in latents.items():
+        states = encode_texts(tokenizer, encoder, [STYLES[style].prompt]).repeat(len(photo), 1, 1)
+        work += [(torch.cat([add_noise(x, noise, timesteps), photo], 1), timesteps, states) for x in (photo, drawn)]
+    parts = {
+        "decoder": measure_bounds(autoencoder.decoder, ((drawn / scale,) for drawn in latents.values())),
+        "unet": measure_bounds(unet, work),
+    }
+    return {
+        part: {name: [round(end, 4) for end in ends] for name, ends in found.items()} for part, found in parts.items()
+    }
 
 
 def export(run: Path, out: Path, untrained: bool = False) -> int:
@@ -102,8 +118,8 @@ def export(run: Path, out: Path, untrained: bool = False) -> int:
     unet: UNet2DConditionModel = new_unet() if untrained and not (run / "unet.pt").is_file() else load_unet(run)
     autoencoder = load_autoencoder(run)
     if (run / "latents").is_dir():
-        bounds = {name: [round(end, 4) for end in ends] for name, ends in decoder_bounds(run, autoencoder).items()}
-        (fresh / BOUNDS_FILE).write_text(json.dumps(bounds, indent=1) + "\n", encoding="utf-8")
+        found = json.dumps(bounds(run, autoencoder, unet), indent=1)
+        (fresh / BOUNDS_FILE).write_text(found + "\n", encoding="utf-8")
     for part in (autoencoder, unet, encoder):
         nn.Module.half(part)
     autoencoder.save_pretrained(fresh / "vae")

@@ -2,9 +2,9 @@
 
 The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
 so it has one engine for each number of rows and latent size. So has the decoder of whole pictures where the model says
-between which bounds it may calculate in eight bits (see ``quantised.py``). Prompts, guidance, strength, solver and seed
-are inputs of all of them; for other sizes an engine is built beside the stream, and until it is there, smaller ones
-take turns with the rows, or else the model itself answers.
+between which bounds it may calculate in eight bits (see ``quantised.py``); the UNet does so where it would calculate in
+float32. Prompts, guidance, strength, solver and seed are inputs of all of them; for other sizes an engine is built
+beside the stream, and until it is there, smaller ones take turns with the rows, or else the model itself answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.acceleration.openvino_compiler import Compiler
 from pipeline.acceleration.openvino_engine import Engine
 from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, write_graph
 from pipeline.acceleration.openvino_package import import_openvino, is_installed
-from pipeline.acceleration.quantised import quantise
+from pipeline.acceleration.quantised import Bounds, quantise
 from pipeline.attention_cache import AttentionCache
 from pipeline.guidance import RowLayout
 
@@ -81,7 +81,7 @@ class OpenVinoBackend:
         self._compiler = Compiler()
         self._digests: dict[str, str] = {}
         self._whole: tuple[int, ...] = ()  # latent size of the stream's pictures
-        self._bounds = model.bounds if device == "CPU" else {}
+        self._bounds = dict(model.bounds) if device == "CPU" else {}
         # The sparse engine has one network for each shape of window.
         weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
         most = min(_MOST_NETWORKS, max(_LEAST_NETWORKS, _NETWORKS_BYTES // weights))
@@ -98,7 +98,7 @@ class OpenVinoBackend:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         engine = None
         # Parts of pictures come in many sizes: they go the exact way, but for those that come often (``network``).
-        if self._bounds and tuple(latents.shape[2:]) == self._whole:
+        if "decoder" in self._bounds and tuple(latents.shape[2:]) == self._whole:
             engine = self._builder.get((QUANTISED, *latents.shape))
         engine = engine or self._builder.get(DECODER)
         return self._eager.decode(latents) if engine is None else engine([latents])[0]
@@ -166,7 +166,7 @@ class OpenVinoBackend:
             graphs=_GRAPHS,
             spec=spec,
             weights=self._digest("unet" if _of_unet(spec) else "autoencoder"),
-            bounds={} if _of_unet(spec) else dict(self._bounds),
+            bounds=dict(self._bounds_of(spec)),
             config=self._config,
             device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
             abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
@@ -181,13 +181,23 @@ class OpenVinoBackend:
         try:
             blob = self._compiled(spec)
         except RuntimeError as error:
-            if spec[0] != QUANTISED:
+            if not self._bounds_of(spec):
                 raise
-            logger.warning("%s has no decoder in eight bits, and takes the exact one: %s", self.name, error)
-            return self._build(DECODER)
+            logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, spec[0], error)
+            self._bounds.pop("unet" if _of_unet(spec) else "decoder")
+            return self._build(spec)
         engine = self._imported(blob)
         self._cache.store(key, blob)
         return engine
+
+    def _bounds_of(self, spec: Spec) -> Bounds:
+        """Between which values the network of ``spec`` is to calculate in eight bits; empty where in floating point."""
+        if spec[0] == QUANTISED or (spec[0] == "network" and not _of_unet(spec)):
+            return self._bounds.get("decoder", {})
+        # In bfloat16 it would be no faster; and with other weights its values are others.
+        if spec[0] == "unet" and self._model.dtype == torch.float32 and not self._model.adapters.in_unet:
+            return self._bounds.get("unet", {})
+        return {}
 
     def _digest(self, part: str) -> str:
         if part not in self._digests:
@@ -213,19 +223,21 @@ class OpenVinoBackend:
             write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
         elif spec[0] == QUANTISED:
             decoder = Decoder(self._model.autoencoder)
-            quantise(decoder.module.decoder, self._bounds)
+            quantise(decoder.module.decoder, self._bounds_of(spec))
             write_graph(decoder, [torch.zeros(spec[1:])], [list(spec[1:])], path)
         elif spec[0] == "network":
             examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
             made = self._makers[spec[1]]()
             if isinstance(made, Decoder):  # what is decoded in parts is to look like the whole
-                quantise(made.module.decoder, self._bounds)
+                quantise(made.module.decoder, self._bounds_of(spec))
             write_graph(made, examples, [list(one.shape) for one in examples], path)
         else:
             _, latent_shape, prompt_shapes, rows = spec
             prompts = [torch.zeros(rows, *shape) for shape in prompt_shapes]
             examples = [torch.zeros(rows, *latent_shape), torch.zeros(rows, dtype=torch.int64), *prompts]
-            write_graph(CachedUNet(self._model.unet), examples, [list(one.shape) for one in examples], path)
+            unet = CachedUNet(self._model.unet)
+            quantise(unet.unet, self._bounds_of(spec))
+            write_graph(unet, examples, [list(one.shape) for one in examples], path)
 
 
 def _of_unet(spec: Spec) -> bool:

@@ -7,7 +7,7 @@ to 255 steps for each output channel. It is written as "fake" quantisation, whic
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,25 @@ from torch.nn.functional import conv2d
 # Name of a convolution to the lowest and the highest value that it is given.
 Bounds = Mapping[str, tuple[float, float]]
 
-# In a model's folder: the bounds of its decoder, as measured when it was made.
-BOUNDS_FILE = "decoder_bounds.json"
+# In a model's folder: the bounds of its parts, ``decoder`` and ``unet``, as measured when it was made.
+BOUNDS_FILE = "bounds.json"
 
 
-def read_bounds(folder: Path) -> dict[str, tuple[float, float]]:
-    """The bounds of the decoder in a model's ``folder``; empty where it states none, or none that make sense."""
+def read_bounds(folder: Path) -> dict[str, Bounds]:
+    """The bounds of a model's parts in its ``folder``; empty where it states none, or any that make no sense."""
     try:
         stored = json.loads((folder / BOUNDS_FILE).read_text(encoding="utf-8"))
-        bounds = {str(name): (float(low), float(high)) for name, (low, high) in stored.items()}
+        bounds = {
+            str(part): {str(name): (float(low), float(high)) for name, (low, high) in ends.items()}
+            for part, ends in stored.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return bounds if all(-inf < low <= 0 < high < inf for low, high in bounds.values()) else {}
+    sound = all(-inf < low <= 0 < high < inf for ends in bounds.values() for low, high in ends.values())
+    return dict(bounds) if sound else {}
 
 
-def measure_bounds(module: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[float, float]]:
+def measure_bounds(module: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> dict[str, tuple[float, float]]:
     """Between which values the convolutions of ``module`` calculate while it works on ``inputs``, one after another."""
     found: dict[str, tuple[float, float]] = {}
     names: dict[nn.Module, str] = {one: name for name, one in _convolutions(module)}
@@ -47,7 +51,7 @@ def measure_bounds(module: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tup
     try:
         with torch.no_grad():
             for given in inputs:
-                module(given)
+                module(*given)
     finally:
         for handle in handles:
             handle.remove()

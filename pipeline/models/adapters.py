@@ -55,6 +55,11 @@ class Adapters:
         self._learned: tuple[str, ...] = ()
         self._touched: dict[tuple[str, str], _Touched] = {}
 
+    @property
+    def in_unet(self) -> bool:
+        """Whether LoRAs have changed weights of the UNet."""
+        return any(part == "unet" for part, _ in self._touched)
+
     def loras_of(self, config: StreamConfig) -> Wanted:
         """The LoRAs that ``config`` asks for, the one that the LCM solver needs included."""
         wanted = parse_loras(config.loras)

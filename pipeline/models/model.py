@@ -45,7 +45,7 @@ class Model:
         adapters: its LoRAs and learned words.
         raw_input: the UNet sees the input latent as the full autoencoder gives it, before its scale (InstructPix2Pix).
         memory: how much memory it takes, and how to make that less.
-        bounds: of what the decoder's convolutions are given, by name, where they may calculate in eight bits.
+        bounds: by part (``decoder``, ``unet``), between which its convolutions may calculate in eight bits.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Model:
     raw_input: bool = False
     adapters: Adapters = None  # type: ignore[assignment]
     memory: MemorySaver = None  # type: ignore[assignment]
-    bounds: Bounds = field(default_factory=dict)
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from pipeline.memory import MemorySaver

@@ -1,7 +1,7 @@
-"""What the decoder in eight bits is worth: the embedded model on OpenVINO with it and without, in turns.
+"""What networks in eight bits are worth: the embedded model on OpenVINO with them and without, in turns.
 
-``uv run python -m tests.benchmarks.quantised`` measures in bfloat16 (where the processor has it) and in float32, which
-is what most laptops calculate in; and writes ``results/quantised-cpu.json``: milliseconds a frame, medians, and how far
+``uv run python -m tests.benchmarks.quantised`` measures in bfloat16 (where the processor has it; the decoder only) and
+in float32, which is what most laptops calculate in (decoder and UNet); and writes ``results/quantised-cpu.json``: milliseconds a frame, medians, and how far
 the pictures are from those of PyTorch in float32.
 """
 
@@ -24,7 +24,7 @@ CLIP = 24
 
 
 def opened(dtype: str, quantised: bool) -> Model:
-    """The embedded model, its decoder in eight bits or not."""
+    """The embedded model, in eight bits where that pays or not."""
     model = load_model(device="cpu", dtype=dtype)
     if not quantised:
         model.bounds = {}
@@ -41,7 +41,7 @@ def pictures(model: Model, clip: torch.Tensor) -> torch.Tensor:
 
 
 def compare(dtype: str, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
-    """Both decoders in ``dtype``."""
+    """Both in ``dtype``."""
     models = {"exact": opened(dtype, False), "eight bits": opened(dtype, True)}
     exact = pictures(load_model(device="cpu", dtype="float32"), clip)
     errors = {name: (pictures(model, clip) - exact).square().mean((1, 2, 3)) for name, model in models.items()}
@@ -54,7 +54,7 @@ def compare(dtype: str, clip: torch.Tensor, options: argparse.Namespace) -> dict
     found = {
         name: {
             "frame_ms": round(statistics.median(seconds[name]) * 1e3, 2),
-            "decode_ms": round(streams[name].stages_ms()["decode"], 2),
+            "stages_ms": {stage: round(ms, 2) for stage, ms in streams[name].stages_ms().items()},
             "psnr_db": round(float(-10 * errors[name].mean().log10()), 1),
             "worst_psnr_db": round(float(-10 * errors[name].max().log10()), 1),
         }
@@ -74,7 +74,7 @@ def main() -> None:
     console = Console()
     clip = material.to_tensor(material.frames(CLIP, options.size))
     dtypes = dict.fromkeys([str(load_model(device="cpu").dtype).removeprefix("torch."), "float32"])
-    results = {"size": options.size, "decoders": [compare(dtype, clip, options) for dtype in dtypes]}
+    results = {"size": options.size, "formats": [compare(dtype, clip, options) for dtype in dtypes]}
     console.print_json(data=results)
     console.print(f"written to {machine.save('quantised', results)}")
 

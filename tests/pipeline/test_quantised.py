@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from app.sources.video import VideoSource
+from assets.sample import clip_path
 from assets.training.export import BOUNDS_FILE as EXPORTED
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.acceleration.engine_cache import EngineCache
 from pipeline.acceleration.openvino import QUANTISED, OpenVinoBackend
 from pipeline.acceleration.openvino_package import is_installed
-from pipeline.acceleration.quantised import BOUNDS_FILE, QuantisedConv, measure_bounds, quantise, read_bounds
+from pipeline.acceleration.quantised import BOUNDS_FILE, Bounds, QuantisedConv, measure_bounds, quantise, read_bounds
+from pipeline.models.adapters import Adapters
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -24,7 +27,7 @@ def test_a_convolution_is_as_exact_as_its_steps():
     torch.manual_seed(0)
     exact = nn.Conv2d(4, 6, 3, padding=1)
     x = torch.rand(2, 4, 9, 9) * 3 - 1
-    bounds = measure_bounds(nn.Sequential(exact), [x[:1], x[1:]])
+    bounds = measure_bounds(nn.Sequential(exact), [(x[:1],), (x[1:],)])
     assert bounds == {"0": (float(x.min()), float(x.max()))}
     (low, high) = bounds["0"]
     quantised = QuantisedConv(exact, low, high)
@@ -44,14 +47,15 @@ def test_only_what_is_named_is_replaced():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[1]", "{", '{"a": 1}', '{"a": [0]}', '{"a": [1, 2]}', '{"a": [0, NaN]}', '{"a": [0, 0]}', '{"a": ["x", 1]}'],
+    ["", "[1]", "{", '{"unet": 1}']
+    + [f'{{"unet": {{"a": {ends}}}}}' for ends in ("1", "[0]", "[1, 2]", "[0, NaN]", "[0, 0]", '["x", 1]')],
 )
 def test_bounds_that_make_no_sense_are_none(tmp_path: Path, text: str):
     assert read_bounds(tmp_path) == {}
     (tmp_path / BOUNDS_FILE).write_text(text)
     assert read_bounds(tmp_path) == {}
-    (tmp_path / BOUNDS_FILE).write_text('{"a": [-1, 2.5]}')
-    assert read_bounds(tmp_path) == {"a": (-1.0, 2.5)}
+    (tmp_path / BOUNDS_FILE).write_text('{"unet": {"a": [-1, 2.5]}}')
+    assert read_bounds(tmp_path) == {"unet": {"a": (-1.0, 2.5)}}
     assert EXPORTED == BOUNDS_FILE
 
 
@@ -77,8 +81,9 @@ def test_whole_pictures_are_decoded_in_eight_bits_and_parts_exactly(tmp_path: Pa
 
 @pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
 def test_a_decoder_that_cannot_be_built_so_is_built_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(*_: object) -> None:
-        raise RuntimeError("no integers here")
+    def fail(_: object, bounds: Bounds) -> None:
+        if bounds:
+            raise RuntimeError("no integers here")
 
     monkeypatch.setattr("pipeline.acceleration.openvino.quantise", fail)
     model = load_model(dtype="float32")
@@ -93,3 +98,32 @@ def test_a_decoder_that_cannot_be_built_so_is_built_exactly(tmp_path: Path, monk
         assert backend.news() == []
     finally:
         backend.close()
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+def test_in_float32_the_unet_calculates_in_eight_bits_but_with_loras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plain, model = load_model(dtype="float32"), load_model(dtype="float32")
+    source = VideoSource(clip_path())
+    source.open()
+    found = source.read()
+    source.close()
+    assert found is not None
+    pixels = torch.from_numpy(found.pixels[:, 80:560].copy()).permute(2, 0, 1)[None].float() / 255
+    frame = nn.functional.interpolate(pixels, size=(128, 128), mode="area")[0]
+    config = StreamConfig(prompt="a watercolour", steps=1)
+    expected = Stream(plain, config)(frame).image
+    model.backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    stream = Stream(model, config)
+    try:
+        stream(frame)
+        model.backend.wait()
+        near = psnr(stream(frame).image, expected)
+        assert 34 < near < 48
+        monkeypatch.setattr(Adapters, "in_unet", True)
+        model.backend.weights_changed()
+        stream(frame)
+        model.backend.wait()
+        assert psnr(stream(frame).image, expected) > near + 4  # as near as the decoder in eight bits
+        assert model.backend.news() == []
+    finally:
+        model.backend.close()

@@ -24,7 +24,7 @@ from pipeline.acceleration.backend import AccelerationError
 from pipeline.acceleration.builder import Builder, Spec
 from pipeline.acceleration.eager import EagerBackend
 from pipeline.acceleration.engine_cache import EngineCache, key_of, weights_digest
-from pipeline.acceleration.openvino_compiler import Compiler
+from pipeline.acceleration.openvino_compiler import Compiler, StoppedError
 from pipeline.acceleration.openvino_engine import Engine
 from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, write_graph
 from pipeline.acceleration.openvino_package import import_openvino, is_installed
@@ -181,7 +181,7 @@ class OpenVinoBackend:
         try:
             blob = self._compiled(spec)
         except RuntimeError as error:
-            if not self._bounds_of(spec):
+            if isinstance(error, StoppedError) or not self._bounds_of(spec):
                 raise
             logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, spec[0], error)
             self._bounds.pop("unet" if _of_unet(spec) else "decoder")

@@ -13,6 +13,10 @@ from pipeline.acceleration import openvino_build
 _SECONDS = 900
 
 
+class StoppedError(RuntimeError):
+    """What was being compiled is not wanted any more."""
+
+
 class Compiler:
     """One compilation at a time, in another process."""
 
@@ -25,7 +29,8 @@ class Compiler:
         """The blob of ``graph`` (.xml, its weights beside it).
 
         Raises:
-            RuntimeError: OpenVINO cannot compile it, has crashed twice, or was stopped.
+            RuntimeError: OpenVINO cannot compile it, or has crashed twice.
+            StoppedError: see ``stop``.
         """
         out = graph.with_suffix(".blob")
         code, complaint = self._run(graph, out, device, config)
@@ -33,7 +38,7 @@ class Compiler:
             # OpenVINO 2026.4 crashes on attention in float32 with its fused kernels ("snippets").
             code, complaint = self._run(graph, out, device, {**config, "SNIPPETS_MODE": "DISABLE"})
         if self._stopped:
-            raise RuntimeError("it is not wanted any more")
+            raise StoppedError("it is not wanted any more")
         if code:
             lines = complaint.strip().splitlines()
             raise RuntimeError(lines[-1] if lines and not _crashed(code) else f"OpenVINO's compiler crashed ({code})")

@@ -93,7 +93,11 @@ class Half:
                 shape, origin = shape_of(view), view[:2]
                 part = self._window(cut(x[row : row + 1], view, scale=self._input), shape)
                 inside = cut(kept[row : row + 1], target, scale=self._output)
-                inside.copy_(cut(part, target, origin, self._output))
+                new = cut(part, target, origin, self._output)
+                if self._output > 1:
+                    inside.lerp_(new, self._fade(target, width, height).to(inside.device, inside.dtype))
+                else:
+                    inside.copy_(new)
                 computed += math.prod(shape)
         self.share = computed / (height * width * len(x))
         return kept
@@ -110,6 +114,17 @@ class Half:
             plan.append((target, window(looked_at, width, height, 1, sides)))
         return plan if self.costs.worth((shape_of(view) for _, view in plan), (height, width)) else None
 
+    def _fade(self, target: Rectangle, width: int, height: int) -> torch.Tensor:
+        """(h, w) how much of what is new each pixel of the picture inside ``target`` takes.
+
+        All of it, but at the rim, where the picture has only changed as far as the network looks: it fades in over
+        the width of that, so that no edge is seen. At the border of the picture there is no rim.
+        """
+        left, top, right, bottom = target
+        across = _ramp((right - left) * self._output, left > 0, right < width, self._writes)
+        down = _ramp((bottom - top) * self._output, top > 0, bottom < height, self._writes)
+        return down[:, None] * across
+
     def _window(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         self._seen[shape] += 1
         with self.costs.timed(shape, 1, x.device):
@@ -119,3 +134,13 @@ class Half:
     def _timed(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         with self.costs.timed(shape, len(x), x.device):
             return self._run(x)
+
+
+def _ramp(length: int, from_first: bool, to_last: bool, over: int) -> torch.Tensor:
+    """(length,) ones, rising over the first and falling over the last pixels where asked for."""
+    weights, rising = torch.ones(length), (torch.arange(over) + 0.5) / over
+    if from_first:
+        weights[:over] *= rising
+    if to_last:
+        weights[-over:] *= rising.flip(0)
+    return weights

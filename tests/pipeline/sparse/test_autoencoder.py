@@ -132,6 +132,19 @@ def test_each_pixel_is_of_its_window_or_as_it_was() -> None:
     assert torch.equal(found, expected)
 
 
+def test_decoded_parts_fade_in_at_their_rim_but_not_at_the_border_of_the_picture() -> None:
+    decoder = Half(lambda x: torch.ones(1, 3, 8 * x.shape[2], 8 * x.shape[3]), 8, encodes=False)
+    decoder(torch.zeros(1, 4, 16, 24), [None])
+    decoder._kept = torch.zeros(1, 3, 128, 192)
+    found = decoder(torch.zeros(1, 4, 16, 24), [((0, 48, 64, 64),)])[0, 0]
+    assert bool((found[48:64, :64] == 1).all()), "all of what has changed"
+    rim = torch.tensor([15, 13, 11, 9, 7, 5, 3, 1]) / 16
+    assert torch.allclose(found[56, 64:72], rim)
+    assert torch.allclose(found[64:72, 8], rim)
+    assert torch.allclose(found[40:48, 0], rim.flip(0))
+    assert not found[:, 72:].any()
+
+
 def test_a_shape_that_comes_often_gets_a_network_of_its_own() -> None:
     _, run = half(True)
     shaped: list[tuple[int, ...]] = []

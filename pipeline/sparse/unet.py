@@ -21,8 +21,8 @@ from pipeline.sparse.recorded import Recorded
 from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
-# as windows have few shapes. Two or three pixels at least bring nothing that could be measured.
-WRITES, HALO = 1, 1
+# as windows have few shapes. One pixel is enough for the embedded model, but lets noise add up where weights are random.
+WRITES, HALO = 1, 2
 # Sides of windows in pixels of the latent: each shape is a network of its own to a compiler.
 SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers

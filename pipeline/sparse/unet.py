@@ -21,7 +21,7 @@ from pipeline.sparse.recorded import Recorded
 from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
-# as windows have few shapes. One pixel is enough for the embedded model, but lets noise add up where weights are random.
+# as windows have few shapes. One pixel would do for the embedded model; with random weights noise then adds up.
 WRITES, HALO = 1, 2
 # Sides of windows in pixels of the latent: each shape is a network of its own to a compiler.
 SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)

@@ -159,7 +159,7 @@ def test_a_larger_window_stands_in_for_one_that_is_being_built(bench: Bench, mon
     bench(bench.before, [None])
     backend = SomeShapes((12, 12))
     monkeypatch.setattr(bench.sparse, "_model", replace(bench.model, backend=backend))
-    small, wide = (2, 2, 3, 3), (2, 2, 10, 10)
+    small, wide = (2, 2, 3, 3), (2, 2, 8, 8)
     bench(bench.mixed(0, *small), [(pixels(*small),)])
     assert bench.sparse.share == 1, "nothing is built yet that is known to be there"
     bench(bench.mixed(0, *wide), [(pixels(*wide),)])

@@ -11,8 +11,9 @@ import torch
 
 # A window that has not been run yet is expected to cost this share of the whole, and its share of the area besides.
 OVERHEAD = 0.1
-# A part must be expected to take less than this share of the whole: what is left out is not free either.
-WORTH = 0.9
+# A part must be expected to take less than this share of the whole: what is done around its networks is not in their
+# times, and comes to a tenth and more where half of a picture changes.
+WORTH = 0.75
 # The times that count: the first runs of a shape, when a compiled network prepares itself for it, are left out.
 _LEFT_OUT, _LEAST, _KEPT = 2, 3, 12
 

@@ -78,4 +78,4 @@ def test_costs_choose_by_area_until_they_have_been_measured() -> None:
     for _ in range(20):
         costs.note((32, 32), 0.2)
     assert costs.share((32, 32), (64, 64)) == pytest.approx(0.2)
-    assert costs.worth([(32, 32)] * 4, (64, 64))
+    assert costs.worth([(32, 32)] * 3, (64, 64))

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from assets.sample import clip_path
 from pipeline import GUIDANCE_KINDS, SOLVERS, Model, Stream, StreamConfig, load_model
 from pipeline.acceleration import AccelerationError, accelerate
 from pipeline.acceleration.choice import _best
@@ -22,6 +21,7 @@ from pipeline.acceleration.engine_cache import EngineCache, weights_digest
 from pipeline.acceleration.graphs import GraphBackend, as_it_is, shared_copy
 from pipeline.acceleration.openvino import QUANTISED, OpenVinoBackend
 from pipeline.acceleration.openvino_package import is_installed
+from tests.pipeline.pictures import psnr, sample_frame
 from tests.tiny_model import tiny_model
 
 openvino = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
@@ -64,10 +64,6 @@ def frames(count: int, size: int = 64) -> torch.Tensor:
 def pictures(model: Model, config: StreamConfig, clip: torch.Tensor, buffer: int = 1) -> torch.Tensor:
     stream = Stream(model, config)
     return torch.cat([stream(group).image for group in clip.split(buffer)])
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(-10 * torch.log10((a - b).square().mean()))
 
 
 @openvino
@@ -215,12 +211,7 @@ def test_captured_functions_see_a_change_of_the_weights_in_place() -> None:
 @openvino
 def test_engines_of_the_embedded_model_paint_the_same_picture(tmp_path: Path) -> None:
     """In the number format that a user gets, against float32, on a real frame."""
-    import av
-
-    with av.open(str(clip_path())) as container:
-        found = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    pixels = torch.from_numpy(found).permute(2, 0, 1).float() / 255
-    frame = torch.nn.functional.interpolate(pixels[None, :, :, 80:560], size=(128, 128), mode="area")[0]
+    frame = sample_frame()
     config = StreamConfig(prompt="a watercolour painting", steps=1)
     expected = Stream(load_model(device="cpu", dtype="float32"), config)(frame).image
     model = accelerate(load_model(device="cpu"), "openvino", EngineCache(tmp_path))

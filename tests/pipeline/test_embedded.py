@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from assets.sample import clip_path
 from pipeline import SOLVERS, Model, Stream, StreamConfig, load_model
+from tests.pipeline.pictures import psnr, sample_frame
 
 BASE = StreamConfig(prompt="a watercolour painting", steps=2)
 
@@ -20,17 +20,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def frame() -> torch.Tensor:
-    """(3, 128, 128) float 0..1: the face of the sample clip."""
-    import av
-
-    with av.open(str(clip_path())) as container:
-        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    pixels = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
-    return torch.nn.functional.interpolate(pixels[None, :, :, 80:560], size=(128, 128), mode="area")[0]
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(-10 * torch.log10((a - b).square().mean()))
+    return sample_frame()
 
 
 def settled(model: Model, config: StreamConfig, frame: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from app.sources.video import VideoSource
-from assets.sample import clip_path
 from assets.training.export import BOUNDS_FILE as EXPORTED
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.acceleration.engine_cache import EngineCache
@@ -17,10 +15,7 @@ from pipeline.acceleration.openvino import QUANTISED, OpenVinoBackend
 from pipeline.acceleration.openvino_package import is_installed
 from pipeline.acceleration.quantised import BOUNDS_FILE, Bounds, QuantisedConv, measure_bounds, quantise, read_bounds
 from pipeline.models.adapters import Adapters
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(-10 * torch.log10((a - b).square().mean()))
+from tests.pipeline.pictures import psnr, sample_frame
 
 
 def test_a_convolution_is_as_exact_as_its_steps():
@@ -103,13 +98,7 @@ def test_a_decoder_that_cannot_be_built_so_is_built_exactly(tmp_path: Path, monk
 @pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
 def test_in_float32_the_unet_calculates_in_eight_bits_but_with_loras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plain, model = load_model(dtype="float32"), load_model(dtype="float32")
-    source = VideoSource(clip_path())
-    source.open()
-    found = source.read()
-    source.close()
-    assert found is not None
-    pixels = torch.from_numpy(found.pixels[:, 80:560].copy()).permute(2, 0, 1)[None].float() / 255
-    frame = nn.functional.interpolate(pixels, size=(128, 128), mode="area")[0]
+    frame = sample_frame()
     config = StreamConfig(prompt="a watercolour", steps=1)
     expected = Stream(plain, config)(frame).image
     model.backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))

@@ -24,12 +24,16 @@ class NoiseSchedule:
         prediction_type: what the model's output means: ``epsilon``, ``v_prediction`` or ``sample``.
         timestep_scaling: of the consistency model's boundary condition (LCM, arXiv 2310.04378, eq. 7).
         sigma_data: of the same.
+        tells_start: at every step of a run the model is told the timestep at which the run began, and sees by itself
+            how much noise is left (arXiv 2502.13129). For models that take from the timestep how strongly to change
+            the picture, which must stay as it is from step to step.
     """
 
     alpha_bar: torch.Tensor
     prediction_type: str = "epsilon"
     timestep_scaling: float = 10.0
     sigma_data: float = 0.5
+    tells_start: bool = False
 
     def __post_init__(self) -> None:
         if self.prediction_type not in PREDICTION_TYPES:
@@ -39,7 +43,7 @@ class NoiseSchedule:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
-        """Read a diffusers ``scheduler_config.json``.
+        """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
 
         Raises:
             ValueError: the schedule or the prediction type is of an unknown kind.
@@ -52,6 +56,7 @@ class NoiseSchedule:
             alpha_bar=alpha_bar.clamp_min(_LEAST_ALPHA_BAR),
             prediction_type=config.get("prediction_type", "epsilon"),
             timestep_scaling=float(config.get("timestep_scaling", 10.0)),
+            tells_start=bool(config.get("tells_start", False)),
         )
 
     def __len__(self) -> int:

@@ -110,7 +110,7 @@ def build_table(solver: str, schedule: NoiseSchedule, ladder: Ladder, *, lower_o
         skip, keep = consistency_boundary(schedule, timesteps)
     starts = group_starts(len(timesteps), _GROUPED.get(solver, 1))
     return SolverTable(
-        timesteps=timesteps,
+        timesteps=timesteps[:1].expand_as(timesteps) if schedule.tells_start else timesteps,
         alpha=alpha,
         sigma=sigma,
         p=p,

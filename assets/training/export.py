@@ -71,7 +71,7 @@ def styles_data() -> dict[str, object]:
 
 def new_scheduler() -> LCMScheduler:
     """The schedule that the UNet was trained on, its output being the clean latent."""
-    return LCMScheduler(
+    scheduler = LCMScheduler(
         num_train_timesteps=TRAIN_STEPS,
         beta_start=BETA_START,
         beta_end=BETA_END,
@@ -81,6 +81,8 @@ def new_scheduler() -> LCMScheduler:
         set_alpha_to_one=False,
         steps_offset=1,
     )
+    scheduler.register_to_config(tells_start=True)
+    return scheduler
 
 
 def bounds(run: Path, autoencoder: AutoencoderTiny, unet: UNet2DConditionModel) -> dict[str, object]:
@@ -96,7 +98,8 @@ def bounds(run: Path, autoencoder: AutoencoderTiny, unet: UNet2DConditionModel) 
     work = []
     for style, drawn in latents.items():
         states = encode_texts(tokenizer, encoder, [STYLES[style].prompt]).repeat(len(photo), 1, 1)
-        work += [(torch.cat([add_noise(x, noise, timesteps), photo], 1), timesteps, states) for x in (photo, drawn)]
+        for x, began in ((photo, timesteps), (drawn, timesteps.flip(0).maximum(timesteps))):
+            work.append((torch.cat([add_noise(x, noise, timesteps), photo], 1), began, states))
     parts = {
         "decoder": measure_bounds(autoencoder.decoder, ((drawn / scale,) for drawn in latents.values())),
         "unet": measure_bounds(unet, work),

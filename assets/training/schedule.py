@@ -33,13 +33,15 @@ def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
 def stylise(
     unet: UNet2DConditionModel, photo: Tensor, states: Tensor, strength: float = 0.8, steps: int = 1, seed: int = 0
 ) -> Tensor:
-    """Denoise `photo` latents ((B, 16, h, w), scaled) under prompt `states` ((B, 77, d)), re-noising as LCM does."""
+    """Denoise `photo` latents ((B, 16, h, w), scaled) under prompt `states` ((B, 77, d)), re-noising as LCM does.
+
+    The UNet is told the timestep of the first step at each of them.
+    """
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
+    began = torch.full((photo.shape[0],), round((TRAIN_STEPS - 1) * strength), device=photo.device)
     result = photo
     for step in range(steps):
-        timestep = round((TRAIN_STEPS - 1) * strength * (steps - step) / steps)
-        timesteps = torch.full((photo.shape[0],), timestep, device=photo.device)
-        noisy = add_noise(result, noise, timesteps)
+        noisy = add_noise(result, noise, began * (steps - step) // steps)
         with torch.autocast(photo.device.type, torch.bfloat16):
-            result = unet(torch.cat([noisy, photo], 1), timesteps, states).sample.float()
+            result = unet(torch.cat([noisy, photo], 1), began, states).sample.float()
     return result

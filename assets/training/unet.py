@@ -2,6 +2,8 @@
 
 It predicts the styled latent itself ("sample" prediction), so nothing is spent on reproducing noise. The prompt acts at
 every residual block, through the time embedding (conditional instance norm, arXiv 1610.07629), and by cross-attention.
+The timestep that it is told is the one at which the run began, at every step of the run: it says how strong the style
+shall be, which a later step could not know else. How much noise is left can be seen (arXiv 2502.13129).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
@@ -20,7 +23,7 @@ from assets.training.adversary import Adversary
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
 from assets.training.latents import CELLS
 from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance
-from assets.training.samples import Batch, Sampler
+from assets.training.samples import ROLLED, Batch, Sampler
 from assets.training.schedule import add_noise
 from assets.training.sheets import draw_sheet
 from assets.training.store import (
@@ -39,12 +42,11 @@ log = logging.getLogger(__name__)
 
 BATCH = 16
 STEPS = 9000
-SMALL_UNTIL = 0.94  # share of the steps on 24x24 pieces of latents; then whole ones
+SMALL_UNTIL = 0.97  # share of the steps on 24x24 pieces of latents; then whole ones
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
 ADVERSARY_FROM = 0.55  # share of the steps after which the adversarial loss counts too
 ADVERSARY_SHARE, ADVERSARY_WARM = 0.6, 300  # its gradient's size over that of the other losses, reached after this long
-ROLLED = 4  # samples of a batch that are a later step of the UNet's own run, not of one through the teacher's picture
-PIXEL_SAMPLES, PIXEL_CELLS = 6, 14  # decoded per step: this many samples, pieces of this many latent cells
+PIXEL_EVERY, PIXEL_CELLS = 3, 14  # decoded per step: one sample of so many, pieces of this many latent cells
 RATE = 1.0e-3
 SAVE_EVERY = 100
 SHEET_EVERY = 700
@@ -79,9 +81,9 @@ def latent_loss(made: Tensor, wanted: Tensor) -> Tensor:
 def pixel_loss(
     model: AutoencoderTiny, features: TinyDarknet, made: Tensor, wanted: Tensor, corner: tuple[int, int]
 ) -> Tensor:
-    """L1, perceptual and Gram terms of decoded pieces, PIXEL_CELLS cells wide, of the first PIXEL_SAMPLES samples."""
+    """L1, perceptual and Gram terms of decoded pieces, PIXEL_CELLS cells wide, of each PIXEL_EVERY-th sample."""
     top, left = corner
-    cut = (slice(PIXEL_SAMPLES), slice(None), slice(top, top + PIXEL_CELLS), slice(left, left + PIXEL_CELLS))
+    cut = (slice(None, None, PIXEL_EVERY), slice(None), slice(top, top + PIXEL_CELLS), slice(left, left + PIXEL_CELLS))
     scale = model.config["scaling_factor"]
     with torch.no_grad():
         target = (model.decoder(wanted[cut] / scale).float() / 2 + 0.5).clamp(0, 1)
@@ -98,6 +100,7 @@ class UNetTraining:
     def __init__(self, run: Path, data: Path, seed: int, steps: int) -> None:
         self.run, self.steps, self.where = run, steps, device()
         self.unet = new_unet()
+        self.unet.set_attn_processor(AttnProcessor())  # the fused one's backward pass is slow on a CPU
         place(self.unet, self.where)
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -138,7 +141,7 @@ class UNetTraining:
         batch = self.sampler.batch(step, BATCH, 24 if small else CELLS)
         if step >= PIXELS_FROM * self.steps:
             batch = self._roll(batch)
-        made = self._predict(batch.noisy, batch.photo, batch.timesteps, batch.states)
+        made = self._predict(batch.noisy, batch.photo, batch.began, batch.states)
         # The gradient at the UNet's output is gathered first, so that the terms can be weighed against one another.
         leaf = made.detach().requires_grad_()
         latents, pixels = self._distance(step, leaf, batch)
@@ -158,22 +161,19 @@ class UNetTraining:
         self.average.update(self.unet, step)
         return float(latents.detach()), float(pixels.detach()), doubt
 
-    def _predict(self, noisy: Tensor, photo: Tensor, timesteps: Tensor, states: Tensor) -> Tensor:
+    def _predict(self, noisy: Tensor, photo: Tensor, began: Tensor, states: Tensor) -> Tensor:
         both = torch.cat([noisy, photo], 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.where.type, torch.bfloat16):
-            return self.unet(both, timesteps, states).sample.float()
+            return self.unet(both, began, states).sample.float()
 
     @torch.no_grad()
     def _roll(self, batch: Batch) -> Batch:
-        """Let the first samples' later steps begin at what the UNet itself makes of them at `began`."""
+        """Let the later steps of the first rows begin at what the UNet itself makes of them at `began`."""
         rows = slice(ROLLED)
         first = add_noise(batch.photo[rows], batch.noise[rows], batch.began[rows])
         made = self._predict(first, batch.photo[rows], batch.began[rows], batch.states[rows])
-        noisy = batch.noisy.clone()
-        later = (batch.began > batch.timesteps)[rows, None, None, None]
         again = add_noise(made, batch.noise[rows], batch.timesteps[rows])
-        noisy[rows] = torch.where(later, again, noisy[rows])
-        return replace(batch, noisy=noisy)
+        return replace(batch, noisy=torch.cat([again, batch.noisy[ROLLED:]]))
 
     def _distance(self, step: int, made: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latent and pixel loss."""

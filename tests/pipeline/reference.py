@@ -109,7 +109,8 @@ class Reference:
 
     def _epsilon(self, x: torch.Tensor, latent: torch.Tensor, k: int, prompt: torch.Tensor) -> torch.Tensor:
         rows = torch.cat([x, latent], dim=1) if self.model.sees_input else x
-        output = self.unet(rows, self.timesteps[k], prompt).sample
+        told = self.timesteps[0 if self.model.schedule.tells_start else k]
+        output = self.unet(rows, told, prompt).sample
         alpha, sigma = self._levels(k)
         if self.model.schedule.prediction_type == "epsilon":
             return output

@@ -76,6 +76,17 @@ def test_every_prediction_type_and_latent_size(prediction_type: str, channels: i
     assert torch.allclose(pictures[3], Reference(model, config)(clip[3]), atol=CLOSE)
 
 
+@pytest.mark.parametrize("solver", ["lcm", "dpmpp-2m", "dpm-2"])
+def test_a_model_that_is_told_where_the_run_began(solver: str) -> None:
+    known = tiny_model(True)
+    model = replace(known, schedule=replace(known.schedule, tells_start=True))
+    config = replace(BASE, steps=3, solver=solver, guidance="onetime-negative")
+    clip = frames(5)
+    picture = streamed(Stream(model, config), clip)[4]
+    assert torch.allclose(picture, Reference(model, config)(clip[4]), atol=CLOSE)
+    assert not torch.allclose(picture, streamed(Stream(known, config), clip)[4], atol=CLOSE)
+
+
 @pytest.mark.parametrize("solver", ["ddim", "dpmpp-3m", "dpm-2", "lcm"])
 def test_noise_levels_between_the_timesteps(solver: str) -> None:
     model = tiny_model(True)

@@ -60,6 +60,13 @@ class StreamConfig:
     )
     guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)
     guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
+    guidance_rescale: float = setting(
+        1.0,
+        "how much of its contrast without guidance a guided picture keeps, so that nothing burns out",
+        low=0,
+        high=1,
+        step=0.05,
+    )
     image_guidance: float = setting(
         1.0, "how strongly the input picture steers (InstructPix2Pix, full guidance)", low=0, high=10, step=0.1
     )

@@ -72,6 +72,22 @@ def combine_image(outputs: torch.Tensor, scale: float, image_scale: float) -> to
     return neither + scale * (both - picture) + image_scale * (picture - neither)
 
 
+def rescaled(guided: torch.Tensor, unguided: torch.Tensor, amount: float) -> torch.Tensor:
+    """Give guided data predictions back the contrast that they would have without guidance.
+
+    Guidance goes beyond what the model answers, so that light parts turn white and dark ones black. Rescaling (arXiv
+    2305.08891, algorithm 2) is done here on data predictions, which is where that can be seen, and so for every
+    guidance and prediction type alike.
+
+    Args:
+        guided, unguided: (..., C, h, w), each frame for itself.
+        amount: 0 (nothing) to 1 (the standard deviation is that of ``unguided``); phi in the paper.
+    """
+    picture = (-3, -2, -1)
+    spread = guided.std(picture, keepdim=True).clamp_min(1e-6)
+    return guided * (1 - amount + amount * unguided.std(picture, keepdim=True) / spread)
+
+
 @dataclass(frozen=True, slots=True)
 class DataWeights:
     """Weights with which latent, model output and ``x0*`` make the guided data prediction; (T,) float64 each."""

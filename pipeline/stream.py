@@ -32,6 +32,7 @@ Changed = Sequence[Sequence[Rectangle] | None] | None
 
 _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
 _SPARSE = ("sparse", "sparse_overlay")
+_GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -207,7 +208,7 @@ class Stream:
             self._set_prompts()
         if differ("steps", "strength", "solver", "spacing", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
-        if differ("steps", "strength", "solver", "spacing", "guidance", "guidance_scale", "image_guidance", "delta"):
+        if differ("steps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
         notes = self._set_sparse() if differ("sparse", "text_to_image") else []
         if differ(*_PICTURING):
@@ -354,7 +355,9 @@ class Stream:
         if self._batch is not None:
             config = self._config
             weights = data_weights(self._batch.table, config.guidance, config.guidance_scale, config.delta)
-            self._batch.set_guidance(config.guidance, config.guidance_scale, weights, config.image_guidance)
+            self._batch.set_guidance(
+                config.guidance, config.guidance_scale, weights, config.image_guidance, config.guidance_rescale
+            )
 
     def _set_prompts(self) -> None:
         config = self._config

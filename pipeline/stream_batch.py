@@ -16,7 +16,16 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.guidance import DataWeights, RowLayout, combine_full, combine_image, is_residual, row_layout
+from pipeline.guidance import (
+    DataWeights,
+    RowLayout,
+    combine_full,
+    combine_image,
+    data_weights,
+    is_residual,
+    rescaled,
+    row_layout,
+)
 from pipeline.solver import SolverTable
 
 Denoise = Callable[[torch.Tensor, torch.Tensor, RowLayout], torch.Tensor]
@@ -47,7 +56,7 @@ class StreamBatch:
         self._sees_input = sees_input
         self._input_scale = input_scale
         self.from_noise = False
-        self._kind, self._scale, self._image_scale = "none", 1.0, 1.0
+        self._kind, self._scale, self._image_scale, self._rescale = "none", 1.0, 1.0, 0.0
         self._given_start = False  # whether each frame comes with a noise of its own
 
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
@@ -75,16 +84,24 @@ class StreamBatch:
         starts = torch.cat([table.group_start[1:] == torch.arange(1, table.steps), torch.tensor([True])])
         self._starts_group = starts.to(noise.device).view(-1, 1, 1, 1, 1)
 
-    def set_guidance(self, kind: str, scale: float, weights: DataWeights, image_scale: float = 1.0) -> None:
+    def set_guidance(
+        self, kind: str, scale: float, weights: DataWeights, image_scale: float = 1.0, rescale: float = 0.0
+    ) -> None:
         """Take another guidance; frames in flight keep their ``x0*``, at first their own input latent.
 
-        ``image_scale`` other than 1 adds guidance by the input, for full guidance of a UNet that sees it.
+        Args:
+            image_scale: other than 1 adds guidance by the input, for full guidance of a UNet that sees it.
+            rescale: 0 to 1, how much of the unguided contrast is given back (``rescaled``).
         """
         if is_residual(kind) and not is_residual(self._kind):
             self._star.copy_(self._input)  # it has not been carried along
         self._kind = kind
         self._scale = scale
         self._image_scale = image_scale if self._sees_input and kind == "full" else 1.0
+        guides = kind != "none" and (scale != 1 or self._image_scale != 1)
+        self._rescale = rescale if guides else 0.0
+        unguided = data_weights(self.table, "none", 1.0, 1.0)
+        self._unguided = _column(unguided.latent, self._noise), _column(unguided.output, self._noise)
         self._from_latent = _column(weights.latent, self._noise)
         self._from_output = _column(weights.output, self._noise)
         self._from_star = _column(weights.star, self._noise)
@@ -157,11 +174,14 @@ class StreamBatch:
         """Steps ``first`` to ``end - 1``: the frames at those positions move to the next."""
         here, there = slice(first, end), slice(first + 1, end + 1)
         x = self._latent[here]
-        output = self._ask(first, end)
+        positive, output = self._ask(first, end)
         # Each pass over the latents counts: together they take longer than a small part of the UNet.
         data = (self._from_latent[here] * x).addcmul_(self._from_output[here], output)
         if is_residual(self._kind):
             data.addcmul_(self._from_star[here], self._star[here])
+        if self._rescale:
+            from_latent, from_output = self._unguided
+            data = rescaled(data, from_latent[here] * x + from_output[here] * positive, self._rescale)
         following = (self._from_x[here] * x).addcmul_(self._from_x0[here], data)
         sources = {"c": self._data[here], "d": self._older[here], "e": self._anchor[here], "f": self._noise[there]}
         for name, weight in self._others.items():
@@ -174,8 +194,11 @@ class StreamBatch:
             carried[there] = carried[here].clone() if end - first > 1 else carried[here]
         self._latent[there] = following
 
-    def _ask(self, first: int, end: int) -> torch.Tensor:
-        """The UNet's output for the frames at positions ``first`` to ``end - 1``, (end - first, F, C, h, w)."""
+    def _ask(self, first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The UNet's output for the frames at positions ``first`` to ``end - 1``, (end - first, F, C, h, w) each.
+
+        Under the prompt alone, and with full guidance.
+        """
         slots, frames = end - first, self._frames
         by_image = self._image_scale != 1
         layout = row_layout(self._kind, slots, frames, first == 0, by_image)
@@ -191,15 +214,16 @@ class StreamBatch:
         timesteps = self._timesteps[first:end].repeat_interleave(frames)
         timesteps = torch.cat([timesteps, timesteps[: negatives - blind], timesteps[:blind]])
         output = self._denoise(rows, timesteps, layout)
-        if by_image:
-            return combine_image(output.unflatten(0, (3, slots, frames)), self._scale, self._image_scale)
         positive = output[: slots * frames].unflatten(0, (slots, frames))
+        if by_image:
+            return positive, combine_image(output.unflatten(0, (3, slots, frames)), self._scale, self._image_scale)
         if self._kind == "full":
-            return combine_full(positive, output[slots * frames :].unflatten(0, (slots, frames)), self._scale)
+            negative = output[slots * frames :].unflatten(0, (slots, frames))
+            return positive, combine_full(positive, negative, self._scale)
         if negatives:
             table = self.table
             self._star[0] = float(table.p[0]) * self._latent[0] + float(table.q[0]) * output[slots * frames :]
-        return positive
+        return positive, positive
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

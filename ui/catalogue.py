@@ -73,7 +73,7 @@ GROUPS = (
     Group("Text to image", ("text_to_image", "seed_travel", "prompt_travel", "travel_frames"), open=False),
     Group(
         "Guidance",
-        ("guidance", "guidance_scale", "image_guidance", "delta", "solver", "spacing"),
+        ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta", "solver", "spacing"),
         ("guidance", "solver", "sigma"),
         open=False,
     ),
@@ -95,6 +95,7 @@ _LABELS = {
     "similarity_skip_cap": "Skip at most",
     "guidance": "Kind",
     "guidance_scale": "Scale",
+    "guidance_rescale": "Keep the contrast",
     "dtype": "Number format",
     "seed_b": "Second seed",
     "seed_blend": "How much of it",
@@ -107,11 +108,13 @@ _LABELS = {
     "frame_buffer": "Frames together",
 }
 
+_GUIDED = ("full", "self-negative", "onetime-negative")
 # What has no effect unless another setting has one of these values.
 _NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "similarity_threshold": ("similarity_filter", (True,)),
     "similarity_skip_cap": ("similarity_filter", (True,)),
-    "guidance_scale": ("guidance", ("full", "self-negative", "onetime-negative")),
+    "guidance_scale": ("guidance", _GUIDED),
+    "guidance_rescale": ("guidance", _GUIDED),
     "sparse_overlay": ("sparse", (True,)),
     "delta": ("guidance", ("self-negative", "onetime-negative")),
 }

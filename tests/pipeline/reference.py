@@ -84,8 +84,12 @@ class Reference:
             epsilon = self._epsilon(x, latent, k, self.prompt)
             if self.config.guidance == "onetime-negative" and k == 0:
                 star = (x - sigma * self._epsilon(x, latent, k, self.negative)) / alpha
+            unguided = (x - sigma * epsilon) / alpha
             epsilon = self._guide(epsilon, x, latent, star, k)
             data = (x - sigma * epsilon) / alpha
+            if self.config.guidance != "none" and self.config.guidance_scale != 1:
+                share = self.config.guidance_rescale
+                data = share * data * unguided.std() / data.std() + (1 - share) * data
             x = self._step(x, data, k, noise)
         return self.model.autoencoder.decode(x)[0]
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import GUIDANCE_KINDS, Stream, StreamConfig
-from pipeline.guidance import row_layout
+from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
+from pipeline.guidance import rescaled, row_layout
+from tests.pipeline.pictures import sample_frame
 from tests.tiny_model import tiny_model
 
 BASE = StreamConfig(prompt="a cat", negative_prompt="a dog", steps=3)
@@ -31,6 +32,33 @@ def test_scale_one_is_no_guidance(guidance: str) -> None:
 def test_another_scale_is_not(guidance: str) -> None:
     guided = run(replace(BASE, guidance=guidance, guidance_scale=1.5))
     assert not torch.allclose(guided, run(BASE), atol=1e-2)
+
+
+def test_rescaling_gives_each_frame_its_contrast_back() -> None:
+    generator = torch.Generator().manual_seed(0)
+    unguided = torch.randn(3, 2, 4, 8, 8, generator=generator) * torch.tensor([0.5, 2.0]).view(2, 1, 1, 1)
+    guided = 2.5 * torch.randn(3, 2, 4, 8, 8, generator=generator) + 1
+    whole = rescaled(guided, unguided, 1.0)
+    torch.testing.assert_close(whole.flatten(2).std(2), unguided.flatten(2).std(2))
+    torch.testing.assert_close(whole / guided, (whole / guided)[..., :1, :1, :1].expand_as(guided))  # nothing else
+    torch.testing.assert_close(rescaled(guided, unguided, 0.3), 0.7 * guided + 0.3 * whole)
+    assert bool(rescaled(torch.zeros(4, 8, 8), unguided[0, 0], 1.0).isfinite().all())
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS[1:])
+def test_guidance_burns_nothing(guidance: str) -> None:
+    model, frame = load_model("embedded", device="cpu"), sample_frame()
+    config = StreamConfig(prompt="a pencil sketch", guidance=guidance, guidance_scale=2.0)
+
+    def burnt(picture: torch.Tensor) -> float:
+        """Share of pixels at an end of the range that are well inside it without guidance."""
+        white = (picture >= 0.996).all(1) & (plain.mean(1) < 0.85)
+        black = (picture <= 0.004).all(1) & (plain.mean(1) > 0.15)
+        return float((white | black).float().mean())
+
+    plain = Stream(model, replace(config, guidance="none"))(frame).image
+    assert burnt(Stream(model, config)(frame).image) < 0.002
+    assert burnt(Stream(model, replace(config, guidance_rescale=0.0))(frame).image) > 0.02
 
 
 def test_the_negative_prompt_matters_only_where_it_is_asked_for() -> None:
@@ -68,10 +96,9 @@ def test_self_negative_needs_no_second_unet_answer_and_moves_away_from_the_input
     """x0 = g x0_c + (1 - g) x_input at delta = 1: beyond the unguided picture, away from the input."""
     captured: dict[float, Any] = {}
     frame = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    plain = replace(BASE, steps=1, guidance="self-negative", guidance_rescale=0.0, solver="ddim")
     for scale in (1.0, 2.0):
-        stream = Stream(
-            tiny_model(), replace(BASE, steps=1, guidance="self-negative", guidance_scale=scale, solver="ddim")
-        )
+        stream = Stream(tiny_model(), replace(plain, guidance_scale=scale))
         stream(frame)
         captured[scale] = stream._batch.prime(stream._latent).clone()  # type: ignore[union-attr]
         source = stream._latent

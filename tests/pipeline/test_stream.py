@@ -111,6 +111,7 @@ CHANGES = {
     "full guidance": {"guidance": "full"},
     "self-negative": {"guidance": "self-negative"},
     "scale": {"guidance_scale": 1.2},
+    "rescale": {"guidance_rescale": 0.4},
     "delta": {"delta": 0.3},
     "seed": {"seed": 7},
     "everything": {"prompt": "x", "strength": 0.9, "steps": 2, "solver": "ddim", "guidance": "full", "seed": 3},

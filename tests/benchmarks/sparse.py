@@ -3,10 +3,13 @@
 ``uv run python -m tests.benchmarks.sparse`` changes a square, four blobs or a line of a still picture in every frame,
 at areas from 1.2 to 100 %, and plays real clips; and writes ``results/sparse-512-T1-cpu.json`` (or ``-cuda``). Beside
 the sparse engine it measures one bounding box with a halo instead of several rectangles, and the whole-frame similarity
-filter. Times are of whole frames, each stream alone, in turns; ``mean_ms`` has its share of keyframes in it. The PSNR
-is against the dense picture of the same frame, and of the input as the sparse engine sees it.
+filter. All play the same frames in turns, a few frames each: a machine's slow moments meet them alike. ``speed`` is the
+median, over all frames, of the dense time of a frame over its time here; ``unet_speed`` is the same of the UNet's stage
+alone (with the solver's step). ``mean_ms`` has its share of keyframes in it. The PSNR is against the dense picture of
+the same frame, and of the input as the sparse engine sees it.
 
-``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU).
+``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU, where
+``--ways sparse --frames 5 --burst 2`` is enough).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +34,7 @@ from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.acceleration import accelerate
 from pipeline.sparse import engine, unet
 from pipeline.sparse.rectangles import cover
+from pipeline.timing import StageClock
 from tests.benchmarks import machine, material
 
 AREAS = (0.012, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -43,7 +47,7 @@ class Measured:
     """What one stream did with one clip."""
 
     seconds: list[float] = field(default_factory=list)
-    unet_ms: float = 0.0
+    unet: list[float] = field(default_factory=list)  # milliseconds of its stage
     pictures: list[torch.Tensor] = field(default_factory=list)
     inputs: list[torch.Tensor] = field(default_factory=list)
     computed: list[dict[str, float]] = field(default_factory=list)
@@ -109,33 +113,43 @@ def one_box() -> Iterator[None]:
     engine.cover, unet.MOST = before
 
 
-def streams(model: Model, config: StreamConfig) -> dict[str, Stream]:
+def streams(model: Model, config: StreamConfig, ways: Sequence[str]) -> dict[str, Stream]:
     filtered = replace(config, similarity_filter=True, similarity_threshold=0.98)
-    configs = {"dense": config, "sparse": replace(config, sparse=True)}
-    configs |= {"bounding box": replace(config, sparse=True), "similarity filter": filtered}
-    return {name: Stream(model, one) for name, one in configs.items()}
+    configs = {"sparse": replace(config, sparse=True), "bounding box": replace(config, sparse=True)}
+    configs |= {"similarity filter": filtered}
+    return {"dense": Stream(model, config), **{way: Stream(model, configs[way]) for way in ways}}
 
 
-def play(stream: Stream, clip: torch.Tensor, into: Measured | None = None) -> None:
-    """One turn of a stream with the clip; the first frames of its slots do not count."""
-    stream.reset()
-    lead = stream.config.steps
-    for number, frame in enumerate([*clip[:lead], *clip]):
-        started = time.perf_counter()
-        picture = stream(frame).image
-        seconds = time.perf_counter() - started
-        if into is None or number <= lead:
-            continue
-        into.seconds.append(seconds)
-        into.pictures.append(picture.clone())
-        if stream.sparse is not None:
-            into.inputs.append(stream.sparse.pictures.clone())
-            into.computed.append(stream.sparse.shares())
-            assert stream.sparse.active is not None
-            into.active.append(float(stream.sparse.active.mean()))
-            into.memory = stream.sparse.memory
-    if into is not None:
-        into.unet_ms = stream.stages_ms()["unet"]
+def play(running: Mapping[str, Stream], clip: torch.Tensor, burst: int, found: dict[str, Measured] | None) -> None:
+    """All streams play the clip, ``burst`` frames each in turn; the first frames of their slots do not count."""
+    for stream in running.values():
+        stream.reset()
+    lead = running["dense"].config.steps + 1
+    frames = [*clip[: lead - 1], *clip]
+    bursts = [(frames[:lead], False)]
+    bursts += [(frames[first : first + burst], True) for first in range(lead, len(frames), burst)]
+    for part, counts in bursts:
+        for name, stream in running.items():
+            with one_box() if name == "bounding box" else contextlib.nullcontext():
+                for frame in part:
+                    step(stream, frame, found[name] if counts and found is not None else Measured())
+
+
+def step(stream: Stream, frame: torch.Tensor, into: Measured) -> None:
+    """One frame."""
+    stream._clock = StageClock(stream.model.device)  # of this frame alone
+    started = time.perf_counter()
+    picture = stream(frame).image
+    if picture.device.type != "cpu":
+        torch.accelerator.synchronize()
+    into.seconds.append(time.perf_counter() - started)
+    into.unet.append(stream.stages_ms()["unet"])
+    into.pictures.append(picture.clone())
+    if stream.sparse is not None and stream.sparse.active is not None:
+        into.inputs.append(stream.sparse.pictures.clone())
+        into.computed.append(stream.sparse.shares())
+        into.active.append(float(stream.sparse.active.mean()))
+        into.memory = stream.sparse.memory
 
 
 def keyframe_ms(stream: Stream, clip: torch.Tensor) -> float:
@@ -154,45 +168,43 @@ def keyframe_ms(stream: Stream, clip: torch.Tensor) -> float:
 
 def compare(model: Model, config: StreamConfig, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
     """All ways on one clip."""
-    found = {name: Measured() for name in ("dense", *WAYS)}
-    running = streams(model, config)
+    running = streams(model, config, options.ways)
+    found = {name: Measured() for name in running}
     for turn in range(options.warm_up + options.rounds):
-        for name, stream in running.items():
-            with one_box() if name == "bounding box" else contextlib.nullcontext():
-                play(stream, clip, found[name] if turn >= options.warm_up else None)
-            model.backend.wait()
-    key = keyframe_ms(running["sparse"], clip)
-    effective = [float("inf")]
-    if config.steps == 1:
+        play(running, clip, options.burst, found if turn >= options.warm_up else None)
+        model.backend.wait()
+    result = {name: summary(one, found["dense"] if name != "dense" else None) for name, one in found.items()}
+    if "sparse" in running:
+        result["keyframe_ms"] = key = rounded(keyframe_ms(running["sparse"], clip))
+        for way in ("sparse", "bounding box"):
+            if way in result:
+                result[way]["mean_ms"] = rounded(
+                    result[way]["mean_ms"] + (key - result[way]["mean_ms"]) / engine.KEYFRAME_EVERY
+                )
+    if config.steps == 1 and "sparse" in running:
         running["dense"].reset()
         running["dense"](clip[0])
         last = found["sparse"].inputs[-(len(clip) - 1) :]
         expected = [running["dense"](picture).image.clone() for picture in last]
-        effective = list(map(psnr, found["sparse"].pictures[-len(last) :], expected))
+        result["psnr_on_effective_input"] = quality(found["sparse"].pictures[-len(last) :], expected)
     for stream in running.values():
         stream.close()
-    return {
-        "dense": summary(found["dense"], None, None),
-        **{name: summary(found[name], found["dense"], key if name != "similarity filter" else None) for name in WAYS},
-        "psnr_on_effective_input": {"mean": rounded(statistics.mean(effective)), "least": rounded(min(effective))},
-        "keyframe_ms": rounded(key),
-    }
+    return result
 
 
-def summary(found: Measured, dense: Measured | None, key: float | None) -> dict[str, Any]:
+def summary(found: Measured, dense: Measured | None) -> dict[str, Any]:
     times = [1e3 * seconds for seconds in found.seconds]
-    mean = statistics.mean(times)
-    if key is not None:
-        mean += (key - mean) / engine.KEYFRAME_EVERY
-    result: dict[str, Any] = {"p50_ms": rounded(statistics.median(times)), "p95_ms": rounded(np.quantile(times, 0.95))}
-    result |= {"mean_ms": rounded(mean), "unet_ms": rounded(found.unet_ms)}
+    result: dict[str, Any] = {
+        "p50_ms": rounded(statistics.median(times)),
+        "p95_ms": rounded(np.quantile(times, 0.95)),
+        "mean_ms": rounded(statistics.mean(times)),
+        "unet_ms": rounded(statistics.median(found.unet)),
+    }
     if dense is not None:
-        errors = list(map(psnr, found.pictures, dense.pictures))
-        before = [1e3 * seconds for seconds in dense.seconds]
         result |= {
-            "speed_p50": round(statistics.median(before) / statistics.median(times), 2),
-            "speed_mean": round(statistics.mean(before) / mean, 2),
-            "psnr": {"mean": rounded(statistics.mean(errors)), "least": rounded(min(errors))},
+            "speed": speed(dense.seconds, found.seconds),
+            "unet_speed": speed(dense.unet, found.unet),
+            "psnr": quality(found.pictures, dense.pictures),
         }
     if found.computed:
         names = found.computed[0]
@@ -200,6 +212,21 @@ def summary(found: Measured, dense: Measured | None, key: float | None) -> dict[
         result["computed"] = {name: round(statistics.mean(one[name] for one in found.computed), 3) for name in names}
         result["memory_mib"] = round(found.memory / 2**20, 1)
     return result
+
+
+def speed(before: Sequence[float], now: Sequence[float]) -> dict[str, float] | None:
+    """How many times as fast each frame is as the same frame before; None where nothing was done."""
+    ratios = [one / other for one, other in zip(before, now, strict=True) if other]
+    if not ratios:
+        return None
+    quarter, half, three = (round(float(one), 2) for one in np.quantile(ratios, (0.25, 0.5, 0.75)))
+    return {"median": half, "lower_quartile": quarter, "upper_quartile": three}
+
+
+def quality(pictures: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> dict[str, float]:
+    """PSNR in dB of all pictures."""
+    errors = list(map(psnr, pictures, expected))
+    return {"mean": rounded(statistics.mean(errors)), "least": rounded(min(errors))}
 
 
 def psnr(picture: torch.Tensor, other: torch.Tensor) -> float:
@@ -240,6 +267,8 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=2, help="turns that do not count, in which engines are built")
     parser.add_argument("--only", nargs="*", default=[], help="cases whose name begins so: 'square', 'line 5', box")
     parser.add_argument("--add", action="store_true", help="keep the other cases that were measured on this commit")
+    parser.add_argument("--burst", type=int, default=4, help="frames that each way plays in its turn")
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS, help="what to measure beside dense")
     parser.add_argument("--clips", nargs="*", default=["talking_woman_office", "box"])
     options = parser.parse_args()
     console = Console()
@@ -265,9 +294,10 @@ def main() -> None:
     for case, clip in cases(options):
         found = compare(model, config, clip, options)
         results["cases"][case] = found
-        ways = {way: found[way] for way in ("dense", *WAYS)}
-        line = {way: (one["p50_ms"], one.get("speed_p50"), one.get("psnr")) for way, one in ways.items()}
-        console.print(f"{case}: {line}")
+        for way in ("dense", *options.ways):
+            one = found[way]
+            figures = {name: one[name] for name in ("p50_ms", "speed", "unet_ms", "unet_speed", "psnr") if name in one}
+            console.print(f"{case}, {way}: {figures}")
         path = machine.save(name, results)
     model.backend.close()
     console.print(f"written to {path}" if results["cases"] else "no case has such a name")

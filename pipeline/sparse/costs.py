@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -17,11 +18,12 @@ WORTH = 0.75
 # The times that count: the first runs of a shape, when a compiled network prepares itself for it, are left out.
 _LEFT_OUT, _LEAST, _KEPT = 2, 3, 12
 
-Shape = tuple[int, int]
+# (height, width) of an input; or (rows, height, width), of so many at once.
+Shape = tuple[int, ...]
 
 
 class Costs:
-    """Seconds of one network by shape (height, width) of its input."""
+    """Seconds of one network by shape of its input."""
 
     def __init__(self) -> None:
         self._seconds: dict[Shape, deque[float]] = {}
@@ -36,19 +38,19 @@ class Costs:
             self.note(shape, (time.perf_counter() - started) / rows)
 
     def note(self, shape: Shape, seconds: float) -> None:
-        """One window took so long."""
+        """One call, or one row of several alike, took so long."""
         self._runs[shape] += 1
         if self._runs[shape] > _LEFT_OUT:
             self._seconds.setdefault(shape, deque(maxlen=_KEPT)).append(seconds)
 
     def share(self, part: Shape, whole: Shape) -> float:
-        """How much of the time of a whole picture a window is expected to take.
+        """How much of the time of one whole picture a window is expected to take, or several at once.
 
         The least of the last times counts: whatever else the machine did comes on top.
         """
         if len(self._seconds.get(part, ())) >= _LEAST and whole in self._seconds:
             return min(self._seconds[part]) / min(self._seconds[whole])
-        return OVERHEAD + part[0] * part[1] / (whole[0] * whole[1])
+        return OVERHEAD + math.prod(part) / math.prod(whole)
 
     def worth(self, parts: Iterable[Shape], whole: Shape) -> bool:
         """Whether running ``parts`` is faster than running the whole."""

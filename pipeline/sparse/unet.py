@@ -17,8 +17,8 @@ from pipeline.models.model import Model
 from pipeline.sparse.context import Context, Unsupported
 from pipeline.sparse.costs import WORTH, Costs
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
-from pipeline.sparse.recorded import Recorded
-from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
+from pipeline.sparse.recorded import Place, Recorded, Size
+from pipeline.sparse.rectangles import Change, cover, cut, filled, grown, placed, scaled, shape_of, window
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
 # as windows have few shapes. One pixel would do for the embedded model; with random weights noise then adds up.
@@ -41,6 +41,9 @@ LARGE = 300_000_000
 Whole = Callable[[], torch.Tensor]
 
 Network = WholeUNet | PartUNet
+
+# Windows that are computed in one call, by row; all of one shape.
+Turn = dict[int, Place]
 
 
 class SparseUNet:
@@ -65,7 +68,7 @@ class SparseUNet:
         self._align = 2 ** (len(model.unet.config.block_out_channels) - 1)
         self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
         self._modules: dict[type[Network], Network] = {}
-        self._built: set[tuple[int, int]] = set()  # shapes of windows that have been run
+        self._built: set[tuple[int, ...]] = set()  # (rows, height, width) of windows that have been run
         self.costs = Costs()
         self.share = 1.0
         self.forget()
@@ -115,14 +118,12 @@ class SparseUNet:
             self._layout = layout
         size = (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if self._known is None else change, size) for change in changes]
-        shapes = [
-            shape for plan in plans for shape in ([size] if plan is None else [shape_of(view) for _, view in plan])
-        ]
-        if not shapes:
+        if not any(plan is None or plan for plan in plans):
             self.share = 0.0
             return self._output
         inputs = [rows, timesteps, embeddings, *cache.laid_out(layout)]
-        expected = sum(self.costs.share(shape, size) for shape in shapes)
+        turns = self._turns(plans, size)
+        expected = sum(plan is None for plan in plans) + sum(self._expected(turn, len(plans), size) for turn in turns)
         anew = any(change is None for change in changes)
         if self._known is None or all(plan is None for plan in plans) or expected > WORTH * len(rows):
             return self._all(inputs, whole, anew)
@@ -136,20 +137,18 @@ class SparseUNet:
                 output[number], *known = (found[0] for found in self._record([t[number : number + 1] for t in inputs]))
                 self._known.replace(number, known)
                 computed += math.prod(size)
-            for target, view in plan or ():
-                part = self._part(self._known, inputs, number, target, view)
-                if part is None:  # no window will do that is built yet
-                    return self._all(inputs, whole, anew)
-                found, view = part
-                cut(output[number], target).copy_(cut(found[0], target, view[:2]))
-                computed += math.prod(shape_of(view))
+        for turn in turns:
+            looked_at = self._compute(self._known, inputs, turn, output)
+            if not looked_at:  # no network will do that is built yet
+                return self._all(inputs, whole, anew)
+            computed += looked_at
         self.share = computed / (math.prod(size) * len(rows))
         self._in_a_row = 0
         self._output = output
         return output
 
-    def _plan(self, change: Change, size: tuple[int, int]) -> list[tuple[Rectangle, Rectangle]] | None:
-        """What to write and what to look at for it, in pixels of the latent; None where the whole is faster."""
+    def _plan(self, change: Change, size: Size) -> list[Place] | None:
+        """What to write and what to look at for it; None where the whole is faster."""
         if change is None:
             return None
         height, width = size
@@ -164,6 +163,36 @@ class SparseUNet:
                 view = window(looked_at, width, height, self._align, [side for side in SIDES if side >= longest])
             plan.append((target, view))
         return plan if self.costs.worth((shape_of(view) for _, view in plan), size) else None
+
+    def _turns(self, plans: Sequence[list[Place] | None], size: Size) -> list[Turn]:
+        """All windows, those of several rows in one call where that is expected to be faster: weights are read once."""
+        turns: list[Turn] = []
+        for number in range(max(len(plan or ()) for plan in plans)):
+            each = {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}
+            apart: list[Turn] = [{row: place} for row, place in each.items()]
+            longest = map(max, zip(*(shape_of(view) for _, view in each.values()), strict=True))
+            together = self._moved(each, tuple(longest), size) if len(each) > 1 else None
+            faster = together is not None and self._expected(together, len(plans), size) < sum(
+                self._expected(turn, len(plans), size) for turn in apart
+            )
+            turns += [together] if together is not None and faster else apart
+        return turns
+
+    def _expected(self, turn: Turn, rows: int, size: Size) -> float:
+        """What it is expected to take, in the time of one row as a whole."""
+        shape = shape_of(next(iter(turn.values()))[1])
+        return self.costs.share((rows, *shape) if len(turn) > 1 else shape, size)
+
+    def _moved(self, turn: Turn, shape: tuple[int, ...], size: Size) -> Turn | None:
+        """The same with windows of this (height, width); None where one does not hold what it should."""
+        moved: Turn = {}
+        height, width = size
+        for row, (target, _) in turn.items():
+            view = placed(grown(target, HALO, width, height), (shape[0], shape[1]), width, height, self._align)
+            if view is None:
+                return None
+            moved[row] = target, view
+        return moved
 
     def _all(self, inputs: list[torch.Tensor], whole: Whole, anew: bool, record: bool = False) -> torch.Tensor:
         """A call of all rows as a whole.
@@ -189,7 +218,9 @@ class SparseUNet:
         """The output for these rows as a whole, and what parts of them need to know."""
         rows = inputs[0]
         started = time.perf_counter()
-        found = self._run(WholeUNet, inputs[:2], inputs[2:])
+        # A wave of a keyframe is single rows, one a tick: a large UNet is not built once more for them.
+        single = self._square and len(rows) < len(self._output)
+        found = None if single else self._run(WholeUNet, inputs[:2], inputs[2:])
         if found is None:
             return list(self._module(WholeUNet)(*inputs))
         if rows.device.type == "cpu":
@@ -197,47 +228,66 @@ class SparseUNet:
             self.costs.note((rows.shape[2], rows.shape[3]), seconds / len(rows))
         return found
 
-    def _part(
-        self, known: Recorded, inputs: list[torch.Tensor], number: int, target: Rectangle, view: Rectangle
-    ) -> tuple[torch.Tensor, Rectangle] | None:
-        """The output (1, C, h, w) of one row inside ``view``, ``target`` of it to be kept.
+    def _compute(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, output: torch.Tensor) -> int:
+        """Compute a turn's windows, and write what counts into ``output``.
 
-        While the network for this window is being built, that of a larger one: its place is given, too. None where
-        none is built yet.
+        While the network for these windows is being built, that for larger ones does it.
+
+        Returns:
+            How many pixels were looked at; 0 where no network is built that would do.
         """
-        found = self._windowed(known, inputs, number, target, view)
+        found = self._windowed(known, inputs, turn)
+        if found is None and len(turn) > 1 and not self._square:
+            shares = [self._compute(known, inputs, {row: place}, output) for row, place in turn.items()]
+            return sum(shares) if all(shares) else 0
         if found is None:
-            rows = inputs[0]
-            height, width = rows.shape[2:]
-            looked_at = grown(target, HALO, width, height)
-            places = [placed(looked_at, shape, width, height, self._align) for shape in self._built]
-            larger = [
-                place for place in places if place is not None and self.costs.worth([shape_of(place)], (height, width))
-            ]
-            if not larger:
-                return None
-            view = min(larger, key=lambda place: math.prod(shape_of(place)))
-            found = self._windowed(known, inputs, number, target, view)
-        return None if found is None else (found, view)
+            larger = self._larger(turn, inputs[0])
+            found = None if larger is None else self._windowed(known, inputs, larger)
+            if larger is None or found is None:
+                return 0
+            turn = larger
+        for row, (target, view) in turn.items():
+            cut(output[row], target).copy_(cut(found[row if len(turn) > 1 else 0], target, view[:2]))
+        return sum(math.prod(shape_of(view)) for _, view in turn.values())
 
-    def _windowed(
-        self, known: Recorded, inputs: list[torch.Tensor], number: int, target: Rectangle, view: Rectangle
-    ) -> torch.Tensor | None:
-        """(1, C, h, w) the output inside ``view`` of one row; None where the network is not built."""
+    def _larger(self, turn: Turn, rows: torch.Tensor) -> Turn | None:
+        """The same with the smallest larger windows whose network is known to be there."""
+        size = (rows.shape[2], rows.shape[3])
+        count = len(rows) if len(turn) > 1 else 1
+        places = [self._moved(turn, shape[1:], size) for shape in self._built if shape[0] == count]
+        larger = [
+            place
+            for place in places
+            if place is not None and self._expected(place, len(rows), size) < WORTH * len(place)
+        ]
+        return min(larger, key=lambda place: math.prod(shape_of(next(iter(place.values()))[1])), default=None)
+
+    def _windowed(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> torch.Tensor | None:
+        """(1 or B, C, h, w) the output inside each window; None where the network is not built.
+
+        Several windows come with the rows that have none: these look where another does, and nothing comes of it.
+        """
         rows, prompts = inputs[0], inputs[3:]
         if len(prompts) != len(self._prompts) or any(map(operator.is_not, prompts, self._prompts)):
             self._prompts = tuple(prompts)
             self._prompt_rows = [[prompt[row : row + 1] for prompt in prompts] for row in range(len(rows))]
-        staying = [*self._prompt_rows[number], *known.given(number, target, view)]
+        first, (_, view) = next(iter(turn.items()))
+        numbers = range(len(rows)) if len(turn) > 1 else (first,)
+        nothing = (*view[:2], *view[:2]), view
+        places = [turn.get(number, nothing) for number in numbers]
+        parts = [cut(rows[row : row + 1], seen) for row, (_, seen) in zip(numbers, places, strict=True)]
+        staying = [*(self._prompts if len(turn) > 1 else self._prompt_rows[first]), *known.given(numbers, places)]
+        shape = (len(parts), *shape_of(view))
         started = time.perf_counter()
-        found = self._run(PartUNet, [cut(rows[number : number + 1], view)], staying)
+        found = self._run(PartUNet, [torch.cat(parts)], staying)
         if found is None:
-            self._built.discard(shape_of(view))
+            self._built.discard(shape)
             return None
-        self._built.add(shape_of(view))
+        self._built.add(shape)
         if rows.device.type == "cpu":
-            self.costs.note(shape_of(view), time.perf_counter() - started)
-        known.add(number, found[1:], target, view)
+            self.costs.note(shape if len(turn) > 1 else shape[1:], time.perf_counter() - started)
+        for row, place in turn.items():
+            known.add(row, [tensor[row if len(turn) > 1 else 0] for tensor in found[1:]], place)
         return found[0]
 
     def _run(

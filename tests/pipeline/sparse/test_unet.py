@@ -28,7 +28,7 @@ from pipeline.sparse.unet import SparseUNet
 from tests.pipeline.sparse.test_autoencoder import given
 from tests.tiny_model import tiny_model
 
-TIMESTEPS = (300, 700, 900)
+TIMESTEPS = (300, 700, 900, 100)
 
 
 @pytest.fixture(autouse=True)
@@ -269,6 +269,34 @@ def test_rows_do_not_touch_each_other() -> None:
     assert torch.equal(found[1, :, 20:], first[1, :, 20:])
     assert not torch.equal(found[1], first[1])
     assert torch.allclose(found[2], expected[2], atol=1e-5)
+
+
+def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of four rows, at other places, at a corner and inside."""
+    places = {0: (0, 0, 3, 3), 1: (9, 13, 11, 15), 3: (15, 19, 17, 21)}
+    changes: list[Change] = [(pixels(*places[row]),) if row in places else () for row in range(4)]
+    outputs, known, calls = [], [], []
+    for together in (0.5, 9.0):
+        monkeypatch.setattr(Costs, "share", lambda _, part, __, cost=together: cost if len(part) == 3 else 0.2)
+        bench = Bench(rows=4)
+        first = bench(bench.before, [None] * 4)
+        latents = bench.before.clone()
+        for row, place in places.items():
+            latents[row] = bench.mixed(row, *place)[row]
+        module = bench.sparse._module(PartUNet)
+        counted: list[int] = []
+        module.register_forward_hook(lambda _, inputs, __, counted=counted: counted.append(len(inputs[0])))
+        outputs.append(bench(latents, changes))
+        assert bench.sparse._known is not None
+        known.append(bench.sparse._known._tensors)
+        calls.append(counted)
+        assert torch.equal(outputs[-1][2], first[2])
+        assert not torch.equal(outputs[-1][3], first[3])
+        bench.denoiser.close()
+    assert calls == [[4], [1, 1, 1]]
+    assert torch.allclose(*outputs, atol=1e-5)
+    for one, other in zip(*known, strict=True):
+        assert torch.allclose(one, other, atol=1e-5), "nothing is kept of what an idle row looked at"
 
 
 def test_the_first_whole_call_of_a_run_is_recorded_and_few_after_it(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipeline.sparse.rectangles import BLOCK, Rectangle
+from pipeline.sparse.rectangles import BLOCK, Rectangle, bounds, grown
 
 # A block is active above this mean difference, whatever the noise; 0..1.
 LEAST_CHANGE = 4 / 255
@@ -22,6 +22,8 @@ ABOVE_NOISE_HELD = 1.3
 # A block none of whose neighbours is active must be this much above the threshold: specks are noise, or wait in the
 # reference until they are plain to see, and a speck costs as much as the whole neighbourhood that it lights up.
 ALONE = 2.0
+# Beside active blocks all lines are looked at, where their bounding box takes up less than this share of the picture.
+AROUND_AREA = 0.5
 # The floor is never taken to be above this: more is movement.
 HIGHEST_FLOOR = 6 / 255
 # Pairs of frames, one in four, over which the floor is a median; about a second of a live picture.
@@ -37,7 +39,8 @@ class ChangeDetector:
     The score of a block of 8x8 pixels is the mean absolute difference between the frame and the *reference*: for each
     block, the frame that was last processed there. A slow change thus adds up until it fires, where a comparison with
     the previous frame would never see it. The threshold follows the noise floor, the median block score between
-    consecutive frames; it has hysteresis. Every other line of the frame is looked at, the other ones in the next frame.
+    consecutive frames; it has hysteresis. Every other line of the frame is looked at, the other ones in the next frame,
+    and where something changed.
 
     Attributes:
         reference: (3, H, W) float32, the picture that has been processed; None before the first frame.
@@ -80,8 +83,26 @@ class ChangeDetector:
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
         hold = max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
         active = (score > fire) | (self._held & (score > hold))
-        self._held = active & ((neighbours(active) > 0) | (score > ALONE * fire))
+        active &= (neighbours(active) > 0) | (score > ALONE * fire)
+        # A sliver of the change may reach into the next blocks, and may lie in the lines not looked at.
+        reached = (score > hold) | (self._scores_around(active, frame, 1 - line) > hold)
+        self._held = active | (reached & (neighbours(active) > 0))
         return self._held
+
+    def _scores_around(self, active: np.ndarray, frame: torch.Tensor, line: int) -> np.ndarray:
+        """Block scores by the lines ``line``, ``line + 2``, ... around what is active; 0 elsewhere.
+
+        Where much has changed, nowhere: it would take as long as the first look.
+        """
+        scores = np.zeros(active.shape, np.float32)
+        box = bounds(active)
+        if box is None or (box[2] - box[0]) * (box[3] - box[1]) > AROUND_AREA * active.size:
+            return scores
+        left, top, right, bottom = grown(box, 1, active.shape[1], active.shape[0])
+        rows, columns = slice(BLOCK * top + line, BLOCK * bottom, 2), slice(BLOCK * left, BLOCK * right)
+        part = block_scores(frame[:, rows, columns], self.picture[:, rows, columns], BLOCK // 2, BLOCK)
+        scores[top:bottom, left:right] = part
+        return scores
 
     def take(self, frame: torch.Tensor, rectangles: Sequence[Rectangle]) -> None:
         """The (3, H, W) frame is processed inside these rectangles."""

@@ -28,7 +28,7 @@ def cover(active: np.ndarray, most: int = MOST, one_more: float = ONE_MORE) -> t
     The bounding box is cut in two, and its halves again, where that saves the most area: each half shrinks to its own
     bounding box. ``one_more`` is the share of the picture that a further rectangle must save.
     """
-    whole = _bounds(active)
+    whole = bounds(active)
     if whole is None:
         return ()
     fixed = one_more * active.size
@@ -123,7 +123,7 @@ def _span(first: int, end: int, limit: int, align: int, sides: Sequence[int]) ->
     return 0, limit
 
 
-def _bounds(active: np.ndarray) -> Rectangle | None:
+def bounds(active: np.ndarray) -> Rectangle | None:
     """(left, top, right, bottom) in blocks of what is active."""
     rows, columns = np.flatnonzero(active.any(1)), np.flatnonzero(active.any(0))
     if not len(rows):
@@ -154,9 +154,9 @@ def _best_split(active: np.ndarray, box: Rectangle, fixed: float) -> tuple[float
     starts = [(0, 0), (place, 0)] if across else [(0, 0), (0, place)]
     found = []
     for half, (x, y) in zip(halves, starts, strict=True):
-        bounds = _bounds(half)
-        assert bounds is not None, "a bounding box has something on both sides of each cut"
-        found.append((bounds[0] + left + x, bounds[1] + top + y, bounds[2] + left + x, bounds[3] + top + y))
+        inside = bounds(half)
+        assert inside is not None, "a bounding box has something on both sides of each cut"
+        found.append((inside[0] + left + x, inside[1] + top + y, inside[2] + left + x, inside[3] + top + y))
     return saved, found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pipeline.sparse.detector import ChangeDetector
-from pipeline.sparse.rectangles import filled
+from pipeline.sparse.rectangles import cover, filled
 
 SIGMA = 1 / 255
 
@@ -117,6 +117,17 @@ def test_a_line_of_one_pixel_is_seen_within_two_frames() -> None:
         frame = picture.clone()
         frame[:, line, 20:60] = 1
         assert any(detector.look(frame).any() for _ in range(2))
+
+
+def test_one_line_of_a_change_in_the_next_block_is_seen_at_once() -> None:
+    """Whichever lines the frame is looked at by: else the picture would lag there in every other frame."""
+    detector, picture = ChangeDetector(), scene()
+    detector.take_all(picture)
+    for number in range(4):
+        frame = picture.clone()
+        frame[:, 23:33, 24:56] = (picture[:, 23:33, 24:56] + 0.2 + 0.05 * number) % 1
+        detector.take(frame, cover(detector.look(frame)))
+        assert torch.equal(detector.picture, frame)
 
 
 def test_another_size_begins_anew() -> None:

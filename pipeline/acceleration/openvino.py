@@ -162,11 +162,12 @@ class OpenVinoBackend:
     # -- on the builder's thread --------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
+        bounds = self._bounds_of(spec)  # another builder's thread may find out meanwhile that they cannot be used
         key = key_of(
             graphs=_GRAPHS,
             spec=spec,
             weights=self._digest("unet" if _of_unet(spec) else "autoencoder"),
-            bounds=dict(self._bounds_of(spec)),
+            bounds=dict(bounds),
             config=self._config,
             device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
             abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
@@ -179,12 +180,12 @@ class OpenVinoBackend:
             except RuntimeError:
                 self._cache.remove(key)  # whole, but not for this OpenVINO
         try:
-            blob = self._compiled(spec)
+            blob = self._compiled(spec, bounds)
         except RuntimeError as error:
-            if isinstance(error, StoppedError) or not self._bounds_of(spec):
+            if isinstance(error, StoppedError) or not bounds:
                 raise
             logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, spec[0], error)
-            self._bounds.pop("unet" if _of_unet(spec) else "decoder")
+            self._bounds.pop("unet" if _of_unet(spec) else "decoder", None)
             return self._build(spec)
         engine = self._imported(blob)
         self._cache.store(key, blob)
@@ -208,13 +209,13 @@ class OpenVinoBackend:
     def _imported(self, blob: bytes) -> Engine:
         return Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
 
-    def _compiled(self, spec: Spec) -> bytes:
+    def _compiled(self, spec: Spec, bounds: Bounds) -> bytes:
         with self._compiling, tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
             graph = Path(folder) / "graph.xml"
-            self._write(spec, graph)
+            self._write(spec, bounds, graph)
             return self._compiler.compile(graph, self._device, self._config)
 
-    def _write(self, spec: Spec, path: Path) -> None:
+    def _write(self, spec: Spec, bounds: Bounds, path: Path) -> None:
         channels = self._model.autoencoder.latent_channels
         if spec == ENCODER:
             write_graph(Encoder(self._model.autoencoder), [torch.zeros(1, 3, 64, 64)], [[OPEN, 3, OPEN, OPEN]], path)
@@ -223,20 +224,20 @@ class OpenVinoBackend:
             write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
         elif spec[0] == QUANTISED:
             decoder = Decoder(self._model.autoencoder)
-            quantise(decoder.module.decoder, self._bounds_of(spec))
+            quantise(decoder.module.decoder, bounds)
             write_graph(decoder, [torch.zeros(spec[1:])], [list(spec[1:])], path)
         elif spec[0] == "network":
             examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
             made = self._makers[spec[1]]()
             if isinstance(made, Decoder):  # what is decoded in parts is to look like the whole
-                quantise(made.module.decoder, self._bounds_of(spec))
+                quantise(made.module.decoder, bounds)
             write_graph(made, examples, [list(one.shape) for one in examples], path)
         else:
             _, latent_shape, prompt_shapes, rows = spec
             prompts = [torch.zeros(rows, *shape) for shape in prompt_shapes]
             examples = [torch.zeros(rows, *latent_shape), torch.zeros(rows, dtype=torch.int64), *prompts]
             unet = CachedUNet(self._model.unet)
-            quantise(unet.unet, self._bounds_of(spec))
+            quantise(unet.unet, bounds)
             write_graph(unet, examples, [list(one.shape) for one in examples], path)
 
 

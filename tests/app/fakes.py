@@ -16,9 +16,11 @@ import torch
 from app.engine import Loaded, Loader, ModelFacts
 from app.fetching import Progress
 from app.frame import Frame
+from app.session import Session
 from app.settings import Settings
 from app.sinks.base import SinkError
 from app.sources.base import SourceError
+from app.status import Notice, Status
 from pipeline.config import StreamConfig
 
 FACTS = ModelFacts(name="fake", device="cpu", dtype="float32", acceleration="eager", default_size=64)
@@ -245,3 +247,26 @@ class ListSink:
     @property
     def indices(self) -> list[int]:
         return [frame.index for frame in self.frames]
+
+
+def session_of(
+    source: FakeSource,
+    *sinks: ListSink,
+    engine: FakeEngine | None = None,
+    settings: Settings | None = None,
+    once: bool = True,
+    listener: Callable[[Status | Notice], None] | None = None,
+) -> Session:
+    return Session(source, settings, sinks, loader=loader_of(engine or FakeEngine()), once=once, listener=listener)
+
+
+def sleep_for(seconds: float) -> Callable[[int], None]:
+    return lambda _: time.sleep(seconds)
+
+
+def raising(error: Exception, at: int = 3) -> Callable[[int], None]:
+    def script(index: int) -> None:
+        if index >= at:  # not "==": a live frame may be dropped
+            raise error
+
+    return script

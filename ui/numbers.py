@@ -44,8 +44,10 @@ class Strip(QWidget):
             return
         late = counts.recent_latency_ms
         self.latency.setText(f"{late:.0f} ms late" if late else "–")  # nothing was shown in the last seconds
-        carried = f" + {counts.fps_reprojected:.1f} carried" if counts.fps_reprojected else ""
-        self.speed.setText(f"{counts.fps_out:.1f}{carried} of {counts.fps_in:.1f} frames a second")
+        made = f"{counts.fps_out:.1f}"
+        if counts.fps_reprojected:  # a late picture and one carried to the same moment are both shown: no sum
+            made += f" drawn, {counts.fps_reprojected:.1f} carried,"
+        self.speed.setText(f"{made} of {counts.fps_in:.1f} frames a second")
         device = f"  ·  {model.device}" if model else ""
         self.picture.setText(f"{counts.width} × {counts.height}{device}")
 

@@ -38,7 +38,7 @@ class _Copy(torch.nn.Module):
         self._context.begin(given)
         rows = rows.to(self.unet.dtype, memory_format=torch.channels_last)
         output = self.unet(rows, timesteps, embeddings.to(self.unet.dtype), return_dict=False)[0]
-        return (output.float(), *(tensor.float() for tensor in self._context.recorded()))
+        return (output.float(), *self._context.recorded())
 
 
 class WholeUNet(_Copy):

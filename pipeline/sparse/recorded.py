@@ -29,7 +29,7 @@ class Recorded:
         tensors: as ``Context.recorded`` gives them for B rows.
         size: (height, width) of the latents.
         """
-        self._tensors = [tensor.float().contiguous() for tensor in tensors]
+        self._tensors = [tensor.contiguous() for tensor in tensors]
         self._size = size
         count = len(self._tensors[0])
         self._rows = [[tensor[number : number + 1] for tensor in self._tensors] for number in range(count)]

@@ -16,6 +16,7 @@ from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.context import Context, Unsupported
 from pipeline.sparse.costs import WORTH, Costs
+from pipeline.sparse.packed import pack
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
 from pipeline.sparse.recorded import Place, Recorded, Size
 from pipeline.sparse.rectangles import Change, cover, cut, filled, grown, placed, scaled, shape_of, window
@@ -301,9 +302,11 @@ class SparseUNet:
         return backend.network(name, partial(self._copy, kind), moving, staying)
 
     def _module(self, kind: type[Network]) -> Network:
-        """On the model's own weights."""
+        """On the model's own weights, but for windows of a large UNet on a CPU."""
         if kind not in self._modules:
             self._modules[kind] = kind(shared_copy(self._model.unet))
+            if kind is PartUNet and self._square:
+                pack(self._modules[kind])
         return self._modules[kind]
 
     def _copy(self, kind: type[Network]) -> Network:

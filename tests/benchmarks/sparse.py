@@ -269,7 +269,7 @@ def main() -> None:
         "--only", nargs="*", default=[], help="cases whose name begins with these words: 'square', 'line 5', box"
     )
     parser.add_argument("--add", action="store_true", help="keep the other cases that were measured on this commit")
-    parser.add_argument("--burst", type=int, default=4, help="frames that each way plays in its turn")
+    parser.add_argument("--burst", type=int, default=8, help="frames that each way plays in its turn")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS, help="what to measure beside dense")
     parser.add_argument("--clips", nargs="*", default=["talking_woman_office", "box"])
     options = parser.parse_args()

@@ -1,0 +1,56 @@
+"""Layers whose weights oneDNN has laid out beforehand, for small windows of a large UNet in PyTorch on a CPU.
+
+PyTorch has oneDNN lay out a layer's weights anew at each call. For a window of the latent that takes several times as
+long as the layer itself; with the weights laid out once, the result is the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+# Layers of fewer weights gain too little for the memory: a packed layer has its weights twice.
+LEAST_WEIGHTS = 900_000
+
+
+def pack(module: nn.Module) -> None:
+    """Replace the large convolutions and linear layers of ``module``, where this PyTorch and processor can do it."""
+    parameter = next(module.parameters())
+    if parameter.device.type != "cpu" or parameter.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+        return
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
+    for parent in list(module.modules()):
+        for name, layer in list(parent.named_children()):
+            # Only the plain kinds, whose calls nobody has taken: an adapter's layer does more.
+            if "forward" in layer.__dict__:
+                continue
+            if type(layer) is nn.Conv2d and layer.weight.numel() >= LEAST_WEIGHTS and layer.padding_mode == "zeros":
+                setattr(parent, name, PackedConv(layer))
+            elif type(layer) is nn.Linear and layer.weight.numel() >= LEAST_WEIGHTS:
+                setattr(parent, name, PackedLinear(layer))
+
+
+class PackedConv(nn.Module):
+    """As the ``nn.Conv2d`` that it is made of."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self._sizes = list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
+        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(layer.weight.detach().to_mkldnn(), *self._sizes)
+        self._bias = layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(x, self._weight, self._bias, *self._sizes, "none", [], "")
+
+
+class PackedLinear(nn.Module):
+    """As the ``nn.Linear`` that it is made of."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
+        self._bias = layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")

@@ -1,0 +1,50 @@
+"""Layers with weights that are laid out beforehand, against those they are made of."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.sparse import packed
+from pipeline.sparse.packed import PackedConv, PackedLinear, pack
+
+needs_bfloat16 = pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    reason="this processor has no bfloat16 for oneDNN",
+)
+
+
+def layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    convs = nn.Conv2d(8, 12, 3, padding=1), nn.Conv2d(12, 6, 3, stride=2, padding=1, bias=False)
+    return nn.Sequential(*convs, nn.Flatten(2), nn.Linear(20, 7)).bfloat16()
+
+
+@needs_bfloat16
+def test_what_is_packed_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "LEAST_WEIGHTS", 500)
+    plain = layers()
+    module = copy.deepcopy(plain)
+    pack(module)
+    assert [type(one) for one in module] == [PackedConv, PackedConv, nn.Flatten, nn.Linear], "the last one is small"
+    monkeypatch.setattr(packed, "LEAST_WEIGHTS", 100)
+    pack(module)
+    assert type(module[3]) is PackedLinear
+    for size in ((2, 8, 8, 10), (1, 8, 8, 10)):
+        x = torch.randn(size).bfloat16()
+        with torch.inference_mode():
+            assert torch.allclose(module(x), plain(x), atol=0.02)
+
+
+def test_what_is_taken_or_of_another_number_format_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "LEAST_WEIGHTS", 0)
+    module = layers()
+    module[0].__dict__["forward"] = lambda x: x
+    pack(module)
+    assert type(module[0]) is nn.Conv2d
+    module = layers().float()
+    pack(module)
+    assert type(module[1]) is nn.Conv2d

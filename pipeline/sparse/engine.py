@@ -21,7 +21,10 @@ from pipeline.sparse.unet import SparseUNet
 
 # A frame of which the rectangles around its changes take up more than this is taken as wholly changed: a scene cut, or
 # movement that dense computation is faster for.
-DENSE_AREA = 0.6
+DENSE_AREA = 0.5
+# After so many wholly changed frames in a row the next are taken as such unseen, but for one in four: to look for
+# changes would be all that a stream of them costs more than a dense one.
+WHOLE_RUN, LOOK_EVERY = 8, 4
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
 
@@ -68,6 +71,7 @@ class SparseEngine:
         self._ticking = False
         self._size = (0, 0)
         self._since_keyframe = 0
+        self._in_a_row = 0  # frames that were wholly changed
         self._all_changed = False
         self._fresh = False
         self._unseen = False
@@ -106,6 +110,7 @@ class SparseEngine:
         self.active = None  # that of pictures of another kind, maybe of another size
         self._unseen = False
         self._since_keyframe = 0
+        self._in_a_row = 0
         for part in (self._encoder, self._unet, self._decoder):
             if part is not None:
                 part.forget()
@@ -143,7 +148,9 @@ class SparseEngine:
         self._unseen = False
         self._since_keyframe += 1
         self._arriving = tuple(map(self._look, self._detectors, frames.cpu(), known))
-        if all(change is None for change in self._arriving):
+        wholly = all(change is None for change in self._arriving)
+        self._in_a_row = self._in_a_row + 1 if wholly else 0
+        if wholly:
             self._since_keyframe = 0
         self._encoding = self._arriving
         if not any(change is None or change for change in self._arriving):
@@ -152,6 +159,9 @@ class SparseEngine:
 
     def _look(self, detector: ChangeDetector, frame: torch.Tensor, known: Sequence[Rectangle] | None) -> Change:
         """What changed in a frame, which is taken into the detector's picture there."""
+        if known is None and self._in_a_row >= WHOLE_RUN and self._in_a_row % LOOK_EVERY:
+            detector.take_all(frame)
+            return None
         blocks = detector.look(frame) if known is None else filled(tuple(known), *self._size)
         change = cover(blocks) if blocks.mean() <= DENSE_AREA else ((0, 0, self._size[1], self._size[0]),)
         area = sum((right - left) * (bottom - top) for left, top, right, bottom in change)

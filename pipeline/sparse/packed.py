@@ -37,7 +37,7 @@ class PackedConv(nn.Module):
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self._sizes = list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
-        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(layer.weight.detach().to_mkldnn(), *self._sizes)
+        self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(layer.weight.detach().to_mkldnn(), *self._sizes)
         self._bias = layer.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

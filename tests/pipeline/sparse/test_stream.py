@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,6 +86,26 @@ def test_a_scene_cut_is_dense_at_once() -> None:
     config = replace(CONFIG, steps=1)
     dense, sparse = run(config, calls)[-1], run(replace(config, sparse=True), calls)[-1]
     assert torch.allclose(sparse, dense, atol=CLOSE)
+
+
+def test_wholly_changed_frames_in_a_row_are_mostly_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[torch.Tensor] = []
+    look = ChangeDetector.look
+
+    def counted(detector: ChangeDetector, frame: torch.Tensor) -> np.ndarray:
+        looks.append(frame)
+        return look(detector, frame)
+
+    monkeypatch.setattr(ChangeDetector, "look", counted)
+    stream = Stream(tiny_model(), replace(CONFIG, steps=1, sparse=True))
+    cuts = [picture(number) for number in range(20)]
+    shown = [stream(frame).image for frame in cuts]
+    assert len(looks) == 11, "the first nine after the first frame, then one in four"
+    assert stream.sparse is not None
+    after = [stream(cuts[-1]).image for _ in range(engine_module.LOOK_EVERY)]
+    assert stream.sparse.still, "that the scene stands still again is soon seen"
+    assert torch.equal(after[-1], shown[-1])
+    stream.close()
 
 
 CHANGES = {

@@ -32,6 +32,7 @@ from assets.training.tints import tint
 from assets.training.vocabulary import STYLES, TINTS
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.models import EMBEDDED_PATH, Model
+from tests.pipeline.pictures import burnt
 from tests.style_classifier import StyleClassifier
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 CLIP = Path("video") / "talking_woman_office.mp4"
 STILL = 2.0 / 255  # a pixel is still where the clip's own mean change between frames is below this
 TAPS = (2, 6, 10)
-BURN_FROM = 0.15  # how far inside the range a pixel is that guidance may burn
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
@@ -199,7 +199,7 @@ def guided(bench: Bench, count: int = 6) -> dict[str, Any]:
     """A negative prompt's effect, and how much of a picture guidance drives out of range."""
     frames = bench.frames[:count]
     away: dict[str, float] = {}
-    burnt: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for style in STYLE_IDS[1:]:
         prompt, teacher = STYLES[style].prompt, to_tensor(bench.drawn[style][:count])
         settings = {"prompt": "a photo", "guidance": "full", "guidance_scale": 1.5}
@@ -207,23 +207,13 @@ def guided(bench: Bench, count: int = 6) -> dict[str, Any]:
         negative = bench.render(frames, negative_prompt=prompt, **settings)
         away[style] = float((negative - teacher).abs().mean() - (plain - teacher).abs().mean())
         unguided = bench.render(frames, prompt=prompt)
-        burnt[style] = max(
-            _burnt(bench.render(frames, prompt=prompt, guidance="full", guidance_scale=scale), unguided)
+        shares[style] = max(
+            burnt(bench.render(frames, prompt=prompt, guidance="full", guidance_scale=scale), unguided)
             for scale in (1.5, 2.0)
         )
     moved = [style for style, value in away.items() if value > 0]
-    return {"away": away, "moved_away_share": len(moved) / len(away), "burnt": burnt,
-            "worst_burnt": max(burnt.values())}  # fmt: skip
-
-
-def _burnt(guided: Tensor, unguided: Tensor) -> float:
-    """Share of pixels that guidance drives to an end of the range, all channels together, from well inside it.
-
-    Near-white paper that becomes white is not burnt; a grey wall that becomes white is.
-    """
-    white = (guided >= 0.996).all(1) & (unguided.mean(1) < 1 - BURN_FROM)
-    black = (guided <= 0.004).all(1) & (unguided.mean(1) > BURN_FROM)
-    return float((white | black).float().mean())
+    return {"away": away, "moved_away_share": len(moved) / len(away), "burnt": shares,
+            "worst_burnt": max(shares.values())}  # fmt: skip
 
 
 def disk_and_time(bench: Bench) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.settings import Settings
+from pipeline.config import GUIDANCE_KINDS
 from pipeline.setting import Cost, Setting
 
 # Shown elsewhere than among the controls: words under the picture, the model in its own dialog.
@@ -108,7 +109,7 @@ _LABELS = {
     "frame_buffer": "Frames together",
 }
 
-_GUIDED = ("full", "self-negative", "onetime-negative")
+_GUIDED = tuple(kind for kind in GUIDANCE_KINDS if kind != "none")
 # What has no effect unless another setting has one of these values.
 _NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "similarity_threshold": ("similarity_filter", (True,)),

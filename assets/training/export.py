@@ -98,6 +98,7 @@ def bounds(run: Path, autoencoder: AutoencoderTiny, unet: UNet2DConditionModel) 
     work = []
     for style, drawn in latents.items():
         states = encode_texts(tokenizer, encoder, [STYLES[style].prompt]).repeat(len(photo), 1, 1)
+        # A first step starts from the photo; a later one from the style made so far, in a run that began higher.
         for x, began in ((photo, timesteps), (drawn, timesteps.flip(0).maximum(timesteps))):
             work.append((torch.cat([add_noise(x, noise, timesteps), photo], 1), began, states))
     parts = {

@@ -36,8 +36,8 @@ def in_order(frames: Sequence[Frame]) -> bool:
     """Whether time goes on from each shown frame to the next.
 
     A carried picture is of a camera frame that nothing was shown for before. A picture of the model that comes late is
-    itself carried to the newest moment, which may be that of the one before it. (Not so
-    where it cannot be carried, at a cut or in too fast a motion: then it is shown as it is, and time steps back.)
+    itself carried to the newest moment, which may be that of the one before it. (Not so where it cannot be carried, at
+    a cut or in too fast a motion: then it is shown as it is, and time steps back.)
     """
     return all(
         after.index > before.index if after.reprojected else after.index >= before.index

@@ -257,7 +257,7 @@ class Stream:
         if self.sparse is not None:
             self.sparse.tick()
         with self._clock("unet"):
-            latent = batch.tick(self._latent, self._start)
+            latent = batch.tick(self._latent, self._start, None if self.sparse is None else self.sparse.moving)
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
         self._unsettled -= 1

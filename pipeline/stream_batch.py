@@ -13,6 +13,7 @@ The buffers are written in place and never change their shape, so that a capture
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -29,6 +30,9 @@ from pipeline.guidance import (
 from pipeline.solver import SolverTable
 
 Denoise = Callable[[torch.Tensor, torch.Tensor, RowLayout], torch.Tensor]
+# left, top, right, bottom in pixels of the latent, right and bottom past the last; None stands for everywhere.
+Area = tuple[int, int, int, int] | None
+NOWHERE = (0, 0, 0, 0)
 
 
 class StreamBatch:
@@ -58,6 +62,7 @@ class StreamBatch:
         self.from_noise = False
         self._kind, self._scale, self._image_scale, self._rescale = "none", 1.0, 1.0, 0.0
         self._given_start = False  # whether each frame comes with a noise of its own
+        self._moving: Callable[[], Area] | None = None
 
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Allocate for ``table``; no frame is in flight afterwards.
@@ -67,9 +72,13 @@ class StreamBatch:
         """
         self._set_table(table, noise)
         positions = table.steps + 1
-        blank = torch.zeros(positions, self._frames, *self._shape, device=noise.device)
-        self._latent, self._data, self._older = blank, blank.clone(), blank.clone()
-        self._anchor, self._input, self._star = blank.clone(), blank.clone(), blank.clone()
+        channels, *size = self._shape
+        # What the UNet is given lies side by side, so that no tick has to put it together.
+        self._rows = torch.zeros(positions, self._frames, channels * (1 + self._sees_input), *size, device=noise.device)
+        self._latent = self._rows[:, :, :channels]
+        blank = torch.zeros_like(self._latent)
+        self._input = self._rows[:, :, channels:] if self._sees_input else blank.clone()
+        self._data, self._older, self._anchor, self._star = blank, blank.clone(), blank.clone(), blank.clone()
 
     def _set_table(self, table: SolverTable, noise: torch.Tensor) -> None:
         self.table = table
@@ -113,19 +122,27 @@ class StreamBatch:
 
         Returns the finished latent. Nothing that was in flight before is left.
         """
+        self._moving = None
         self._enter(latent, start)
         for step in range(self.table.steps):
             self._advance(step, step + 1)
         return self._latent[-1]
 
-    def tick(self, latent: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+    def tick(
+        self, latent: torch.Tensor, start: torch.Tensor | None = None, moving: Callable[[], Area] | None = None
+    ) -> torch.Tensor:
         """Let an input latent (F, C, h, w) in, move every frame one step on; the latent that finished.
 
         Args:
             latent: of the input pictures; zero where there are none.
             start: (F, C, h, w) the noisy latents to start from, for pictures with no input; by default ``latent`` under
                 the first position's noise.
+            moving: tells, before the UNet is called and once more after, outside of which area ``latent`` and all
+                positions are as at the tick before: nothing is written there. Everywhere may have changed by default.
         """
+        self._moving = moving
+        if moving is not None and moving() == NOWHERE:
+            return self._latent[-1]
         self._enter(latent, start)
         self._advance(0, self.table.steps)
         return self._latent[-1]
@@ -159,40 +176,56 @@ class StreamBatch:
 
     def _enter(self, latent: torch.Tensor, start: torch.Tensor | None) -> None:
         self._given_start = start is not None
+        area, first = self._index(), self._latent[0]
+        latent = latent[area]
         if start is not None or self.from_noise:
-            self._latent[0] = self._noise[0] if start is None else start
+            first[area] = (self._noise[0] if start is None else start)[area]
         else:
-            torch.mul(latent, self._alpha[0], out=self._latent[0]).add_(self._entering_noise)
+            torch.mul(latent, self._alpha[0], out=first[area]).add_(self._entering_noise[area])
         if "e" in self._others:
-            self._anchor[0] = self._latent[0]
+            self._anchor[0][area] = first[area]
         for carried in (self._data, self._older, self._input):
-            carried[0] = latent
+            carried[0][area] = latent
         if is_residual(self._kind):
-            self._star[0] = latent
+            self._star[0][area] = latent
 
     def _advance(self, first: int, end: int) -> None:
         """Steps ``first`` to ``end - 1``: the frames at those positions move to the next."""
         here, there = slice(first, end), slice(first + 1, end + 1)
-        x = self._latent[here]
         positive, output = self._ask(first, end)
+        area = self._index()
+        positive, output = positive[area], output[area]
+        x, before = self._latent[here][area], self._data[here][area]
         # Each pass over the latents counts: together they take longer than a small part of the UNet.
         data = (self._from_latent[here] * x).addcmul_(self._from_output[here], output)
         if is_residual(self._kind):
-            data.addcmul_(self._from_star[here], self._star[here])
+            data.addcmul_(self._from_star[here], self._star[here][area])
         if self._rescale:
             from_latent, from_output = self._unguided
             data = rescaled(data, from_latent[here] * x + from_output[here] * positive, self._rescale)
         following = (self._from_x[here] * x).addcmul_(self._from_x0[here], data)
-        sources = {"c": self._data[here], "d": self._older[here], "e": self._anchor[here], "f": self._noise[there]}
+        sources = {
+            "c": before,
+            "d": self._older[here][area],
+            "e": self._anchor[here][area],
+            "f": self._noise[there][area],
+        }
         for name, weight in self._others.items():
             following.addcmul_(weight[here], sources[name])
         if "e" in self._others:
-            self._anchor[there] = torch.where(self._starts_group[here], following, self._anchor[here])
-        self._older[there] = self._data[here]
-        self._data[there] = data
+            self._anchor[there][area] = torch.where(self._starts_group[here], following, sources["e"])
+        self._older[there][area] = before
+        self._data[there][area] = data
         for carried in (self._input, self._star) if is_residual(self._kind) else (self._input,):
-            carried[there] = carried[here].clone() if end - first > 1 else carried[here]
-        self._latent[there] = following
+            moving = carried[here][area]
+            carried[there][area] = moving.clone() if end - first > 1 else moving
+        self._latent[there][area] = following
+
+    def _index(self) -> tuple[Any, ...]:
+        """Of what this tick writes to, as it is known by now."""
+        # Rescaling looks at the contrast of the whole, which is never quite what it was.
+        area = None if self._moving is None or self._rescale else self._moving()
+        return (...,) if area is None else (..., slice(area[1], area[3]), slice(area[0], area[2]))
 
     def _ask(self, first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The UNet's output for the frames at positions ``first`` to ``end - 1``, (end - first, F, C, h, w) each.
@@ -202,17 +235,15 @@ class StreamBatch:
         slots, frames = end - first, self._frames
         by_image = self._image_scale != 1
         layout = row_layout(self._kind, slots, frames, first == 0, by_image)
-        rows = self._latent[first:end].flatten(0, 1)
         negatives = sum(count for _, count in layout[1:])
         blind = slots * frames if by_image else 0  # rows at the end that are not shown the input
-        rows = torch.cat([rows, rows[: negatives - blind], rows[:blind]]) if negatives else rows
-        if self._sees_input:
-            shown = self._input[first:end].flatten(0, 1)
-            shown = shown if self._input_scale == 1 else shown * self._input_scale
-            parts = [shown, shown[: negatives - blind], torch.zeros_like(shown[:blind])]
-            rows = torch.cat([rows, torch.cat(parts) if negatives else shown], dim=1)
+        if negatives or self._input_scale != 1:
+            rows = self._put_together(first, end, negatives, blind)
+        else:
+            rows = self._rows[first:end].flatten(0, 1)
         timesteps = self._timesteps[first:end].repeat_interleave(frames)
-        timesteps = torch.cat([timesteps, timesteps[: negatives - blind], timesteps[:blind]])
+        if negatives:
+            timesteps = torch.cat([timesteps, timesteps[: negatives - blind], timesteps[:blind]])
         output = self._denoise(rows, timesteps, layout)
         positive = output[: slots * frames].unflatten(0, (slots, frames))
         if by_image:
@@ -224,6 +255,16 @@ class StreamBatch:
             table = self.table
             self._star[0] = float(table.p[0]) * self._latent[0] + float(table.q[0]) * output[slots * frames :]
         return positive, positive
+
+    def _put_together(self, first: int, end: int, negatives: int, blind: int) -> torch.Tensor:
+        """The rows of positions ``first`` to ``end - 1``, then so many of them again; the last ``blind`` see nothing."""
+        rows = self._latent[first:end].flatten(0, 1)
+        rows = torch.cat([rows, rows[: negatives - blind], rows[:blind]])
+        if not self._sees_input:
+            return rows
+        shown = self._input[first:end].flatten(0, 1)
+        shown = shown if self._input_scale == 1 else shown * self._input_scale
+        return torch.cat([rows, torch.cat([shown, shown[: negatives - blind], torch.zeros_like(shown[:blind])])], dim=1)
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

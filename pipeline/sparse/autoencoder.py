@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 
 from pipeline.sparse.costs import Costs
+from pipeline.sparse.kept import Kept
 from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, scaled, shape_of, window
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
@@ -52,7 +54,7 @@ class Half:
         self._seen: Counter[tuple[int, int]] = Counter()
         self._input, self._output = (factor, 1) if encodes else (1, factor)
         self._writes, self._halo = (ENCODER_WRITES, ENCODER_HALO) if encodes else (DECODER_WRITES, DECODER_HALO)
-        self._kept: torch.Tensor | None = None
+        self._kept = Kept(self._output)
         self._shape: tuple[int, ...] = ()
         self.costs = Costs()
         self.share = 1.0
@@ -60,11 +62,11 @@ class Half:
     @property
     def memory(self) -> int:
         """Bytes that are kept."""
-        return 0 if self._kept is None else self._kept.nbytes
+        return self._kept.memory
 
     def forget(self) -> None:
         """Drop what is kept: the next call is of the whole."""
-        self._kept = None
+        self._kept.forget()
 
     def __call__(self, x: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
         """What the network makes of ``x`` (B, c, h, w), of which only ``changes`` differ from the last call's.
@@ -73,16 +75,16 @@ class Half:
             changes: for each row, in pixels of the picture.
         """
         height, width = x.shape[2] // self._input, x.shape[3] // self._input
-        known = self._kept is not None and self._shape == tuple(x.shape)
+        known = self._kept.newest is not None and self._shape == tuple(x.shape)
         plans = [self._plan(change if known else None, width, height) for change in changes]
         self._shape = tuple(x.shape)
         if all(plan is None for plan in plans):
             self.share = 1.0
-            self._kept = self._timed(x, (height, width))
-            return self._kept
-        assert self._kept is not None
-        # What was given before is with others now, and must stay as it is.
-        kept = self._kept = self._kept.clone()
+            return self._kept.replace(self._timed(x, (height, width)))
+        everything = (0, 0, width, height)
+        kept = self._kept.changing(
+            [target for plan in plans for target, _ in ([(everything, everything)] if plan is None else plan)]
+        )
         computed = 0
         for row, plan in enumerate(plans):
             if plan is None:
@@ -121,9 +123,8 @@ class Half:
         the width of that, so that no edge is seen. At the border of the picture there is no rim.
         """
         left, top, right, bottom = target
-        across = _ramp((right - left) * self._output, left > 0, right < width, self._writes)
-        down = _ramp((bottom - top) * self._output, top > 0, bottom < height, self._writes)
-        return down[:, None] * across
+        shape = ((bottom - top) * self._output, (right - left) * self._output)
+        return _faded(shape, (top > 0, bottom < height, left > 0, right < width), self._writes)
 
     def _window(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         self._seen[shape] += 1
@@ -134,6 +135,13 @@ class Half:
     def _timed(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         with self.costs.timed(shape, len(x), x.device):
             return self._run(x)
+
+
+@lru_cache(maxsize=64)
+def _faded(shape: tuple[int, int], rims: tuple[bool, bool, bool, bool], over: int) -> torch.Tensor:
+    """``shape`` is (height, width); ``rims`` says where there are some: above, below, left, right."""
+    above, below, left, right = rims
+    return _ramp(shape[0], above, below, over)[:, None] * _ramp(shape[1], left, right, over)
 
 
 def _ramp(length: int, from_first: bool, to_last: bool, over: int) -> torch.Tensor:

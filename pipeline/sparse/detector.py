@@ -6,6 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class ChangeDetector:
     def __init__(self) -> None:
         self.reference: torch.Tensor | None = None
         self._previous: torch.Tensor | None = None
-        self._room = torch.empty(0)  # to calculate in: large memory that is new is slow
+        self._room = np.empty(0, np.float32)  # to calculate in: large memory that is new is slow
         self._held = np.zeros((0, 0), bool)
         self._floors: deque[float] = deque(maxlen=FLOOR_FRAMES)
         self._count = 0
@@ -75,8 +76,8 @@ class ChangeDetector:
         self._count += 1
         line = self._count % 2
         lines = frame[:, line::2]
-        if self._room.shape != lines.shape:
-            self._room = torch.empty_like(lines)
+        if self._room.shape != (2, *lines.shape[1:]):
+            self._room = np.empty((2, *lines.shape[1:]), np.float32)
         score = block_scores(lines, self.picture[:, line::2], BLOCK // 2, BLOCK, self._room)
         self._learn_noise(frame)
         floor = self.floor
@@ -130,22 +131,27 @@ class ChangeDetector:
 
 
 def block_scores(
-    frame: torch.Tensor, other: torch.Tensor, high: int, wide: int, room: torch.Tensor | None = None
+    frame: torch.Tensor, other: torch.Tensor, high: int, wide: int, room: np.ndarray | None = None
 ) -> np.ndarray:
     """Mean absolute difference of two (3, H, W) pictures in each block of ``high`` x ``wide``.
 
     Args:
-        room: of their shape, to be written to.
+        room: (2, H, W) float32 to calculate in.
     """
-    difference = torch.sub(frame, other, out=room).abs_()
     height, width = frame.shape[1:]
+    total, one = np.empty((2, height, width), np.float32) if room is None else room
+    # Plane by plane, so that each is summed up while it is in the processor's own memory.
+    for number, (plane, before) in enumerate(zip(frame.numpy(), other.numpy(), strict=True)):
+        cv2.absdiff(plane, before, dst=one if number else total)
+        if number:
+            cv2.add(total, one, dst=total)
+    difference = torch.from_numpy(total)
     if height % high or width % wide:
         pooled = F.avg_pool2d(difference[None], (high, wide), ceil_mode=True, count_include_pad=False)
-        return pooled[0].mean(0).numpy()
-    down, across = height // high, width // wide
+        return (pooled[0] / len(frame)).numpy()
     # Two sums, the long one first: several times faster than a pooling.
-    lines = difference.view(3 * down, high, width).sum(1).view(3, down, across, wide).sum(3)
-    return (lines.sum(0) / (3 * high * wide)).numpy()
+    lines = difference.view(height // high, high, width).sum(1).view(height // high, width // wide, wide).sum(2)
+    return (lines / (len(frame) * high * wide)).numpy()
 
 
 def neighbours(active: np.ndarray) -> np.ndarray:

@@ -13,11 +13,11 @@ from pipeline.attention_cache import AttentionCache
 from pipeline.autoencoder import Autoencoder
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.sparse.autoencoder import Half
+from pipeline.sparse.autoencoder import ENCODER_WRITES, Half
 from pipeline.sparse.context import Unsupported
 from pipeline.sparse.detector import ChangeDetector
-from pipeline.sparse.rectangles import Change, Rectangle, cover, filled
-from pipeline.sparse.unet import SparseUNet
+from pipeline.sparse.rectangles import Change, Rectangle, cover, filled, grown, scaled
+from pipeline.sparse.unet import WRITES, SparseUNet
 
 # A frame of which the rectangles around its changes take up more than this is taken as wholly changed: a scene cut, or
 # movement that dense computation is faster for.
@@ -50,14 +50,18 @@ class SparseEngine:
         self.active: np.ndarray | None = None
         self._backend = model.backend
         self.name = model.backend.name
+        self._factor = model.autoencoder.factor
         self._encoder = self._decoder = None
         self._unet: SparseUNet | None = None
         if self.name not in _IN_PARTS:
             self.notes.append(f"sparse: {self.name} runs whole pictures; only a still scene is spared")
         elif model.autoencoder.is_tiny:
-            factor = model.autoencoder.factor
-            self._encoder = Half(self._backend.encode, factor, True, partial(self._shaped, model.autoencoder, True))
-            self._decoder = Half(self._backend.decode, factor, False, partial(self._shaped, model.autoencoder, False))
+            self._encoder = Half(
+                self._backend.encode, self._factor, True, partial(self._shaped, model.autoencoder, True)
+            )
+            self._decoder = Half(
+                self._backend.decode, self._factor, False, partial(self._shaped, model.autoencoder, False)
+            )
         else:
             self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
         try:
@@ -69,6 +73,7 @@ class SparseEngine:
         self._arriving: tuple[Change, ...] | None = None  # of the frames that enter at the next tick
         self._encoding: tuple[Change, ...] = ()
         self._ticking = False
+        self._settling = 0  # ticks until what a whole call of the UNet has changed everywhere is through
         self._size = (0, 0)
         self._since_keyframe = 0
         self._in_a_row = 0  # frames that were wholly changed
@@ -178,11 +183,33 @@ class SparseEngine:
             arriving = self._each(None)
         self._flight.appendleft(arriving)
         self._arriving, self._all_changed = None, False
+        self._settling = max(0, self._settling - 1)
         # Switched on while frames are in flight, nothing is known of them before the next one comes in.
         if not self._detectors:
             return
         self._ticking = True
         self.active = np.stack([filled(change, *self._size) for change in self._flight[-1]])
+
+    def moving(self) -> Rectangle | None:
+        """In pixels of the latent, the box outside of which all slots are as at the tick before; None for everywhere.
+
+        Within a tick that is everywhere once the UNet has been run on the whole, and so it is until what came of that
+        has left the last slot.
+        """
+        if self._settling or not self._detectors or self._encoder is None or self._unet is None:
+            return None
+        boxes: list[Rectangle] = []
+        for frames in self._flight:
+            for change in frames:
+                if change is None:
+                    return None
+                boxes += change
+        if not boxes:
+            return 0, 0, 0, 0
+        left, top, right, bottom = zip(*boxes, strict=True)
+        box = scaled((min(left), min(top), max(right), max(bottom)), self._factor)
+        writes = max(WRITES, -(-ENCODER_WRITES // self._factor))
+        return grown(box, writes, self._size[1] // self._factor, self._size[0] // self._factor)
 
     @property
     def still(self) -> bool:
@@ -220,7 +247,10 @@ class SparseEngine:
         # Rows under a negative prompt, and those without the input, are of the slots in the same order once more.
         slots = [change for frames in self._flight for change in frames]
         changes = [slots[row % len(slots)] for row in range(len(rows))]
-        return self._unet(rows, timesteps, embeddings, cache, layout, changes, whole)
+        output = self._unet(rows, timesteps, embeddings, cache, layout, changes, whole)
+        if self._unet.share == 1:
+            self._settling = len(self._flight)
+        return output
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """As the backend, where the frames that leave the stream batch changed."""

@@ -16,6 +16,7 @@ from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.context import Context, Unsupported
 from pipeline.sparse.costs import WORTH, Costs
+from pipeline.sparse.kept import Kept
 from pipeline.sparse.packed import pack
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
 from pipeline.sparse.recorded import Place, Recorded, Size
@@ -76,11 +77,12 @@ class SparseUNet:
 
     def forget(self) -> None:
         """Drop what is kept: the next call is of the whole."""
-        self._output = torch.empty(0)
+        self._output = Kept()
         self._known: Recorded | None = None
         self._prompts: tuple[torch.Tensor, ...] = ()
         self._prompt_rows: list[list[torch.Tensor]] = []  # the same of each row
         self._layout: RowLayout = ()
+        self._shape: tuple[int, ...] = ()  # (rows, height, width)
         self._stale = True  # there was a cut since it was recorded
         self._in_a_row = 0  # calls after a cut
 
@@ -94,7 +96,7 @@ class SparseUNet:
     @property
     def memory(self) -> int:
         """Bytes that are kept."""
-        return self._output.nbytes + (0 if self._known is None else self._known.memory)
+        return self._output.memory + (0 if self._known is None else self._known.memory)
 
     @torch.inference_mode()
     def __call__(
@@ -114,14 +116,16 @@ class SparseUNet:
                 picture.
             whole: the call as the backend does it.
         """
-        if self._output.shape[:1] + self._output.shape[2:] != rows.shape[:1] + rows.shape[2:] or layout != self._layout:
+        shape = (len(rows), *rows.shape[2:])
+        if self._shape != shape or layout != self._layout:
             self.forget()
-            self._layout = layout
+            self._shape, self._layout = shape, layout
         size = (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if self._known is None else change, size) for change in changes]
         if not any(plan is None or plan for plan in plans):
             self.share = 0.0
-            return self._output
+            assert self._output.newest is not None
+            return self._output.newest
         inputs = [rows, timesteps, embeddings, *cache.laid_out(layout)]
         turns = self._turns(plans, size)
         expected = sum(plan is None for plan in plans) + sum(self._expected(turn, len(plans), size) for turn in turns)
@@ -130,8 +134,8 @@ class SparseUNet:
             return self._all(inputs, whole, anew)
         if self._stale:
             return self._all(inputs, whole, anew, record=True)
-        # What was given before is with others now, and must stay as it is.
-        output = self._output.clone()
+        whole_rows = [(0, 0, size[1], size[0])] if any(plan is None for plan in plans) else []
+        output = self._output.changing([target for turn in turns for target, _ in turn.values()] + whole_rows)
         computed = 0
         for number, plan in enumerate(plans):
             if plan is None:
@@ -145,7 +149,6 @@ class SparseUNet:
             computed += looked_at
         self.share = computed / (math.prod(size) * len(rows))
         self._in_a_row = 0
-        self._output = output
         return output
 
     def _plan(self, change: Change, size: Size) -> list[Place] | None:
@@ -208,19 +211,18 @@ class SparseUNet:
         rows = inputs[0]
         size = (rows.shape[2], rows.shape[3])
         if record:
-            self._output, *known = self._record(inputs)
+            output, *known = self._record(inputs)
             self._known = Recorded(known, size)
-            return self._output
+            return self._output.replace(output)
         with self.costs.timed(size, len(rows), rows.device):
-            self._output = whole()
-        return self._output
+            return self._output.replace(whole())
 
     def _record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """The output for these rows as a whole, and what parts of them need to know."""
         rows = inputs[0]
         started = time.perf_counter()
         # A wave of a keyframe is single rows, one a tick: a large UNet is not built once more for them.
-        single = self._square and len(rows) < len(self._output)
+        single = self._square and len(rows) < self._shape[0]
         found = None if single else self._run(WholeUNet, inputs[:2], inputs[2:])
         if found is None:
             return list(self._module(WholeUNet)(*inputs))

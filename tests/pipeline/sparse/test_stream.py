@@ -81,6 +81,20 @@ def test_a_wave_restores_equality(monkeypatch: pytest.MonkeyPatch, steps: int, s
     assert torch.allclose(sparse[-1], dense[-1], atol=CLOSE)
 
 
+@pytest.mark.parametrize("solver", ["lcm", "dpmpp-2m", "dpmpp-2s", "dpmpp-2m-sde"])
+@pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
+def test_nothing_is_left_behind_where_slots_do_not_move(
+    monkeypatch: pytest.MonkeyPatch, guidance: str, solver: str
+) -> None:
+    """The stream batch writes only around what changed: as if it had written everywhere."""
+    config = replace(CONFIG, steps=3, solver=solver, guidance=guidance, sparse=True)
+    calls = [with_square(picture(), 16 * step)[None] for step in (0, 1, 2, 2, 2, 2, 2, 4, 5)]
+    found = run(config, calls)
+    monkeypatch.setattr(SparseEngine, "moving", lambda _: None)
+    for image, expected in zip(found, run(config, calls), strict=True):
+        assert torch.allclose(image, expected, atol=1e-6)
+
+
 def test_a_scene_cut_is_dense_at_once() -> None:
     calls = [picture(0)] * 3 + [picture(1)]
     config = replace(CONFIG, steps=1)

@@ -1,0 +1,70 @@
+"""Maps that are written to in part while others hold what they were."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import torch
+
+from pipeline.sparse.kept import MOST, Kept
+from pipeline.sparse.rectangles import Rectangle, cut
+
+
+def test_what_was_given_stays_and_what_is_given_is_up_to_date() -> None:
+    """A thousand changes at random, some of which are held on to for a while by whole or by a view of them."""
+    chance = random.Random(0)
+    kept, expected = Kept(scale=2), torch.rand(2, 3, 32, 48)
+    kept.replace(expected.clone())
+    held: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for number in range(1000):
+        if chance.random() < 0.02:
+            expected = torch.rand(2, 3, 32, 48)
+            kept.replace(expected.clone())
+            continue
+        places = [rectangle(chance) for _ in range(chance.randint(0, 3))]
+        maps, expected = kept.changing(places), expected.clone()
+        for place in places:
+            cut(maps, place, scale=2).fill_(number)
+            cut(expected, place, scale=2).fill_(number)
+        assert torch.equal(maps, expected)
+        if chance.random() < 0.5:
+            held.append((maps[1, :, 3:], expected[1, :, 3:]) if chance.random() < 0.5 else (maps, expected))
+        del maps
+        while len(held) > chance.randint(0, 6):
+            held.pop(chance.randrange(len(held)))
+        for maps, before in held:
+            assert torch.equal(maps, before)
+
+
+def rectangle(chance: random.Random) -> Rectangle:
+    left, top = chance.randrange(24), chance.randrange(16)
+    return left, top, chance.randint(left, 24), chance.randint(top, 16)
+
+
+def test_memory_that_nobody_holds_is_taken_again() -> None:
+    kept = Kept()
+    kept.replace(torch.zeros(1, 3, 64, 64))
+    for _ in range(50):
+        kept.changing([(0, 0, 8, 8)])
+    gc.collect()
+    assert kept.memory == 2 * 3 * 64 * 64 * 4, "one is shown while the next is made"
+
+
+def test_whoever_keeps_all_makes_it_grow_only_so_far() -> None:
+    kept = Kept()
+    kept.replace(torch.zeros(1, 1, 8, 8))
+    held = [kept.changing([(0, 0, 1, 1)]) for _ in range(20)]
+    assert kept.memory == MOST * 8 * 8 * 4
+    assert len({one.data_ptr() for one in held}) == 20
+
+
+def test_another_size_starts_anew() -> None:
+    kept = Kept()
+    kept.replace(torch.zeros(1, 1, 8, 8))
+    kept.changing([(0, 0, 1, 1)])
+    kept.replace(torch.ones(1, 1, 4, 4))
+    assert torch.equal(kept.changing([]), torch.ones(1, 1, 4, 4))
+    kept.forget()
+    assert kept.newest is None
+    assert kept.memory == 0

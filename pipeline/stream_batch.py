@@ -257,7 +257,7 @@ class StreamBatch:
         return positive, positive
 
     def _put_together(self, first: int, end: int, negatives: int, blind: int) -> torch.Tensor:
-        """The rows of positions ``first`` to ``end - 1``, then so many of them again; the last ``blind`` see nothing."""
+        """The rows of positions ``first`` to ``end - 1``, and so many of them again; the last ``blind`` see nothing."""
         rows = self._latent[first:end].flatten(0, 1)
         rows = torch.cat([rows, rows[: negatives - blind], rows[:blind]])
         if not self._sees_input:

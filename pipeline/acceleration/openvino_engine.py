@@ -10,8 +10,8 @@ import torch
 
 from pipeline.acceleration.openvino_package import import_openvino
 
-# Inputs of more bytes than this are read where they lie, if they can be; smaller ones are copied to where the request
-# reads from, which takes less time than telling it of another place.
+# Inputs of more bytes than this are read where they lie, if they can be; others are copied to where the request reads
+# from, which takes less time than telling it of another place.
 _SMALL = 1 << 18
 
 
@@ -19,14 +19,14 @@ class Engine:
     """Calls a compiled graph.
 
     Small networks are called in a few milliseconds, of which handing all inputs over anew would be one. Inputs that
-    stay the same are therefore bound once, as is the memory of small ones that move.
+    stay the same are therefore bound once, as is the memory of small ones that move, and of parts of larger ones.
     """
 
     def __init__(self, compiled: Any) -> None:
         self._tensor: Any = import_openvino().Tensor
         self._request = compiled.create_infer_request()
         self._staying: dict[int, torch.Tensor] = {}
-        self._moving: dict[int, torch.Tensor] = {}  # memory that small inputs are copied to
+        self._moving: dict[int, torch.Tensor] = {}  # memory that inputs are copied to
         self._arrays: dict[int, Any] = {}  # what the request reads from, kept alive
         # Two streams may share a model; a request serves one at a time.
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class Engine:
             return [torch.from_numpy(found.copy()) for found in self._request.infer(share_outputs=True).to_tuple()]
 
     def _move(self, number: int, tensor: torch.Tensor) -> None:
-        if tensor.nbytes > _SMALL:
+        if tensor.nbytes > _SMALL and tensor.is_contiguous():
             self._moving.pop(number, None)
             self._bind(number, tensor)
             return

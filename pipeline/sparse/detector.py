@@ -23,6 +23,10 @@ ABOVE_NOISE_HELD = 1.3
 # A block none of whose neighbours is active must be this much above the threshold: specks are noise, or wait in the
 # reference until they are plain to see, and a speck costs as much as the whole neighbourhood that it lights up.
 ALONE = 2.0
+# Where this share of all blocks, or more, is as far above it, the threshold is so many times as high: beside what
+# moves, small changes are not seen, but lie scattered, and computing all between them would hold the picture up. They
+# are taken as soon as less moves.
+BUSY, WHEN_BUSY = 0.01, 1.5
 # Beside active blocks all lines are looked at, where their bounding box takes up less than this share of the picture.
 AROUND_AREA = 0.5
 # The floor is never taken to be above this: more is movement.
@@ -82,12 +86,13 @@ class ChangeDetector:
         self._learn_noise(frame)
         floor = self.floor
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
-        hold = max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
+        patience = 1 + (WHEN_BUSY - 1) * min(1.0, np.count_nonzero(score > ALONE * fire) / (BUSY * score.size))
+        fire, hold = patience * fire, patience * max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
         active = (score > fire) | (self._held & (score > hold))
-        active &= (neighbours(active) > 0) | (score > ALONE * fire)
+        active &= beside(active) | (score > ALONE * fire)
         # A sliver of the change may reach into the next blocks, and may lie in the lines not looked at.
         reached = (score > hold) | (self._scores_around(active, frame, 1 - line) > hold)
-        self._held = active | (reached & (neighbours(active) > 0))
+        self._held = active | (reached & beside(active))
         return self._held
 
     def _scores_around(self, active: np.ndarray, frame: torch.Tensor, line: int) -> np.ndarray:
@@ -154,8 +159,9 @@ def block_scores(
     return (lines / (len(frame) * high * wide)).numpy()
 
 
-def neighbours(active: np.ndarray) -> np.ndarray:
-    """How many of the eight blocks around each are active."""
-    padded = np.pad(active.astype(np.int8), 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - active
+def beside(active: np.ndarray) -> np.ndarray:
+    """Which blocks have an active one among the eight around them."""
+    return cv2.dilate(active.view(np.uint8), _RING).view(bool)
+
+
+_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)

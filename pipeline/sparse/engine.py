@@ -24,7 +24,7 @@ from pipeline.sparse.unet import WRITES, SparseUNet
 DENSE_AREA = 0.5
 # After so many wholly changed frames in a row the next are taken as such unseen, but for one in four: to look for
 # changes would be all that a stream of them costs more than a dense one.
-WHOLE_RUN, LOOK_EVERY = 8, 4
+WHOLE_RUN, LOOK_EVERY = 4, 4
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
 

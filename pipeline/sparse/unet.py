@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -29,10 +30,13 @@ WRITES, HALO = 1, 2
 SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
 # cost much however small a window is.
-MOST, ONE_MORE = 3, 0.2
+MOST, ONE_MORE = 3, 0.1
 # While pictures are wholly changed, tick by tick, what parts need to know is recorded at the first tick and at each so
 # many: recording costs a fifth of a call.
-RECORD_EVERY = 16
+RECORD_EVERY = 32
+
+# A shape of windows that has come so often is worth a network of its own, which takes a compiler many seconds.
+OFTEN = 3
 
 # Share of a recording call's time that the call takes without.
 WITHOUT_RECORDING = 0.8
@@ -71,6 +75,7 @@ class SparseUNet:
         self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
         self._modules: dict[type[Network], Network] = {}
         self._built: set[tuple[int, ...]] = set()  # (rows, height, width) of windows that have been run
+        self._seen: Counter[tuple[int, ...]] = Counter()  # how often such windows were to be run
         self.costs = Costs()
         self.share = 1.0
         self.forget()
@@ -239,7 +244,7 @@ class SparseUNet:
         Returns:
             How many pixels were looked at; 0 where no network is built that would do.
         """
-        found = self._windowed(known, inputs, turn)
+        found = self._windowed(known, inputs, turn) if self._wanted(turn, inputs[0]) else None
         if found is None and len(turn) > 1 and not self._square:
             shares = [self._compute(known, inputs, {row: place}, output) for row, place in turn.items()]
             return sum(shares) if all(shares) else 0
@@ -252,6 +257,14 @@ class SparseUNet:
         for row, (target, view) in turn.items():
             cut(output[row], target).copy_(cut(found[row if len(turn) > 1 else 0], target, view[:2]))
         return sum(math.prod(shape_of(view)) for _, view in turn.values())
+
+    def _wanted(self, turn: Turn, rows: torch.Tensor) -> bool:
+        """Whether to ask for a network for these windows; while they are rare, one for larger ones will do."""
+        shape = (len(rows) if len(turn) > 1 else 1, *shape_of(next(iter(turn.values()))[1]))
+        self._seen[shape] += 1
+        if shape in self._built or self._model.backend.name == "eager" or self._seen[shape] > OFTEN:
+            return True
+        return self._larger(turn, rows) is None
 
     def _larger(self, turn: Turn, rows: torch.Tensor) -> Turn | None:
         """The same with the smallest larger windows whose network is known to be there."""

@@ -89,6 +89,10 @@ class Stream:
         """Median milliseconds of ``encode``, ``unet`` and ``decode`` over the last calls."""
         return self._clock.medians_ms()
 
+    def restart_clock(self) -> None:
+        """``stages_ms`` is of the calls from here on."""
+        self._clock = StageClock(self.model.device)
+
     @torch.inference_mode()
     def __call__(
         self,

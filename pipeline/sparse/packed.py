@@ -6,17 +6,33 @@ long as the layer itself; with the weights laid out once, the result is the same
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import nn
 
 # Layers of fewer weights gain too little for the memory: a packed layer has its weights twice.
 LEAST_WEIGHTS = 900_000
+# Not part of PyTorch's public face: another release may do without.
+_NEEDED = (
+    "aten::mkldnn_reorder_conv2d_weight",
+    "mkldnn::_convolution_pointwise",
+    "mkldnn::_is_mkldnn_bf16_supported",
+    "mkldnn::_linear_pointwise",
+    "mkldnn::_reorder_linear_weight",
+)
+
+logger = logging.getLogger(__name__)
 
 
 def pack(module: nn.Module) -> None:
     """Replace the large convolutions and linear layers of ``module``, where this PyTorch and processor can do it."""
     parameter = next(module.parameters())
     if parameter.device.type != "cpu" or parameter.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+        return
+    missing = [name for name in _NEEDED if not _is_there(name)]
+    if missing:
+        logger.warning("sparse: this PyTorch has no %s; windows of a large UNet are slower", ", ".join(missing))
         return
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
@@ -29,6 +45,11 @@ def pack(module: nn.Module) -> None:
                 setattr(parent, name, PackedConv(layer))
             elif type(layer) is nn.Linear and layer.weight.numel() >= LEAST_WEIGHTS:
                 setattr(parent, name, PackedLinear(layer))
+
+
+def _is_there(name: str) -> bool:
+    space, _, operator = name.partition("::")
+    return hasattr(getattr(torch.ops, space), operator)
 
 
 class PackedConv(nn.Module):

@@ -7,6 +7,7 @@ import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ from pipeline.attention_cache import AttentionCache, uncached_copy
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.context import Context, Unsupported
-from pipeline.sparse.costs import WORTH, Costs
+from pipeline.sparse.costs import WORTH, Costs, Shape
 from pipeline.sparse.kept import Kept
 from pipeline.sparse.packed import pack
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
@@ -48,8 +49,49 @@ Whole = Callable[[], torch.Tensor]
 
 Network = WholeUNet | PartUNet
 
-# Windows that are computed in one call, by row; all of one shape.
-Turn = dict[int, Place]
+
+@dataclass(frozen=True)
+class Turn:
+    """Windows that are computed in one call, all of one shape: that of one row, or those of several.
+
+    A call of several is of all rows of the batch, as networks are built for numbers of rows: those that have no window
+    look where another does, and nothing comes of it.
+
+    Attributes:
+        places: by row.
+        rows: how many the batch has.
+    """
+
+    places: dict[int, Place]
+    rows: int
+
+    @property
+    def together(self) -> bool:
+        return len(self.places) > 1
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The rows that the call is of."""
+        return range(self.rows) if self.together else tuple(self.places)
+
+    @property
+    def window(self) -> Size:
+        """(height, width) of each."""
+        return shape_of(next(iter(self.places.values()))[1])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(rows, height, width) of the call."""
+        return len(self.numbers), *self.window
+
+    @property
+    def priced(self) -> Shape:
+        """What ``Costs`` knows the call by."""
+        return self.shape if self.together else self.window
+
+    def alone(self) -> list[Turn]:
+        """The same, each in a call of its own."""
+        return [Turn({row: place}, self.rows) for row, place in self.places.items()]
 
 
 class SparseUNet:
@@ -133,14 +175,14 @@ class SparseUNet:
             return self._output.newest
         inputs = [rows, timesteps, embeddings, *cache.laid_out(layout)]
         turns = self._turns(plans, size)
-        expected = sum(plan is None for plan in plans) + sum(self._expected(turn, len(plans), size) for turn in turns)
+        expected = sum(plan is None for plan in plans) + sum(self.costs.share(turn.priced, size) for turn in turns)
         anew = any(change is None for change in changes)
         if self._known is None or all(plan is None for plan in plans) or expected > WORTH * len(rows):
             return self._all(inputs, whole, anew)
         if self._stale:
             return self._all(inputs, whole, anew, record=True)
         whole_rows = [(0, 0, size[1], size[0])] if any(plan is None for plan in plans) else []
-        output = self._output.changing([target for turn in turns for target, _ in turn.values()] + whole_rows)
+        output = self._output.changing([target for turn in turns for target, _ in turn.places.values()] + whole_rows)
         computed = 0
         for number, plan in enumerate(plans):
             if plan is None:
@@ -177,31 +219,28 @@ class SparseUNet:
         """All windows, those of several rows in one call where that is expected to be faster: weights are read once."""
         turns: list[Turn] = []
         for number in range(max(len(plan or ()) for plan in plans)):
-            each = {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}
-            apart: list[Turn] = [{row: place} for row, place in each.items()]
-            longest = map(max, zip(*(shape_of(view) for _, view in each.values()), strict=True))
-            together = self._moved(each, tuple(longest), size) if len(each) > 1 else None
-            faster = together is not None and self._expected(together, len(plans), size) < sum(
-                self._expected(turn, len(plans), size) for turn in apart
+            each = Turn(
+                {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}, len(plans)
+            )
+            apart = each.alone()
+            longest = map(max, zip(*(shape_of(view) for _, view in each.places.values()), strict=True))
+            together = self._moved(each, tuple(longest), size) if each.together else None
+            faster = together is not None and self.costs.share(together.priced, size) < sum(
+                self.costs.share(turn.priced, size) for turn in apart
             )
             turns += [together] if together is not None and faster else apart
         return turns
 
-    def _expected(self, turn: Turn, rows: int, size: Size) -> float:
-        """What it is expected to take, in the time of one row as a whole."""
-        shape = shape_of(next(iter(turn.values()))[1])
-        return self.costs.share((rows, *shape) if len(turn) > 1 else shape, size)
-
     def _moved(self, turn: Turn, shape: tuple[int, ...], size: Size) -> Turn | None:
         """The same with windows of this (height, width); None where one does not hold what it should."""
-        moved: Turn = {}
+        moved: dict[int, Place] = {}
         height, width = size
-        for row, (target, _) in turn.items():
+        for row, (target, _) in turn.places.items():
             view = placed(grown(target, HALO, width, height), (shape[0], shape[1]), width, height, self._align)
             if view is None:
                 return None
             moved[row] = target, view
-        return moved
+        return Turn(moved, turn.rows)
 
     def _all(self, inputs: list[torch.Tensor], whole: Whole, anew: bool, record: bool = False) -> torch.Tensor:
         """A call of all rows as a whole.
@@ -244,66 +283,60 @@ class SparseUNet:
         Returns:
             How many pixels were looked at; 0 where no network is built that would do.
         """
-        found = self._windowed(known, inputs, turn) if self._wanted(turn, inputs[0]) else None
-        if found is None and len(turn) > 1 and not self._square:
-            shares = [self._compute(known, inputs, {row: place}, output) for row, place in turn.items()]
+        size = (inputs[0].shape[2], inputs[0].shape[3])
+        found = self._windowed(known, inputs, turn) if self._wanted(turn, size) else None
+        if found is None and turn.together and not self._square:
+            shares = [self._compute(known, inputs, one, output) for one in turn.alone()]
             return sum(shares) if all(shares) else 0
         if found is None:
-            larger = self._larger(turn, inputs[0])
+            larger = self._larger(turn, size)
             found = None if larger is None else self._windowed(known, inputs, larger)
             if larger is None or found is None:
                 return 0
             turn = larger
-        for row, (target, view) in turn.items():
-            cut(output[row], target).copy_(cut(found[row if len(turn) > 1 else 0], target, view[:2]))
-        return sum(math.prod(shape_of(view)) for _, view in turn.values())
+        for index, row in enumerate(turn.numbers):
+            if row in turn.places:
+                target, view = turn.places[row]
+                cut(output[row], target).copy_(cut(found[index], target, view[:2]))
+        return len(turn.places) * math.prod(turn.window)
 
-    def _wanted(self, turn: Turn, rows: torch.Tensor) -> bool:
+    def _wanted(self, turn: Turn, size: Size) -> bool:
         """Whether to ask for a network for these windows; while they are rare, one for larger ones will do."""
-        shape = (len(rows) if len(turn) > 1 else 1, *shape_of(next(iter(turn.values()))[1]))
-        self._seen[shape] += 1
-        if shape in self._built or self._model.backend.name == "eager" or self._seen[shape] > OFTEN:
+        self._seen[turn.shape] += 1
+        if turn.shape in self._built or self._model.backend.name == "eager" or self._seen[turn.shape] > OFTEN:
             return True
-        return self._larger(turn, rows) is None
+        return self._larger(turn, size) is None
 
-    def _larger(self, turn: Turn, rows: torch.Tensor) -> Turn | None:
+    def _larger(self, turn: Turn, size: Size) -> Turn | None:
         """The same with the smallest larger windows whose network is known to be there."""
-        size = (rows.shape[2], rows.shape[3])
-        count = len(rows) if len(turn) > 1 else 1
-        places = [self._moved(turn, shape[1:], size) for shape in self._built if shape[0] == count]
-        larger = [
-            place
-            for place in places
-            if place is not None and self._expected(place, len(rows), size) < WORTH * len(place)
-        ]
-        return min(larger, key=lambda place: math.prod(shape_of(next(iter(place.values()))[1])), default=None)
+        moved = [self._moved(turn, shape[1:], size) for shape in self._built if shape[0] == turn.shape[0]]
+        most = WORTH * len(turn.places)
+        larger = [one for one in moved if one is not None and self.costs.share(one.priced, size) < most]
+        return min(larger, key=lambda one: math.prod(one.window), default=None)
 
     def _windowed(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> torch.Tensor | None:
-        """(1 or B, C, h, w) the output inside each window; None where the network is not built.
-
-        Several windows come with the rows that have none: these look where another does, and nothing comes of it.
-        """
+        """(1 or B, C, h, w) the output inside each window; None where the network is not built."""
         rows, prompts = inputs[0], inputs[3:]
         if len(prompts) != len(self._prompts) or any(map(operator.is_not, prompts, self._prompts)):
             self._prompts = tuple(prompts)
             self._prompt_rows = [[prompt[row : row + 1] for prompt in prompts] for row in range(len(rows))]
-        first, (_, view) = next(iter(turn.items()))
-        numbers = range(len(rows)) if len(turn) > 1 else (first,)
+        first, (_, view) = next(iter(turn.places.items()))
         nothing = (*view[:2], *view[:2]), view
-        places = [turn.get(number, nothing) for number in numbers]
-        parts = [cut(rows[row : row + 1], seen) for row, (_, seen) in zip(numbers, places, strict=True)]
-        staying = [*(self._prompts if len(turn) > 1 else self._prompt_rows[first]), *known.given(numbers, places)]
-        shape = (len(parts), *shape_of(view))
+        places = [turn.places.get(number, nothing) for number in turn.numbers]
+        parts = [cut(rows[row : row + 1], seen) for row, (_, seen) in zip(turn.numbers, places, strict=True)]
+        prompted = self._prompts if turn.together else self._prompt_rows[first]
+        part = torch.cat(parts) if turn.together else parts[0]
         started = time.perf_counter()
-        found = self._run(PartUNet, [torch.cat(parts)], staying)
+        found = self._run(PartUNet, [part], [*prompted, *known.given(turn.numbers, places)])
         if found is None:
-            self._built.discard(shape)
+            self._built.discard(turn.shape)
             return None
-        self._built.add(shape)
+        self._built.add(turn.shape)
         if rows.device.type == "cpu":
-            self.costs.note(shape if len(turn) > 1 else shape[1:], time.perf_counter() - started)
-        for row, place in turn.items():
-            known.add(row, [tensor[row if len(turn) > 1 else 0] for tensor in found[1:]], place)
+            self.costs.note(turn.priced, time.perf_counter() - started)
+        for index, row in enumerate(turn.numbers):
+            if row in turn.places:
+                known.add(row, [tensor[index] for tensor in found[1:]], turn.places[row])
         return found[0]
 
     def _run(

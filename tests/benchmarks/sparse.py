@@ -34,7 +34,6 @@ from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.acceleration import accelerate
 from pipeline.sparse import engine, unet
 from pipeline.sparse.rectangles import cover
-from pipeline.timing import StageClock
 from tests.benchmarks import machine, material
 
 AREAS = (0.012, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -137,7 +136,7 @@ def play(running: Mapping[str, Stream], clip: torch.Tensor, burst: int, found: d
 
 def step(stream: Stream, frame: torch.Tensor, into: Measured) -> None:
     """One frame."""
-    stream._clock = StageClock(stream.model.device)  # of this frame alone
+    stream.restart_clock()  # it is of this frame alone
     started = time.perf_counter()
     picture = stream(frame).image
     if picture.device.type != "cpu":

@@ -48,3 +48,15 @@ def test_what_is_taken_or_of_another_number_format_stays(monkeypatch: pytest.Mon
     module = layers().float()
     pack(module)
     assert type(module[1]) is nn.Conv2d
+
+
+@needs_bfloat16
+def test_layers_stay_where_this_pytorch_cannot_pack_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(packed, "LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(packed, "_NEEDED", (*packed._NEEDED, "mkldnn::not_there"))
+    module = layers()
+    pack(module)
+    assert type(module[0]) is nn.Conv2d
+    assert "mkldnn::not_there" in caplog.text

@@ -19,7 +19,7 @@ Engine = TypeVar("Engine")
 # What an engine is built for; hashable, and JSON-able, so that it can be part of a key.
 Spec = tuple[Any, ...]
 
-# The autoencoder's three, and a UNet's for full and for warming-up batches: what one stream uses. Those of the settings
+# The autoencoder's two, and a UNet's for full and for warming-up batches: what one stream uses. Those of the settings
 # before come back from the disk in less than a second.
 MOST_ENGINES = 5
 

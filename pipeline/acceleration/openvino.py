@@ -14,6 +14,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,6 @@ _NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 8
 _MOST_OF_AUTOENCODER = 24
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
-QUANTISED = "quantised decoder"  # followed by the shape of its latents
 
 
 class OpenVinoBackend:
@@ -96,11 +96,12 @@ class OpenVinoBackend:
         return self._eager.encode(pictures) if engine is None else engine([pictures])[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        engine = None
         # Parts of pictures come in many sizes: they go the exact way, but for those that come often (``network``).
         if "decoder" in self._bounds and tuple(latents.shape[2:]) == self._whole:
-            engine = self._builder.get((QUANTISED, *latents.shape))
-        engine = engine or self._builder.get(DECODER)
+            found = self.network("decoder", partial(Decoder, self._model.autoencoder), [latents], [])
+            if found is not None:
+                return found[0]
+        engine = self._builder.get(DECODER)
         return self._eager.decode(latents) if engine is None else engine([latents])[0]
 
     def denoise(
@@ -184,7 +185,7 @@ class OpenVinoBackend:
         except RuntimeError as error:
             if isinstance(error, StoppedError) or not bounds:
                 raise
-            logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, spec[0], error)
+            logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, _part(spec), error)
             self._bounds.pop("unet" if _of_unet(spec) else "decoder", None)
             return self._build(spec)
         engine = self._imported(blob)
@@ -193,7 +194,7 @@ class OpenVinoBackend:
 
     def _bounds_of(self, spec: Spec) -> Bounds:
         """Between which values the network of ``spec`` is to calculate in eight bits; empty where in floating point."""
-        if spec[0] == QUANTISED or (spec[0] == "network" and not _of_unet(spec)):
+        if spec[0] == "network" and not _of_unet(spec):
             return self._bounds.get("decoder", {})
         # In bfloat16 it would be no faster; and with other weights its values are others.
         if spec[0] == "unet" and self._model.dtype == torch.float32 and not self._model.adapters.in_unet:
@@ -222,14 +223,10 @@ class OpenVinoBackend:
         elif spec == DECODER:
             latent = torch.zeros(1, channels, 8, 8)
             write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
-        elif spec[0] == QUANTISED:
-            decoder = Decoder(self._model.autoencoder)
-            quantise(decoder.module.decoder, bounds)
-            write_graph(decoder, [torch.zeros(spec[1:])], [list(spec[1:])], path)
         elif spec[0] == "network":
             examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
             made = self._makers[spec[1]]()
-            if isinstance(made, Decoder):  # what is decoded in parts is to look like the whole
+            if isinstance(made, Decoder):  # whole or in parts: one is to look like the other
                 quantise(made.module.decoder, bounds)
             write_graph(made, examples, [list(one.shape) for one in examples], path)
         else:
@@ -241,8 +238,13 @@ class OpenVinoBackend:
             write_graph(unet, examples, [list(one.shape) for one in examples], path)
 
 
+def _part(spec: Spec) -> str:
+    """What of the model it is of: ``encoder``, ``unet-part`` ..."""
+    return str(spec[1] if spec[0] == "network" else spec[0])
+
+
 def _of_unet(spec: Spec) -> bool:
-    return str(spec[1] if spec[0] == "network" else spec[0]).startswith("unet")
+    return _part(spec).startswith("unet")
 
 
 def _cover(rows: int, engines: dict[int, Engine]) -> list[tuple[int, int, Engine]]:

@@ -11,7 +11,7 @@ from torch import nn
 from assets.training.export import BOUNDS_FILE as EXPORTED
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.acceleration.engine_cache import EngineCache
-from pipeline.acceleration.openvino import QUANTISED, OpenVinoBackend
+from pipeline.acceleration.openvino import OpenVinoBackend
 from pipeline.acceleration.openvino_package import is_installed
 from pipeline.acceleration.quantised import BOUNDS_FILE, Bounds, QuantisedConv, measure_bounds, quantise, read_bounds
 from pipeline.models.adapters import Adapters
@@ -64,7 +64,8 @@ def test_whole_pictures_are_decoded_in_eight_bits_and_parts_exactly(tmp_path: Pa
         Stream(model, StreamConfig(prompt="a watercolour"))(torch.zeros(3, 64, 64))
         backend.decode(latents[:, :, :4])
         backend.wait()
-        assert [spec for spec in backend._builder.ready() if spec[0] == QUANTISED] == [(QUANTISED, 1, 16, 8, 8)]
+        whole = ("network", "decoder", (("float32", 1, 16, 8, 8),))
+        assert list(backend._small_networks.ready()) == [whole]
         exact = model.autoencoder.decode(latents)
         assert 35 < psnr(backend.decode(latents), exact) < 60
         exact = model.autoencoder.decode(latents[:, :, :4])
@@ -93,7 +94,8 @@ def test_a_decoder_that_cannot_be_built_so_is_built_exactly(
         backend._whole = (8, 8)
         backend.decode(latents)
         backend.wait()
-        assert {spec[0] for spec in backend._builder.ready()} == {QUANTISED, "decoder"}
+        assert [spec[1] for spec in backend._small_networks.ready()] == ["decoder"]
+        assert {spec[0] for spec in backend._builder.ready()} == {"decoder"}
         assert psnr(backend.decode(latents), model.autoencoder.decode(latents)) > 60
         assert backend.news() == []
     finally:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
 
-from pipeline.sparse.costs import Costs, Shape
+from pipeline.sparse.costs import Costs
 from pipeline.sparse.kept import Kept
-from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, placed, scaled, shape_of, window
+from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, scaled, shape_of, window
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
 # of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
@@ -22,11 +21,8 @@ ENCODER_WRITES, ENCODER_HALO = 8, 16
 DECODER_WRITES, DECODER_HALO = 8, 16
 # Sides of windows in pixels of the picture: compiled networks prepare something for each shape.
 SIDES = (64, 96, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536)
-# A window's shape that has come so often gets a network of its own; the one for all shapes is slower. For so many times
-# more, what it will take then is what counts: it is never built where windows must be the faster way before.
-OFTEN, BUILDING = 6, 60
-# A network for a larger shape serves as well, up to so many times the area.
-LARGER = 1.6
+# A window's shape that has come so often gets a network of its own. One for all shapes takes 2 ms more each time.
+OFTEN = 6
 
 
 def _no_network(_: torch.Tensor) -> None:
@@ -56,7 +52,6 @@ class Half:
         """
         self._run, self._shaped, self._factor = run, shaped, factor
         self._seen: Counter[tuple[int, int]] = Counter()
-        self._own: set[tuple[int, int]] = set()  # shapes that have a network of their own
         self._input, self._output = (factor, 1) if encodes else (1, factor)
         self._writes, self._halo = (ENCODER_WRITES, ENCODER_HALO) if encodes else (DECODER_WRITES, DECODER_HALO)
         self._kept = Kept(self._output)
@@ -97,14 +92,15 @@ class Half:
                 computed += height * width
                 continue
             for target, view in plan:
-                part, seen = self._window(x[row : row + 1], view, (height, width))
+                shape, origin = shape_of(view), view[:2]
+                part = self._window(cut(x[row : row + 1], view, scale=self._input), shape)
                 inside = cut(kept[row : row + 1], target, scale=self._output)
-                new = cut(part, target, seen[:2], self._output)
+                new = cut(part, target, origin, self._output)
                 if self._output > 1:
                     inside.lerp_(new, self._fade(target, width, height).to(inside.device, inside.dtype))
                 else:
                     inside.copy_(new)
-                computed += math.prod(shape_of(seen))
+                computed += math.prod(shape)
         self.share = computed / (height * width * len(x))
         return kept
 
@@ -118,23 +114,7 @@ class Half:
             target = scaled(grown(rectangle, self._writes, *size), self._factor)
             looked_at = scaled(grown(rectangle, self._writes + self._halo, *size), self._factor)
             plan.append((target, window(looked_at, width, height, 1, sides)))
-        runs = [self._expected(view, (height, width)) for _, view in plan]
-        return plan if self.costs.worth(runs, (height, width)) else None
-
-    def _expected(self, view: Rectangle, whole: tuple[int, int]) -> Shape:
-        """What ``costs`` knows it by: the shape of a network of its own, or one row by the network for all shapes."""
-        shape = shape_of(view)
-        self._seen[shape] += 1
-        if shape in self._own or OFTEN < self._seen[shape] <= OFTEN + BUILDING:
-            return shape
-        larger = self._larger(view, whole)
-        return (1, *shape) if larger is None else shape_of(larger)
-
-    def _larger(self, view: Rectangle, whole: tuple[int, int]) -> Rectangle | None:
-        """The smallest window around this one that there is a network for, if it is not much larger."""
-        most = LARGER * math.prod(shape_of(view))
-        fitting = [placed(view, shape, whole[1], whole[0], 1) for shape in self._own if math.prod(shape) <= most]
-        return min((one for one in fitting if one is not None), key=lambda one: math.prod(shape_of(one)), default=None)
+        return plan if self.costs.worth((shape_of(view) for _, view in plan), (height, width)) else None
 
     def _fade(self, target: Rectangle, width: int, height: int) -> torch.Tensor:
         """(h, w) how much of what is new each pixel of the picture inside ``target`` takes.
@@ -146,27 +126,11 @@ class Half:
         shape = ((bottom - top) * self._output, (right - left) * self._output)
         return _faded(shape, (top > 0, bottom < height, left > 0, right < width), self._writes)
 
-    def _window(self, x: torch.Tensor, view: Rectangle, whole: tuple[int, int]) -> tuple[torch.Tensor, Rectangle]:
-        """What the network makes of ``view`` or of a larger window, and which it was."""
-        ready = self._seen[shape_of(view)] > OFTEN
-        for seen in (view if ready else None, self._larger(view, whole)):
-            found = None if seen is None else self._of_its_own(x, seen)
-            if seen is not None and found is not None:
-                return found, seen
-        with self.costs.timed((1, *shape_of(view)), 1, x.device):
-            return self._run(cut(x, view, scale=self._input)), view
-
-    def _of_its_own(self, x: torch.Tensor, view: Rectangle) -> torch.Tensor | None:
-        """What the network for just this shape gives; None while there is none."""
-        shape, started = shape_of(view), time.perf_counter()
-        found = self._shaped(cut(x, view, scale=self._input))
-        if found is None:
-            self._own.discard(shape)
-            return None
-        self._own.add(shape)
-        if x.device.type == "cpu":
-            self.costs.note(shape, time.perf_counter() - started)
-        return found
+    def _window(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        self._seen[shape] += 1
+        with self.costs.timed(shape, 1, x.device):
+            found = self._shaped(x) if self._seen[shape] > OFTEN else None
+            return self._run(x) if found is None else found
 
     def _timed(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
         with self.costs.timed(shape, len(x), x.device):

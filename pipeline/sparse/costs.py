@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-# A window that has not been run yet is expected to cost its share of the area, and besides what such windows have cost
-# that have been run; before any has, and at most, this share of the whole.
+# A window that has not been run yet is expected to cost this share of the whole, and its share of the area besides.
 OVERHEAD = 0.1
 # A part must be expected to take less than this share of the whole: what is done around its networks is not in their
 # times, and comes to a tenth and more where half of a picture changes.
@@ -50,20 +48,10 @@ class Costs:
 
         The least of the last times counts: whatever else the machine did comes on top.
         """
-        if whole not in self._seconds:
-            return OVERHEAD + _area(part, whole)
-        unit = min(self._seconds[whole])
-        if len(self._seconds.get(part, ())) >= _LEAST:
-            return min(self._seconds[part]) / unit
-        known = [shape for shape, times in self._seconds.items() if len(times) >= _LEAST and _area(shape, whole) < 1]
-        beyond = [min(self._seconds[shape]) / unit - _area(shape, whole) for shape in known]
-        overhead = min(max(statistics.median(beyond), 0.0), OVERHEAD) if beyond else OVERHEAD
-        return overhead + _area(part, whole)
+        if len(self._seconds.get(part, ())) >= _LEAST and whole in self._seconds:
+            return min(self._seconds[part]) / min(self._seconds[whole])
+        return OVERHEAD + math.prod(part) / math.prod(whole)
 
     def worth(self, parts: Iterable[Shape], whole: Shape) -> bool:
         """Whether running ``parts`` is faster than running the whole."""
         return sum(self.share(part, whole) for part in parts) < WORTH
-
-
-def _area(part: Shape, whole: Shape) -> float:
-    return math.prod(part) / math.prod(whole)

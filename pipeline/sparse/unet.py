@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,13 +30,10 @@ WRITES, HALO = 1, 2
 SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
 # cost much however small a window is.
-MOST, ONE_MORE = 3, 0.1
+MOST, ONE_MORE = 3, 0.2
 # While pictures are wholly changed, tick by tick, what parts need to know is recorded at the first tick and at each so
 # many: recording costs a fifth of a call.
 RECORD_EVERY = 32
-
-# A shape of windows that has come so often is worth a network of its own, which takes a compiler many seconds.
-OFTEN = 3
 
 # Share of a recording call's time that the call takes without.
 WITHOUT_RECORDING = 0.8
@@ -117,7 +113,6 @@ class SparseUNet:
         self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
         self._modules: dict[type[Network], Network] = {}
         self._built: set[tuple[int, ...]] = set()  # (rows, height, width) of windows that have been run
-        self._seen: Counter[tuple[int, ...]] = Counter()  # how often such windows were to be run
         self.costs = Costs()
         self.share = 1.0
         self.forget()
@@ -284,7 +279,7 @@ class SparseUNet:
             How many pixels were looked at; 0 where no network is built that would do.
         """
         size = (inputs[0].shape[2], inputs[0].shape[3])
-        found = self._windowed(known, inputs, turn) if self._wanted(turn, size) else None
+        found = self._windowed(known, inputs, turn)
         if found is None and turn.together and not self._square:
             shares = [self._compute(known, inputs, one, output) for one in turn.alone()]
             return sum(shares) if all(shares) else 0
@@ -299,13 +294,6 @@ class SparseUNet:
                 target, view = turn.places[row]
                 cut(output[row], target).copy_(cut(found[index], target, view[:2]))
         return len(turn.places) * math.prod(turn.window)
-
-    def _wanted(self, turn: Turn, size: Size) -> bool:
-        """Whether to ask for a network for these windows; while they are rare, one for larger ones will do."""
-        self._seen[turn.shape] += 1
-        if turn.shape in self._built or self._model.backend.name == "eager" or self._seen[turn.shape] > OFTEN:
-            return True
-        return self._larger(turn, size) is None
 
     def _larger(self, turn: Turn, size: Size) -> Turn | None:
         """The same with the smallest larger windows whose network is known to be there."""

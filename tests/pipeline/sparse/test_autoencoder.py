@@ -167,23 +167,6 @@ def test_a_shape_that_comes_often_gets_a_network_of_its_own() -> None:
     assert len(shaped) == 4, "the whole is of the one for all shapes"
 
 
-def test_a_larger_network_of_its_own_serves_for_a_rare_shape() -> None:
-    _, run = half(True)
-    encoder = Half(run, 8, True, lambda x: run.run(x) if x.shape[2:] == (96, 96) else None)
-    before = given((256, 256))
-    encoder(before, [None])
-    for _ in range(OFTEN + 1):
-        encoder(before, [((104, 104, 144, 144),)])
-    run.shapes.clear()
-    frame = changed(before, ((40, 8, 72, 24),))  # 96 x 64 with what is looked at
-    found = encoder(frame, [((40, 8, 72, 24),)])
-    assert run.shapes == []
-    assert encoder.share == 96 * 96 / 256**2
-    assert psnr(found, run.run(frame), peak=2) > 40
-    encoder(frame, [((0, 0, 16, 16),)])  # 64 x 64: that would be more than twice as much
-    assert [shape[2:] for shape in run.shapes] == [(64, 64)]
-
-
 def test_rows_do_not_touch_each_other() -> None:
     encoder, encode = half(True)
     before = given((128, 160), rows=3)

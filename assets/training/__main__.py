@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.logging import RichHandler
 
-PARTS = ("prepare", "autoencoder", "text", "unet", "export")
+PARTS = ("prepare", "autoencoder", "text", "unet", "decoder", "export")
 WEIGHTS = Path("weights") / "tiny_darknet.safetensors"
 NEEDED = (
     WEIGHTS,
@@ -100,6 +100,10 @@ def run_part(part: str, options: argparse.Namespace) -> None:
 
         cache_latents(out, load_autoencoder(out), seed)
         train_unet(out, data, minutes, resume, seed, **steps)
+    elif part == "decoder":
+        from assets.training.decoder import train_decoder
+
+        train_decoder(out, data, minutes, resume, seed, **steps)
     elif part == "export":
         from assets.training.export import export
 

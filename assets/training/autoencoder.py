@@ -211,10 +211,11 @@ def train_autoencoder(run: Path, data: Path, minutes: float, resume: bool, seed:
 
 
 def load_autoencoder(run: Path) -> AutoencoderTiny:
-    """The averaged weights of `run`, in evaluation mode."""
+    """The averaged weights of `run`, in evaluation mode; its decoder as trained on, if it was."""
     model = new_autoencoder()
-    state = load_checkpoint(run / "autoencoder.pt")
-    model.load_state_dict(state["average"])
+    model.load_state_dict(load_checkpoint(run / "autoencoder.pt")["average"])
+    if (run / "decoder.pt").is_file():
+        model.decoder.load_state_dict(load_checkpoint(run / "decoder.pt")["average"])
     scale = run / "latents" / "scale.json"
     if scale.is_file():
         model.register_to_config(scaling_factor=json.loads(scale.read_text(encoding="utf-8")))

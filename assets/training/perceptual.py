@@ -72,6 +72,20 @@ def gram_distance(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
     return total / len(ours)
 
 
+def statistics_distance(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+    """Absolute distance of each channel's mean and deviation (arXiv 1703.06868), in the target's deviations; (B,).
+
+    The deviation is that of the channel over all of `theirs`: a channel that is mostly silent does not count more.
+    """
+    total = torch.zeros(ours[0].shape[0], device=ours[0].device)
+    for a, b in zip(ours, theirs, strict=True):
+        a, b = a.float().flatten(2), b.float().flatten(2)
+        unit = b.transpose(0, 1).flatten(1).std(1).clamp_min(1e-3)
+        apart = (a.mean(2) - b.mean(2)).abs() + (a.std(2) - b.std(2)).abs()
+        total = total + (apart / unit).mean(1)
+    return total / len(ours)
+
+
 def _gram(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, C)."""
     flat = features.flatten(2)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from assets.training.adversary import Adversary
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
 from assets.training.latents import CELLS
-from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance
+from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance, statistics_distance
 from assets.training.samples import ROLLED, Batch, Sampler
 from assets.training.schedule import add_noise
 from assets.training.sheets import draw_sheet
@@ -47,6 +47,7 @@ PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts 
 ADVERSARY_FROM = 0.55  # share of the steps after which the adversarial loss counts too
 ADVERSARY_SHARE, ADVERSARY_WARM = 0.6, 300  # its gradient's size over that of the other losses, reached after this long
 PIXEL_EVERY, PIXEL_CELLS = 3, 14  # decoded per step: one sample of so many, pieces of this many latent cells
+PERCEPTUAL, STATISTICS = 0.4, 0.15  # weights
 RATE = 1.0e-3
 SAVE_EVERY = 100
 SHEET_EVERY = 700
@@ -81,7 +82,7 @@ def latent_loss(made: Tensor, wanted: Tensor) -> Tensor:
 def pixel_loss(
     model: AutoencoderTiny, features: TinyDarknet, made: Tensor, wanted: Tensor, corner: tuple[int, int]
 ) -> Tensor:
-    """L1, perceptual and Gram terms of decoded pieces, PIXEL_CELLS cells wide, of each PIXEL_EVERY-th sample."""
+    """L1, perceptual, statistics and Gram terms of decoded pieces, PIXEL_CELLS wide, of each PIXEL_EVERY-th sample."""
     top, left = corner
     cut = (slice(None, None, PIXEL_EVERY), slice(None), slice(top, top + PIXEL_CELLS), slice(left, left + PIXEL_CELLS))
     scale = model.config["scaling_factor"]
@@ -90,8 +91,8 @@ def pixel_loss(
         theirs = features(target)
     picture = model.decoder(made[cut] / scale).float() / 2 + 0.5
     ours = features(picture)
-    distance = feature_distance(ours, theirs).mean()
-    return (picture - target).abs().mean() + 0.25 * distance + 0.02 * gram_distance(ours, theirs).mean()
+    looks = PERCEPTUAL * feature_distance(ours, theirs) + STATISTICS * statistics_distance(ours, theirs)
+    return (picture - target).abs().mean() + (looks + 0.02 * gram_distance(ours, theirs)).mean()
 
 
 class UNetTraining:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from assets.training.vocabulary import STYLES, TINTS
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.models import EMBEDDED_PATH, Model
 from tests.pipeline.pictures import burnt
-from tests.style_classifier import StyleClassifier
+from tests.style_classifier import StyleClassifier, describe, describe_pixels
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,14 @@ class Bench:
             return self.judge(pictures)
 
 
+@dataclass(frozen=True)
+class Judges:
+    """Who names a picture's style: by the features of the training's loss, and by colours and edges."""
+
+    features: StyleClassifier
+    pixels: StyleClassifier
+
+
 def autoencoder_and_identity(bench: Bench) -> dict[str, Any]:
     """PSNR of the autoencoder alone, of "a photo", of an empty prompt."""
     alone = psnr(bench.coded(bench.frames), bench.frames)
@@ -117,14 +126,16 @@ def autoencoder_and_identity(bench: Bench) -> dict[str, Any]:
     }
 
 
-def recognisable_and_faithful(bench: Bench, classify: StyleClassifier, steps: int, count: int) -> dict[str, Any]:
-    """Share of outputs whose style is named right, and the distance to the teacher relative to the photo's."""
+def recognisable_and_faithful(bench: Bench, judges: Judges, steps: int, count: int) -> dict[str, Any]:
+    """Share of outputs whose style is named right, by each judge, and the distance to the teacher over the photo's."""
     frames = bench.frames[:count]
     right: dict[str, float] = {}
+    by_pixels: dict[str, float] = {}
     ratio: dict[str, float] = {}
     for index, style in enumerate(STYLE_IDS):
         made = bench.render(frames, prompt=STYLES[style].prompt, steps=steps)
-        right[style] = float((classify(made) == index).float().mean())
+        right[style] = float((judges.features(made) == index).float().mean())
+        by_pixels[style] = float((judges.pixels(made) == index).float().mean())
         if style != "photo":
             teacher = to_tensor(bench.drawn[style][:count])
             near = bench.distance(made, teacher).mean()
@@ -133,6 +144,8 @@ def recognisable_and_faithful(bench: Bench, classify: StyleClassifier, steps: in
         "photos": len(frames),
         "recognised": right,
         "recognised_mean": float(np.mean(list(right.values()))),
+        "recognised_by_pixels": by_pixels,
+        "recognised_by_pixels_mean": float(np.mean(list(by_pixels.values()))),
         "teacher_distance_ratio": ratio,
         "teacher_distance_ratio_mean": float(np.mean(list(ratio.values()))),
     }
@@ -265,13 +278,25 @@ def _drawn(options: argparse.Namespace) -> tuple[Pictures, Pictures]:
     return draw(split.held_out[: options.count]), draw(split.train[: options.train])
 
 
-def learn_styles(bench: Bench, train: Pictures) -> StyleClassifier:
-    """A judge that has seen teachers' pictures of training photos, half of them through the autoencoder as well."""
+def learn_styles(bench: Bench, train: Pictures) -> Judges:
+    """Judges that have seen teachers' pictures of training photos, half of them through the autoencoder as well."""
     classes = []
     for style in STYLE_IDS:
         pictures = to_tensor(train[style])
         classes.append(torch.cat([pictures, bench.coded(pictures[::2])]))
-    return StyleClassifier(bench.judge, classes)
+    return Judges(StyleClassifier(partial(describe, bench.judge), classes), StyleClassifier(describe_pixels, classes))
+
+
+def judge_judges(bench: Bench, judges: Judges, held: Pictures, count: int = 50) -> dict[str, float]:
+    """Share of the teachers' own pictures that each judge names right, as drawn and through the autoencoder."""
+    names = {"classifier": judges.features, "pixel_classifier": judges.pixels}
+    right: dict[str, list[float]] = {f"{name}_on_{what}teachers": [] for name in names for what in ("", "coded_")}
+    for index, style in enumerate(STYLE_IDS):
+        drawn = to_tensor(held[style][:count])
+        for what, pictures in (("", drawn), ("coded_", bench.coded(drawn))):
+            for name, judge in names.items():
+                right[f"{name}_on_{what}teachers"].append(float((judge(pictures) == index).float().mean()))
+    return {name: float(np.mean(shares)) for name, shares in right.items()}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -281,19 +306,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     model = load_model("embedded", device=options.device)
     bench = Bench(model, judge, held["photo"], held, options.data)
     report: dict[str, Any] = {"held_out": len(bench.photos), "train": len(train["photo"])}
-    classify = learn_styles(bench, train)
-    for name, through in (("classifier_on_teachers", lambda p: p), ("classifier_on_coded_teachers", bench.coded)):
-        sure = [classify(through(to_tensor(held[style][:50]))) == index for index, style in enumerate(STYLE_IDS)]
-        report[name] = float(torch.cat(sure).float().mean())
+    judges = learn_styles(bench, train)
+    report |= judge_judges(bench, judges, held)
     log.info("judge: %s", json.dumps(report))
     parts: dict[str, Callable[[], Any]] = {
         "disk_and_time": lambda: disk_and_time(bench),
         "pictures": lambda: autoencoder_and_identity(bench),
-        "one_step": lambda: recognisable_and_faithful(bench, classify, 1, options.count),
-        "four_steps": lambda: recognisable_and_faithful(bench, classify, 4, options.count // 2),
+        "one_step": lambda: recognisable_and_faithful(bench, judges, 1, options.count),
+        "four_steps": lambda: recognisable_and_faithful(bench, judges, 4, options.count // 2),
         "steady": lambda: steady(bench),
         "strength": lambda: strength(bench),
-        "paraphrases": lambda: paraphrases(bench, classify),
+        "paraphrases": lambda: paraphrases(bench, judges.features),
         "guidance": lambda: guided(bench),
     }
     for name, part in parts.items():

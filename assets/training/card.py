@@ -35,9 +35,12 @@ def _sections(figures: dict[str, Any]) -> list[str]:
         f"{figures['held_out']}`, on {figures['held_out']} held-out\nphotos, default strength 0.8, four steps on "
         f"{figures['four_steps']['photos']} of them.",
         _table(["", "measured", "wanted"], _overall(figures)),
-        f"The judge that names styles learnt from {figures['train']} training photos' pictures. It is right on "
-        f"{_percent(figures['classifier_on_teachers'])} of the teachers' own pictures\nof held-out photos, and on "
-        f"{_percent(figures['classifier_on_coded_teachers'])} of them once they went through the autoencoder.",
+        f"The judges that name styles learnt from {figures['train']} training photos' pictures. The first tells by the "
+        f"features that the training's\nperceptual loss uses too, the other by colours, contrasts and edges. They are "
+        f"right on {_percent(figures['classifier_on_teachers'])} and "
+        f"{_percent(figures['pixel_classifier_on_teachers'])} of the teachers' own pictures of\nheld-out photos, and on "
+        f"{_percent(figures['classifier_on_coded_teachers'])} and "
+        f"{_percent(figures['pixel_classifier_on_coded_teachers'])} of them once they went through the autoencoder.",
         _table(
             ["style", "named right, 1 step", "4 steps", "distance ratio, 1 step", "4 steps", "steadiness"],
             _styles(figures),
@@ -64,6 +67,15 @@ def _overall(figures: dict[str, Any]) -> list[list[str]]:
                 f"style named right, {steps} (mean; worst)",
                 f"{_percent(found['recognised_mean'])}; {_percent(min(found['recognised'].values()))}",
                 "95 %; 85 %",
+            ]
+            for steps, found in named.items()
+        ),
+        *(
+            [
+                f"the same by a judge that shares nothing with the training, {steps}",
+                f"{_percent(found['recognised_by_pixels_mean'])}; "
+                f"{_percent(min(found['recognised_by_pixels'].values()))}",
+                "",
             ]
             for steps, found in named.items()
         ),

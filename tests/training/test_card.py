@@ -19,6 +19,8 @@ def report(share: float = 0.875) -> dict[str, Any]:
     steps = {
         "recognised_mean": share,
         "recognised": dict.fromkeys(STYLES, share),
+        "recognised_by_pixels_mean": share / 2,
+        "recognised_by_pixels": dict.fromkeys(STYLES, share / 2),
         "teacher_distance_ratio_mean": 0.5,
         "teacher_distance_ratio": dict.fromkeys(STYLES, 0.5),
     }
@@ -40,6 +42,8 @@ def report(share: float = 0.875) -> dict[str, Any]:
         "disk_and_time": {"stages_ms": {"encode": 7, "unet": 25, "decode": 18}, "megabytes": 23.5},
         "classifier_on_teachers": 0.98,
         "classifier_on_coded_teachers": 0.96,
+        "pixel_classifier_on_teachers": 0.94,
+        "pixel_classifier_on_coded_teachers": 0.92,
     }
 
 
@@ -51,6 +55,7 @@ def test_figures_replace_figures(tmp_path: Path) -> None:
     assert main(["card", "--report", str(found), "--model", str(tmp_path)]) == 0
     after = card.read_text(encoding="utf-8")
     assert "| style named right, one step (mean; worst) | 88 %; 88 % | 95 %; 85 % |" in after
+    assert "| the same by a judge that shares nothing with the training, four steps | 44 %; 44 % |" in after
     assert after.partition("## How good")[0] == before.partition("## How good")[0]
     assert after.partition("## Limits")[2] == before.partition("## Limits")[2]
     write_figures(found, card)

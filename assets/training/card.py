@@ -38,7 +38,7 @@ def _sections(figures: dict[str, Any]) -> list[str]:
         f"The judges that name styles learnt from {figures['train']} training photos' pictures. The first tells by the "
         f"features that the training's\nperceptual loss uses too, the other by colours, contrasts and edges. They are "
         f"right on {_percent(figures['classifier_on_teachers'])} and "
-        f"{_percent(figures['pixel_classifier_on_teachers'])} of the teachers' own pictures of\nheld-out photos, and on "
+        f"{_percent(figures['pixel_classifier_on_teachers'])} of the teachers' own pictures\nof held-out photos, on "
         f"{_percent(figures['classifier_on_coded_teachers'])} and "
         f"{_percent(figures['pixel_classifier_on_coded_teachers'])} of them once they went through the autoencoder.",
         _table(

@@ -54,15 +54,6 @@ class Adversary:
         place(self.critic, where)
         self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.9), weight_decay=0)
 
-    def state(self) -> dict[str, dict]:
-        """For a checkpoint."""
-        return {"critic": self.critic.state_dict(), "critic_optimizer": self.optimizer.state_dict()}
-
-    def load(self, state: dict[str, dict]) -> None:
-        """What `state` gave."""
-        self.critic.load_state_dict(state["critic"])
-        self.optimizer.load_state_dict(state["critic_optimizer"])
-
     def learn(self, made: Tensor, wanted: Tensor, photo: Tensor, amount: Tensor, wishes: Tensor) -> float:
         """One step of the critic: `wanted` above 1, `made` below -1 (hinge). Returns its loss; 2 is a blind guess."""
         both = torch.cat([wanted, made.detach()])

@@ -25,8 +25,9 @@ from assets.training.store import (
     cosine_rate,
     device,
     load_checkpoint,
+    load_parts,
     place,
-    save_checkpoint,
+    save_parts,
     set_rate,
     steps_with_clock,
 )
@@ -160,29 +161,16 @@ def train_autoencoder(run: Path, data: Path, minutes: float, resume: bool, seed:
     crops = Crops(store, seed)
     model = new_autoencoder()
     checkpoint = run / "autoencoder.pt"
-    state = load_checkpoint(checkpoint) if resume and checkpoint.is_file() else None
-    if state is None:
+    going_on = resume and checkpoint.is_file()
+    if not going_on:
         start_from_components(model, torch.cat([crops.batch(steps + index) for index in range(40)]))
     place(model, where)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
     average = Average(model, 0.998)
-    start = 0
-    if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load(state["average"])
-        start = int(state["step"])
+    parts = {"model": model, "optimizer": optimizer, "average": average}
+    start = load_parts(checkpoint, parts) if going_on else 0
     features = TinyDarknet(data / "weights" / "tiny_darknet.safetensors")
     place(features, where)
-
-    def save(step: int) -> None:
-        values = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average.values,
-            "step": step,
-        }
-        save_checkpoint(checkpoint, values)
 
     step, began, running = start - 1, time.monotonic(), 0.0
     for step in steps_with_clock("autoencoder", start, steps, minutes):
@@ -205,9 +193,9 @@ def train_autoencoder(run: Path, data: Path, minutes: float, resume: bool, seed:
                 float(loss.detach()),
                 rate,
             )
-            save(step + 1)
+            save_parts(checkpoint, parts, step + 1)
             crops.refresh()
-    save(step + 1)
+    save_parts(checkpoint, parts, step + 1)
 
 
 def load_autoencoder(run: Path) -> AutoencoderTiny:

@@ -27,9 +27,9 @@ from assets.training.store import (
     PictureStore,
     cosine_rate,
     device,
-    load_checkpoint,
+    load_parts,
     place,
-    save_checkpoint,
+    save_parts,
     set_rate,
     steps_with_clock,
 )
@@ -44,6 +44,8 @@ MADE = 1000  # pictures that the UNet makes of each style, each in one of the WA
 WAYS = ((0.8, 1, 0.5), (1.0, 1, 0.3), (0.8, 4, 0.2))  # strength, steps, share
 SHARE_MADE, SHARE_PHOTO = 0.5, 0.2  # of the crops; the other latents are those of teachers' pictures
 PERCEPTUAL, STATISTICS = 0.8, 0.3
+# What the UNet makes of a still wall differs by so much from frame to frame; the decoder shall paint the same strokes.
+FLICKER, STEADY = 0.07, 10.0  # standard deviation of latents, and the weight of the difference in the picture
 PLAIN_MADE = 0.3  # how much plain errors count where the UNet made the latent: they ask for a blur there
 CHUNK = 16
 SAVE_EVERY = 100
@@ -81,8 +83,9 @@ class Pairs:
     """Random crops: latents and the picture to make of them."""
 
     def __init__(self, run: Path, seed: int) -> None:
-        self.latents, self.pictures, self.seed = LatentStore(run), PictureStore(run), seed
-        self.drawn = [self.pictures.pictures(name) for name in STYLE_IDS]
+        store = PictureStore(run)
+        self.latents, self.seed = LatentStore(run), seed
+        self.drawn = [store.pictures(name) for name in STYLE_IDS]
         self.made = np.load(run / "latents" / "made.npy", mmap_mode="r")
         self.plan = json.loads((run / "latents" / "made.json").read_text(encoding="utf-8"))
 
@@ -135,19 +138,15 @@ class DecoderTraining:
             place(module, self.where)
         self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
         self.average = Average(self.decoder, 0.998)
+        self.parts = {"model": self.decoder, "optimizer": self.optimizer, "average": self.average}
 
     def load(self) -> None:
         """Go on where `save` left off."""
-        state = load_checkpoint(self.checkpoint)
-        self.decoder.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average.load(state["average"])
-        self.step = int(state["step"])
+        self.step = load_parts(self.checkpoint, self.parts)
 
     def save(self) -> None:
         """Write `run/decoder.pt`."""
-        weights = {"model": self.decoder.state_dict(), "average": self.average.values}
-        save_checkpoint(self.checkpoint, {**weights, "optimizer": self.optimizer.state_dict(), "step": self.step})
+        save_parts(self.checkpoint, self.parts, self.step)
 
     def learn(self, step: int) -> np.ndarray:
         """One optimiser step: loss, and mean squared error where the latent was a picture's own, and the UNet's."""
@@ -158,6 +157,9 @@ class DecoderTraining:
         with torch.autocast(self.where.type, torch.bfloat16):
             decoded = self.decoder(latents).float() / 2 + 0.5
             loss, squared = decoder_loss(decoded, target, made, self.features)
+            flicker = FLICKER / self.scale * torch.randn_like(latents[made])
+            again = self.decoder(latents[made] + flicker).float() / 2 + 0.5
+            loss = loss + STEADY * (again - decoded[made]).abs().mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), 1.0)

@@ -19,6 +19,8 @@ PROMPTS_PER_WISH = 28
 PLAIN_PROMPTS = 200
 # A camera's noise, in latents: successive frames of a still wall differ by about 0.03. The answer shall not follow it.
 INPUT_NOISE = 0.12
+# The last samples of a batch are pairs, one after the other: alike but for so much of it, as successive frames are.
+PAIRS, FLICKER = 3, 0.05
 # How often a style is drawn, 1 where it is not named: these take longer to learn.
 OFTEN = {
     "ink": 2.5,
@@ -42,7 +44,7 @@ class Batch:
     `began` is the timestep at which the run of a sample began, which is what the UNet is told at each of its steps:
     how strong the style shall be hangs on it. `timesteps`, at most `began`, says how noisy `noisy` is, which the UNet
     sees for itself. `amount` in 0..1 is how far `wanted` lies on the way from the photo to its picture; `wishes`
-    numbers style and tint.
+    numbers style and tint. The last 2 x PAIRS rows are pairs that differ by a camera's noise and nothing else.
     """
 
     photo: Tensor
@@ -105,10 +107,11 @@ class Sampler:
         return store.arrays[0][row], store.arrays[style][row], style, 0
 
     def batch(self, step: int, size: int, cells: int = CELLS) -> Batch:
-        """`size` samples, each a random `cells` x `cells` piece of its latents."""
+        """`size` rows, each a random `cells` x `cells` piece of its latents."""
         random = np.random.default_rng((self.seed, step))
         photos, styled, states, wishes = [], [], [], []
-        for _ in range(size):
+        twins = _twins(size)
+        for _ in range(size - PAIRS):
             photo, picture, style, tint = self._draw(random)
             top, left = random.integers(0, CELLS - cells + 1, 2)
             photos.append(photo[:, top : top + cells, left : left + cells])
@@ -120,28 +123,36 @@ class Sampler:
         def here(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(self.where)
 
-        photo, full = (here(np.stack(a)).float() for a in (photos, styled))
-        began = here(_timesteps(random, size))
+        photo, full = (here(np.stack(a)[twins]).float() for a in (photos, styled))
+        began = here(_timesteps(random, size)[twins])
         # The first rows are later steps, to be rolled out; of the others, few.
-        later = here((np.arange(size) < ROLLED) | (random.random(size) < THROUGH_TEACHER))
-        timesteps = torch.where(later, (began * here(random.random(size))).long(), began)
+        later = here(((np.arange(size) < ROLLED) | (random.random(size) < THROUGH_TEACHER))[twins])
+        timesteps = torch.where(later, (began * here(random.random(size)[twins])).long(), began)
         amount = style_amount(began)
-        noise = here(random.standard_normal(photo.shape, dtype=np.float32))
-        grain = here(random.standard_normal(photo.shape, dtype=np.float32))
+        noise, grain = (here(random.standard_normal(photo.shape, dtype=np.float32)[twins]) for _ in range(2))
         wanted = torch.lerp(photo, full, amount[:, None, None, None])
+        seen = photo + INPUT_NOISE * here(random.random((size, 1, 1, 1), dtype=np.float32)[twins]) * grain
+        paired = seen[-2 * PAIRS :]
+        paired += FLICKER * here(random.standard_normal(paired.shape, dtype=np.float32))
         # A later step of a run sees the style that the run has made already; the first one sees the photo.
-        start = torch.where(later[:, None, None, None], wanted, photo)
+        start = torch.where(later[:, None, None, None], wanted, seen)
         return Batch(
-            photo=photo + INPUT_NOISE * here(random.random((size, 1, 1, 1), dtype=np.float32)) * grain,
+            photo=seen,
             noise=noise,
             noisy=add_noise(start, noise, timesteps),
             wanted=wanted,
             amount=amount,
             timesteps=timesteps,
             began=began,
-            states=torch.stack(states).float().to(self.where),
-            wishes=here(np.array(wishes, np.int64)),
+            states=torch.stack(states)[torch.from_numpy(twins)].float().to(self.where),
+            wishes=here(np.array(wishes, np.int64)[twins]),
         )
+
+
+def _twins(size: int) -> np.ndarray:
+    """(size,) int64: which drawn sample each row of a batch shows; the last PAIRS ones are shown twice."""
+    single = size - 2 * PAIRS
+    return np.concatenate([np.arange(single), np.arange(single, single + PAIRS).repeat(2)])
 
 
 def _timesteps(random: np.random.Generator, size: int) -> np.ndarray:

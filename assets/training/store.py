@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -84,6 +84,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+class Stateful(Protocol):
+    """A module, an optimiser, an `Average`."""
+
+    def state_dict(self) -> Any:
+        """All that `load_state_dict` needs."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Take over what `state_dict` gave."""
+
+
+def save_parts(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
+    """Write the states of `parts` and the number of steps done."""
+    save_checkpoint(path, {**{name: part.state_dict() for name, part in parts.items()}, "step": step})
+
+
+def load_parts(path: Path, parts: Mapping[str, Stateful]) -> int:
+    """Take over what `save_parts` wrote; returns the number of steps done."""
+    state = load_checkpoint(path)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["step"])
+
+
 class Average:
     """Exponential moving average of a module's weights, warmed up so that early steps do not linger."""
 
@@ -101,9 +124,13 @@ class Average:
             else:
                 self.values[name].copy_(value)
 
-    def load(self, values: dict[str, Tensor]) -> None:
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averaged weights."""
+        return self.values
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take over saved values."""
-        for name, value in values.items():
+        for name, value in state_dict.items():
             self.values[name].copy_(value)
 
 

@@ -21,8 +21,9 @@ from assets.training.store import (
     cosine_rate,
     device,
     load_checkpoint,
+    load_parts,
     place,
-    save_checkpoint,
+    save_parts,
     set_rate,
     steps_with_clock,
 )
@@ -148,23 +149,8 @@ def train_text(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
     words, end = english_words(tokenizer), token_id(tokenizer, END)
     parameters = [*encoder.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.02)
-    checkpoint, start = run / "text.pt", 0
-    if resume and checkpoint.is_file():
-        state = load_checkpoint(checkpoint)
-        encoder.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = int(state["step"])
-
-    def save(step: int) -> None:
-        values = {
-            "model": encoder.state_dict(),
-            "heads": heads.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-        }
-        save_checkpoint(checkpoint, values)
-
+    checkpoint, parts = run / "text.pt", {"model": encoder, "heads": heads, "optimizer": optimizer}
+    start = load_parts(checkpoint, parts) if resume and checkpoint.is_file() else 0
     encoder.train()
     step = start - 1
     for step in steps_with_clock("text encoder", start, steps, minutes):
@@ -186,8 +172,8 @@ def train_text(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
                 100 * right,
                 wrong[:6],
             )
-            save(step + 1)
-    save(step + 1)
+            save_parts(checkpoint, parts, step + 1)
+    save_parts(checkpoint, parts, step + 1)
 
 
 def load_text(run: Path) -> tuple[CLIPTokenizer, CLIPTextModel]:

@@ -23,7 +23,7 @@ from assets.training.adversary import Adversary
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
 from assets.training.latents import CELLS
 from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance, statistics_distance
-from assets.training.samples import ROLLED, Batch, Sampler
+from assets.training.samples import PAIRS, ROLLED, Batch, Sampler
 from assets.training.schedule import add_noise
 from assets.training.sheets import draw_sheet
 from assets.training.store import (
@@ -31,8 +31,9 @@ from assets.training.store import (
     cosine_rate,
     device,
     load_checkpoint,
+    load_parts,
     place,
-    save_checkpoint,
+    save_parts,
     set_rate,
     steps_with_clock,
 )
@@ -46,8 +47,9 @@ SMALL_UNTIL = 0.97  # share of the steps on 24x24 pieces of latents; then whole 
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
 ADVERSARY_FROM = 0.55  # share of the steps after which the adversarial loss counts too
 ADVERSARY_SHARE, ADVERSARY_WARM = 0.6, 300  # its gradient's size over that of the other losses, reached after this long
-PIXEL_EVERY, PIXEL_CELLS = 3, 14  # decoded per step: one sample of so many, pieces of this many latent cells
+PIXEL_LATER, PIXEL_PAIRS, PIXEL_CELLS = 2, 2, 14  # decoded per step: later steps, pairs, of so many latent cells
 PERCEPTUAL, STATISTICS = 0.4, 0.15  # weights
+STEADY, STEADY_PIXELS = 2.0, 8.0  # weights of how far apart the two of a pair come out
 RATE = 1.0e-3
 SAVE_EVERY = 100
 SHEET_EVERY = 700
@@ -82,24 +84,31 @@ def latent_loss(made: Tensor, wanted: Tensor) -> Tensor:
 def pixel_loss(
     model: AutoencoderTiny, features: TinyDarknet, made: Tensor, wanted: Tensor, corner: tuple[int, int]
 ) -> Tensor:
-    """L1, perceptual, statistics and Gram terms of decoded pieces, PIXEL_CELLS wide, of each PIXEL_EVERY-th sample."""
+    """L1, perceptual, statistics, Gram and steadiness terms of decoded pieces of the first samples and of pairs."""
     top, left = corner
-    cut = (slice(None, None, PIXEL_EVERY), slice(None), slice(top, top + PIXEL_CELLS), slice(left, left + PIXEL_CELLS))
+    cut = (slice(None), slice(None), slice(top, top + PIXEL_CELLS), slice(left, left + PIXEL_CELLS))
     scale = model.config["scaling_factor"]
+    made, wanted = (torch.cat([x[:PIXEL_LATER], x[-2 * PIXEL_PAIRS :]])[cut] / scale for x in (made, wanted))
     with torch.no_grad():
-        target = (model.decoder(wanted[cut] / scale).float() / 2 + 0.5).clamp(0, 1)
+        target = (model.decoder(wanted).float() / 2 + 0.5).clamp(0, 1)
         theirs = features(target)
-    picture = model.decoder(made[cut] / scale).float() / 2 + 0.5
+    picture = model.decoder(made).float() / 2 + 0.5
     ours = features(picture)
     looks = PERCEPTUAL * feature_distance(ours, theirs) + STATISTICS * statistics_distance(ours, theirs)
-    return (picture - target).abs().mean() + (looks + 0.02 * gram_distance(ours, theirs)).mean()
+    plain = (picture - target).abs().mean() + STEADY_PIXELS * pair_distance(picture[-2 * PIXEL_PAIRS :])
+    return plain + (looks + 0.02 * gram_distance(ours, theirs)).mean()
+
+
+def pair_distance(pairs: Tensor) -> Tensor:
+    """Mean absolute difference of rows 0 and 1, 2 and 3, ..."""
+    return (pairs[0::2] - pairs[1::2]).abs().mean()
 
 
 class UNetTraining:
     """Everything one step needs, and its saved state."""
 
     def __init__(self, run: Path, data: Path, seed: int, steps: int) -> None:
-        self.run, self.steps, self.where = run, steps, device()
+        self.steps, self.where = steps, device()
         self.unet = new_unet()
         self.unet.set_attn_processor(AttnProcessor())  # the fused one's backward pass is slow on a CPU
         place(self.unet, self.where)
@@ -114,26 +123,22 @@ class UNetTraining:
         for judge in (self.autoencoder, self.features):
             place(judge, self.where)
         self.adversary = Adversary(self.where)
-        self.step = 0
+        self.checkpoint, self.step = run / "unet.pt", 0
+        self.parts = {
+            "model": self.unet,
+            "optimizer": self.optimizer,
+            "average": self.average,
+            "critic": self.adversary.critic,
+            "critic_optimizer": self.adversary.optimizer,
+        }
 
     def load(self) -> None:
         """Go on where `save` left off."""
-        state = load_checkpoint(self.run / "unet.pt")
-        self.unet.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average.load(state["average"])
-        self.adversary.load(state)
-        self.step = int(state["step"])
+        self.step = load_parts(self.checkpoint, self.parts)
 
     def save(self) -> None:
         """Write `run/unet.pt`."""
-        state = {
-            "model": self.unet.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.values,
-            "step": self.step,
-        }
-        save_checkpoint(self.run / "unet.pt", {**state, **self.adversary.state()})
+        save_parts(self.checkpoint, self.parts, self.step)
 
     def learn(self, step: int) -> tuple[float, float, float]:
         """One optimiser step; returns latent, pixel and the critic's loss (0 where there is none yet)."""
@@ -179,7 +184,7 @@ class UNetTraining:
     def _distance(self, step: int, made: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latent and pixel loss."""
         with torch.autocast(self.where.type, torch.bfloat16):
-            latents = latent_loss(made, batch.wanted)
+            latents = latent_loss(made, batch.wanted) + STEADY * pair_distance(made[-2 * PAIRS :])
             if step < PIXELS_FROM * self.steps:
                 return latents, torch.zeros((), device=self.where)
             room = batch.photo.shape[-1] - PIXEL_CELLS + 1
@@ -191,7 +196,7 @@ def train_unet(run: Path, data: Path, minutes: float, resume: bool, seed: int, s
     """Train to `run/unet.pt`, sheets of samples to `run/sheets`; stops after `minutes`, goes on with `resume`."""
     torch.manual_seed(seed)
     training = UNetTraining(run, data, seed, steps)
-    if resume and (run / "unet.pt").is_file():
+    if resume and training.checkpoint.is_file():
         training.load()
     began, first, mean = time.monotonic(), training.step, [0.0, 0.0, 0.0]
     for step in steps_with_clock("unet", training.step, steps, minutes):

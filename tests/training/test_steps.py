@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from assets.training.__main__ import main
@@ -12,7 +13,7 @@ from assets.training.autoencoder import LATENT_CHANNELS, new_autoencoder, start_
 from assets.training.latents import decode, encode
 from assets.training.prompts import random_prompt
 from assets.training.schedule import add_noise, alphas_cumprod, style_amount
-from assets.training.store import Average, cosine_rate, load_checkpoint, save_checkpoint
+from assets.training.store import Average, cosine_rate, load_checkpoint, load_parts, save_checkpoint, save_parts
 from assets.training.text import END, Heads, new_text_encoder, text_loss, token_id, tokenize
 from assets.training.unet import latent_loss, new_unet
 
@@ -98,6 +99,28 @@ def test_checkpoint_is_read_back(tmp_path: Path) -> None:
     state = load_checkpoint(tmp_path / "a" / "x.pt")
     assert state["step"] == 3
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_training_goes_on_as_if_never_cut(tmp_path: Path) -> None:
+    def start(seed: int) -> tuple[nn.Linear, torch.optim.Optimizer, Average]:
+        torch.manual_seed(seed)
+        module = nn.Linear(3, 2)
+        return module, torch.optim.AdamW(module.parameters()), Average(module, 0.9)
+
+    def learn(module: nn.Linear, optimizer: torch.optim.Optimizer, average: Average, step: int) -> dict[str, Tensor]:
+        module(torch.full((1, 3), 1.0 + step)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(module, step)
+        return {name: value.clone() for name, value in average.state_dict().items()}
+
+    first, other = start(0), start(1)
+    names = ("model", "optimizer", "average")
+    for step in range(3):
+        learn(*first, step)
+    save_parts(tmp_path / "x.pt", dict(zip(names, first, strict=True)), 3)
+    assert load_parts(tmp_path / "x.pt", dict(zip(names, other, strict=True))) == 3
+    torch.testing.assert_close(learn(*other, 3), learn(*first, 3), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

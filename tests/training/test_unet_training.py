@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from assets.training.adversary import Adversary
 from assets.training.latents import CELLS
 from assets.training.prompts import STYLE_IDS, TINT_IDS
-from assets.training.samples import ROLLED, Sampler
+from assets.training.samples import FLICKER, PAIRS, ROLLED, Sampler
 from assets.training.schedule import TRAIN_STEPS, alphas_cumprod, style_amount
 from assets.training.store import save_checkpoint
 from assets.training.text import WIDTH
+from assets.training.unet import pair_distance
 
 SHAPE = (4, 16, 8, 8)
 
@@ -29,17 +32,6 @@ def test_learns_to_tell_and_pulls_the_right_way() -> None:
     near = adversary.loss(wanted + 0.1 * made, wanted, photo, amount, wishes)
     assert near < adversary.loss(made, wanted, photo, amount, wishes)
     assert all(weight.requires_grad for weight in adversary.critic.parameters())
-
-
-def test_goes_on_from_its_state() -> None:
-    torch.manual_seed(0)
-    first, second = Adversary(torch.device("cpu")), Adversary(torch.device("cpu"))
-    photo, amount, wishes = torch.randn(SHAPE), torch.ones(4), torch.tensor([0, 1, 2, 3])
-    wanted, made = torch.randn(SHAPE), torch.randn(SHAPE)
-    first.learn(made, wanted, photo, amount, wishes)
-    second.load(first.state())
-    given = (made, wanted, photo, amount, wishes)
-    assert first.learn(*given) == second.learn(*given)
 
 
 def synthetic_run(folder: Path) -> Path:
@@ -77,3 +69,18 @@ def test_batches_are_what_the_unet_meets(tmp_path: Path) -> None:
     assert not bool(later.all())
     torch.testing.assert_close(start[later & seen], batch.wanted[later & seen], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(sampler.batch(7, 64, 8).noisy, batch.noisy)
+
+
+def test_pairs_differ_by_a_cameras_noise_alone(tmp_path: Path) -> None:
+    batch = Sampler(synthetic_run(tmp_path), 1, torch.device("cpu")).batch(7, 64, 8)
+    for field in fields(batch):
+        values = getattr(batch, field.name)[-2 * PAIRS :]
+        if field.name in ("photo", "noisy"):
+            assert not torch.equal(values[0], values[1])
+        else:
+            torch.testing.assert_close(values[0::2], values[1::2])
+    apart = (batch.photo[-2 * PAIRS :: 2] - batch.photo[1 - 2 * PAIRS :: 2]).std()
+    assert float(apart) == pytest.approx(FLICKER * 2**0.5, rel=0.1)
+    first = batch.photo[: -2 * PAIRS]
+    assert torch.cdist(first.flatten(1), first.flatten(1)).fill_diagonal_(9).min() > 1  # no other rows are pairs
+    assert float(pair_distance(torch.tensor([0.0, 1.0, 5.0, 2.0]))) == 2

@@ -4,5 +4,5 @@ A ``detector`` finds what changed in a frame, and a few ``rectangles`` cover it.
 them, whole and compiled as it is, and writes the inner part into what it gave last (``autoencoder``, ``unet``). The
 UNet's norms and self-attentions are told of the whole (``context``). ``engine`` holds all together: changes ride
 beside the slots of the stream batch, keyframes wash out what drifts, and each part takes the way that is measured to
-be faster (``costs``).
+be faster (``costs``), in windows of the few shapes that there are networks for (``shapes``).
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -11,7 +10,8 @@ import torch
 
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.kept import Kept
-from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, scaled, shape_of, window
+from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, placed, scaled, shape_of, window
+from pipeline.sparse.shapes import Shapes, rounded_up
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
 # of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
@@ -21,12 +21,13 @@ ENCODER_WRITES, ENCODER_HALO = 8, 16
 DECODER_WRITES, DECODER_HALO = 8, 16
 # Sides of windows in pixels of the picture: compiled networks prepare something for each shape.
 SIDES = (64, 96, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536)
-# A window's shape that has come so often gets a network of its own. One for all shapes takes 2 ms more each time.
-OFTEN = 6
-
-
-def _no_network(_: torch.Tensor) -> None:
-    return None
+# What a window costs beside its area, as a share of the whole.
+OVERHEAD = 0.04
+# As many shapes of windows are used. One of the encoder takes as long as a whole picture once, to be prepared; one of
+# the decoder is a network of its own, of some megabytes, whose build takes seconds.
+ENCODER_SHAPES, DECODER_SHAPES = 48, 20
+# After the first few, one is prepared in so many windows wanted.
+ENCODER_ONE_IN, DECODER_ONE_IN = 8, 60
 
 
 class Half:
@@ -42,21 +43,23 @@ class Half:
         run: Callable[[torch.Tensor], torch.Tensor],
         factor: int,
         encodes: bool,
-        shaped: Callable[[torch.Tensor], torch.Tensor | None] = _no_network,
+        shaped: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
     ) -> None:
         """Args:
         run: the network, (B, c, h, w) to (B, C, H, W).
         factor: pixels of the picture that a pixel of the latent spans.
         encodes: whether it makes latents of pictures, not pictures of latents.
-        shaped: the same network for just this shape; None where there is none, or not yet.
+        shaped: the same for windows, whose shapes have to be prepared; gives None where this one is not there yet.
+            None where all shapes are alike.
         """
         self._run, self._shaped, self._factor = run, shaped, factor
-        self._seen: Counter[tuple[int, int]] = Counter()
+        most, one_in = (ENCODER_SHAPES, ENCODER_ONE_IN) if encodes else (DECODER_SHAPES, DECODER_ONE_IN)
+        self._shapes = Shapes(None if shaped is None else most, one_in)
         self._input, self._output = (factor, 1) if encodes else (1, factor)
         self._writes, self._halo = (ENCODER_WRITES, ENCODER_HALO) if encodes else (DECODER_WRITES, DECODER_HALO)
         self._kept = Kept(self._output)
         self._shape: tuple[int, ...] = ()
-        self.costs = Costs()
+        self.costs = Costs(OVERHEAD)
         self.share = 1.0
 
     @property
@@ -76,7 +79,9 @@ class Half:
         """
         height, width = x.shape[2] // self._input, x.shape[3] // self._input
         known = self._kept.newest is not None and self._shape == tuple(x.shape)
-        plans = [self._plan(change if known else None, width, height) for change in changes]
+        plans = [
+            self._plan(x[row : row + 1], change if known else None, width, height) for row, change in enumerate(changes)
+        ]
         self._shape = tuple(x.shape)
         if all(plan is None for plan in plans):
             self.share = 1.0
@@ -93,7 +98,7 @@ class Half:
                 continue
             for target, view in plan:
                 shape, origin = shape_of(view), view[:2]
-                part = self._window(cut(x[row : row + 1], view, scale=self._input), shape)
+                part = self._window(cut(x[row : row + 1], view, scale=self._input), shape, (height, width))
                 inside = cut(kept[row : row + 1], target, scale=self._output)
                 new = cut(part, target, origin, self._output)
                 if self._output > 1:
@@ -104,17 +109,50 @@ class Half:
         self.share = computed / (height * width * len(x))
         return kept
 
-    def _plan(self, change: Change, width: int, height: int) -> list[tuple[Rectangle, Rectangle]] | None:
-        """What to write and what to look at for it, in pixels of the latent; None where the whole is faster."""
+    def _plan(
+        self, x: torch.Tensor, change: Change, width: int, height: int
+    ) -> list[tuple[Rectangle, Rectangle]] | None:
+        """What to write and what to look at for it, in pixels of the latent; None where the whole is faster.
+
+        Args:
+            x: (1, c, h, w) the input.
+        """
         if change is None:
             return None
         plan, sides = [], [side // self._factor for side in SIDES]
+        size = (width * self._factor, height * self._factor)
         for rectangle in change:
-            size = (width * self._factor, height * self._factor)
             target = scaled(grown(rectangle, self._writes, *size), self._factor)
             looked_at = scaled(grown(rectangle, self._writes + self._halo, *size), self._factor)
-            plan.append((target, window(looked_at, width, height, 1, sides)))
-        return plan if self.costs.worth((shape_of(view) for _, view in plan), (height, width)) else None
+            plan.append((target, looked_at, window(looked_at, width, height, 1, sides)))
+        if not self.costs.worth((shape_of(view) for *_, view in plan), (height, width)):
+            return None
+        found = [(target, self._built(x, looked_at, view)) for target, looked_at, view in plan]
+        views = [(target, view) for target, view in found if view is not None]
+        if len(views) < len(found) or not self.costs.worth((shape_of(view) for _, view in views), (height, width)):
+            return None
+        return views
+
+    def _built(self, x: torch.Tensor, looked_at: Rectangle, view: Rectangle) -> Rectangle | None:
+        """``view``, or one in its place that there is a network for."""
+        if self._shaped is None:
+            return view
+        shaped, (height, width) = self._shaped, (x.shape[2] // self._input, x.shape[3] // self._input)
+
+        def moved(shape: tuple[int, ...]) -> Rectangle | None:
+            return placed(looked_at, (shape[0], shape[1]), width, height, 1)
+
+        def runs(shape: tuple[int, ...]) -> bool:
+            place = moved(shape)
+            return place is not None and shaped(cut(x, place, scale=self._input)) is not None
+
+        def cost(shape: tuple[int, ...]) -> float:
+            return self.costs.share(shape, (height, width))
+
+        own = shape_of(view)
+        shapes = own, rounded_up(own, (height, width), 1, SIDES[0] // self._factor)
+        found = self._shapes.pick(shapes, lambda shape: moved(shape) is not None, runs, cost)
+        return view if found == own else None if found is None else moved(found)
 
     def _fade(self, target: Rectangle, width: int, height: int) -> torch.Tensor:
         """(h, w) how much of what is new each pixel of the picture inside ``target`` takes.
@@ -126,14 +164,15 @@ class Half:
         shape = ((bottom - top) * self._output, (right - left) * self._output)
         return _faded(shape, (top > 0, bottom < height, left > 0, right < width), self._writes)
 
-    def _window(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-        self._seen[shape] += 1
-        with self.costs.timed(shape, 1, x.device):
-            found = self._shaped(x) if self._seen[shape] > OFTEN else None
-            return self._run(x) if found is None else found
+    def _window(self, x: torch.Tensor, shape: tuple[int, int], whole: tuple[int, int]) -> torch.Tensor:
+        with self.costs.timed(shape, whole, 1, x.device):
+            found = self._run(x) if self._shaped is None else self._shaped(x)
+        if found is None:
+            self._shapes.lost(shape)
+        return self._run(x) if found is None else found
 
     def _timed(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-        with self.costs.timed(shape, len(x), x.device):
+        with self.costs.timed(shape, shape, len(x), x.device):
             return self._run(x)
 
 

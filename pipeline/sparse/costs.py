@@ -1,57 +1,72 @@
-"""What a network costs on windows of each shape, measured while it runs: how the faster way is chosen."""
+"""What a network costs on windows, measured while it runs: how the faster way is chosen."""
 
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-# A window that has not been run yet is expected to cost this share of the whole, and its share of the area besides.
-OVERHEAD = 0.1
-# A part must be expected to take less than this share of the whole: what is done around its networks is not in their
-# times, and comes to a tenth and more where half of a picture changes.
-WORTH = 0.75
-# The times that count: the first runs of a shape, when a compiled network prepares itself for it, are left out.
-_LEFT_OUT, _LEAST, _KEPT = 2, 3, 12
+# Parts must be expected to take less than this share of the whole: what is done around their networks is not in their
+# times.
+WORTH = 0.8
+# Of parts that are only too slow by what was learned, one in so many is run, to learn whether they still are.
+TRY_EVERY = 16
+# Times that the factor and the whole's time are medians of.
+_WINDOWS, _WHOLES = 24, 12
 
 # (height, width) of an input; or (rows, height, width), of so many at once.
 Shape = tuple[int, ...]
 
 
 class Costs:
-    """Seconds of one network by shape of its input."""
+    """Seconds of one network on the whole picture and on windows.
 
-    def __init__(self) -> None:
-        self._seconds: dict[Shape, deque[float]] = {}
-        self._runs: Counter[Shape] = Counter()
+    A window is expected to take the share of the whole that it has of the area, and ``overhead`` more, times a factor
+    that is learned. It is one factor for all shapes: what moves has a window of another shape in each frame, and a
+    shape alone would be known too late.
+    """
+
+    def __init__(self, overhead: float) -> None:
+        self._overhead = overhead
+        self._whole: dict[Shape, deque[float]] = {}
+        self._factors: deque[float] = deque(maxlen=_WINDOWS)
+        self._refused = 0
 
     @contextmanager
-    def timed(self, shape: Shape, rows: int, device: torch.device) -> Iterator[None]:
-        """Measure what is done inside, ``rows`` windows of this shape; but not a GPU, which is not waited for."""
+    def timed(self, shape: Shape, whole: Shape, rows: int, device: torch.device) -> Iterator[None]:
+        """Measure what is done inside, ``rows`` inputs of this shape; but not a GPU, which is not waited for."""
         started = time.perf_counter()
         yield
         if device.type == "cpu":
-            self.note(shape, (time.perf_counter() - started) / rows)
+            self.note(shape, whole, (time.perf_counter() - started) / rows)
 
-    def note(self, shape: Shape, seconds: float) -> None:
-        """One call, or one row of several alike, took so long."""
-        self._runs[shape] += 1
-        if self._runs[shape] > _LEFT_OUT:
-            self._seconds.setdefault(shape, deque(maxlen=_KEPT)).append(seconds)
+    def note(self, shape: Shape, whole: Shape, seconds: float) -> None:
+        """One call took so long: of a window, or of a whole picture of the shape ``whole``."""
+        if shape == whole:
+            self._whole.setdefault(whole, deque(maxlen=_WHOLES)).append(seconds)
+        elif whole in self._whole:
+            self._factors.append(seconds / statistics.median(self._whole[whole]) / self._by_area(shape, whole))
 
     def share(self, part: Shape, whole: Shape) -> float:
-        """How much of the time of one whole picture a window is expected to take, or several at once.
+        """How much of the time of one whole picture a window is expected to take, or several at once."""
+        if part == whole:
+            return 1.0
+        return self._by_area(part, whole) * (statistics.median(self._factors) if self._factors else 1.0)
 
-        The least of the last times counts: whatever else the machine did comes on top.
-        """
-        if len(self._seconds.get(part, ())) >= _LEAST and whole in self._seconds:
-            return min(self._seconds[part]) / min(self._seconds[whole])
-        return OVERHEAD + math.prod(part) / math.prod(whole)
+    def worth(self, parts: Iterable[Shape], whole: Shape, rows: int = 1) -> bool:
+        """Whether running ``parts`` is faster than running ``rows`` whole pictures; nothing always is."""
+        parts, most = list(parts), WORTH * rows
+        if sum(self.share(part, whole) for part in parts) < most:
+            return True
+        if sum(1.0 if part == whole else self._by_area(part, whole) for part in parts) >= most:
+            return False
+        self._refused += 1
+        return self._refused % TRY_EVERY == 0
 
-    def worth(self, parts: Iterable[Shape], whole: Shape) -> bool:
-        """Whether running ``parts`` is faster than running the whole."""
-        return sum(self.share(part, whole) for part in parts) < WORTH
+    def _by_area(self, part: Shape, whole: Shape) -> float:
+        return self._overhead + math.prod(part) / math.prod(whole)

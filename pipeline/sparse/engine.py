@@ -56,12 +56,11 @@ class SparseEngine:
         if self.name not in _IN_PARTS:
             self.notes.append(f"sparse: {self.name} runs whole pictures; only a still scene is spared")
         elif model.autoencoder.is_tiny:
-            self._encoder = Half(
-                self._backend.encode, self._factor, True, partial(self._shaped, model.autoencoder, True)
-            )
-            self._decoder = Half(
-                self._backend.decode, self._factor, False, partial(self._shaped, model.autoencoder, False)
-            )
+            encode, decode = self._backend.encode, self._backend.decode
+            shaped = self.name != "eager"
+            self._encoder = Half(encode, self._factor, True, encode if shaped else None)
+            self._decoder = Half(decode, self._factor, False, self._decode_window if shaped else None)
+            self._make_decoder = partial(_compiled_decoder, model.autoencoder)
         else:
             self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
         try:
@@ -258,15 +257,9 @@ class SparseEngine:
             return self._backend.decode(latents)
         return self._decoder(latents, self._flight[-1] if self._flight else self._each(None))
 
-    def _shaped(self, autoencoder: Autoencoder, encodes: bool, x: torch.Tensor) -> torch.Tensor | None:
-        """What a network gives that is compiled for just this shape, where the backend has it."""
-
-        def make() -> torch.nn.Module:
-            from pipeline.acceleration.openvino_graph import Decoder, Encoder
-
-            return Encoder(autoencoder) if encodes else Decoder(autoencoder)
-
-        found = self._backend.network("encoder" if encodes else "decoder", make, [x], [])
+    def _decode_window(self, latents: torch.Tensor) -> torch.Tensor | None:
+        """By a network for just this shape: that for all shapes takes half as long again."""
+        found = self._backend.network("decoder", self._make_decoder, [latents], [])
         return None if found is None else found[0]
 
     def network(
@@ -295,3 +288,9 @@ class SparseEngine:
         for part in (self._encoder, self._unet, self._decoder):
             if part is not None:
                 part.forget()
+
+
+def _compiled_decoder(autoencoder: Autoencoder) -> torch.nn.Module:
+    from pipeline.acceleration.openvino_graph import Decoder
+
+    return Decoder(autoencoder)

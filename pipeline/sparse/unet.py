@@ -6,7 +6,6 @@ import math
 import operator
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,12 +15,14 @@ from pipeline.attention_cache import AttentionCache, uncached_copy
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.context import Context, Unsupported
-from pipeline.sparse.costs import WORTH, Costs, Shape
+from pipeline.sparse.costs import Costs, Shape
 from pipeline.sparse.kept import Kept
 from pipeline.sparse.packed import pack
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
 from pipeline.sparse.recorded import Place, Recorded, Size
-from pipeline.sparse.rectangles import Change, cover, cut, filled, grown, placed, scaled, shape_of, window
+from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
+from pipeline.sparse.shapes import Shapes, rounded_up
+from pipeline.sparse.turn import Turn
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
 # as windows have few shapes. One pixel would do for the embedded model; with random weights noise then adds up.
@@ -30,13 +31,20 @@ WRITES, HALO = 1, 2
 SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
 # cost much however small a window is.
-MOST, ONE_MORE = 3, 0.2
+MOST, ONE_MORE = 3, 0.1
+# What a call costs beside its area, as a share of the whole.
+OVERHEAD = 0.1
+# As many windows' networks are kept, each of which takes some 100 MB; and of a large UNet.
+MOST_SHAPES, MOST_OF_LARGE = 6, 2
+# After the first few, one is built in so many windows wanted.
+ONE_IN = 60
 # While pictures are wholly changed, tick by tick, what parts need to know is recorded at the first tick and at each so
-# many: recording costs a fifth of a call.
+# many: recording makes a call a third longer.
 RECORD_EVERY = 32
-
+# After that, once parts were wanted at so many calls in a row: what is recorded is to be of use for more than one.
+RECORD_AFTER = 2
 # Share of a recording call's time that the call takes without.
-WITHOUT_RECORDING = 0.8
+WITHOUT_RECORDING = 0.75
 # A UNet of more weights than this gets square windows only: each shape is another copy of the weights to a compiler.
 LARGE = 300_000_000
 
@@ -44,50 +52,6 @@ LARGE = 300_000_000
 Whole = Callable[[], torch.Tensor]
 
 Network = WholeUNet | PartUNet
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Windows that are computed in one call, all of one shape: that of one row, or those of several.
-
-    A call of several is of all rows of the batch, as networks are built for numbers of rows: those that have no window
-    look where another does, and nothing comes of it.
-
-    Attributes:
-        places: by row.
-        rows: how many the batch has.
-    """
-
-    places: dict[int, Place]
-    rows: int
-
-    @property
-    def together(self) -> bool:
-        return len(self.places) > 1
-
-    @property
-    def numbers(self) -> Sequence[int]:
-        """The rows that the call is of."""
-        return range(self.rows) if self.together else tuple(self.places)
-
-    @property
-    def window(self) -> Size:
-        """(height, width) of each."""
-        return shape_of(next(iter(self.places.values()))[1])
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(rows, height, width) of the call."""
-        return len(self.numbers), *self.window
-
-    @property
-    def priced(self) -> Shape:
-        """What ``Costs`` knows the call by."""
-        return self.shape if self.together else self.window
-
-    def alone(self) -> list[Turn]:
-        """The same, each in a call of its own."""
-        return [Turn({row: place}, self.rows) for row, place in self.places.items()]
 
 
 class SparseUNet:
@@ -112,8 +76,8 @@ class SparseUNet:
         self._align = 2 ** (len(model.unet.config.block_out_channels) - 1)
         self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
         self._modules: dict[type[Network], Network] = {}
-        self._built: set[tuple[int, ...]] = set()  # (rows, height, width) of windows that have been run
-        self.costs = Costs()
+        self._shapes, self._shapes_of = self._no_shapes(), None
+        self.costs = Costs(OVERHEAD)
         self.share = 1.0
         self.forget()
 
@@ -127,13 +91,19 @@ class SparseUNet:
         self._shape: tuple[int, ...] = ()  # (rows, height, width)
         self._stale = True  # there was a cut since it was recorded
         self._in_a_row = 0  # calls after a cut
+        self._wanted = 0  # calls in a row at which parts would have been faster
 
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
         self._modules = {}
-        self._built = set()
-        self.costs = Costs()
+        self._shapes_of = None
+        self.costs = Costs(OVERHEAD)
         self.forget()
+
+    def _no_shapes(self) -> Shapes:
+        if self._model.backend.name == "eager":
+            return Shapes(None)
+        return Shapes(MOST_OF_LARGE if self._square else MOST_SHAPES, ONE_IN)
 
     @property
     def memory(self) -> int:
@@ -162,6 +132,8 @@ class SparseUNet:
         if self._shape != shape or layout != self._layout:
             self.forget()
             self._shape, self._layout = shape, layout
+            if self._shapes_of != (shape, layout):
+                self._shapes_of, self._shapes = (shape, layout), self._no_shapes()
         size = (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if self._known is None else change, size) for change in changes]
         if not any(plan is None or plan for plan in plans):
@@ -169,26 +141,27 @@ class SparseUNet:
             assert self._output.newest is not None
             return self._output.newest
         inputs = [rows, timesteps, embeddings, *cache.laid_out(layout)]
-        turns = self._turns(plans, size)
-        expected = sum(plan is None for plan in plans) + sum(self.costs.share(turn.priced, size) for turn in turns)
         anew = any(change is None for change in changes)
-        if self._known is None or all(plan is None for plan in plans) or expected > WORTH * len(rows):
+        whole_rows = sum(plan is None for plan in plans)
+        turns = None if self._known is None or whole_rows == len(rows) else self._turns(self._known, inputs, plans)
+        if self._known is None or turns is None:
+            return self._all(inputs, whole, anew)
+        if not self.costs.worth([turn.priced for turn in turns] + [size] * whole_rows, size, len(rows)):
             return self._all(inputs, whole, anew)
         if self._stale:
-            return self._all(inputs, whole, anew, record=True)
-        whole_rows = [(0, 0, size[1], size[0])] if any(plan is None for plan in plans) else []
-        output = self._output.changing([target for turn in turns for target, _ in turn.places.values()] + whole_rows)
+            return self._all(inputs, whole, anew, wanted=True)
+        everything = [(0, 0, size[1], size[0])] if whole_rows else []
+        output = self._output.changing([target for turn in turns for target, _ in turn.places.values()] + everything)
         computed = 0
         for number, plan in enumerate(plans):
             if plan is None:
-                output[number], *known = (found[0] for found in self._record([t[number : number + 1] for t in inputs]))
+                output[number], *known = self._record_row(number, inputs)
                 self._known.replace(number, known)
                 computed += math.prod(size)
         for turn in turns:
-            looked_at = self._compute(self._known, inputs, turn, output)
-            if not looked_at:  # no network will do that is built yet
+            if not self._compute(self._known, inputs, turn, output):  # its network has been given up
                 return self._all(inputs, whole, anew)
-            computed += looked_at
+            computed += len(turn.places) * math.prod(turn.window)
         self.share = computed / (math.prod(size) * len(rows))
         self._in_a_row = 0
         return output
@@ -198,20 +171,35 @@ class SparseUNet:
         if change is None:
             return None
         height, width = size
-        plan = []
         factor = self._model.autoencoder.factor
-        for rectangle in cover(filled(change, height * factor, width * factor), MOST, ONE_MORE):
-            target = grown(scaled(rectangle, factor), WRITES, width, height)
-            looked_at = grown(target, HALO, width, height)
-            view = window(looked_at, width, height, self._align, SIDES)
-            if self._square:
-                longest = max(view[2] - view[0], view[3] - view[1])
-                view = window(looked_at, width, height, self._align, [side for side in SIDES if side >= longest])
-            plan.append((target, view))
+        blocks = filled(change, height * factor, width * factor)
+        plans = []
+        for most in (1, MOST):
+            plan = []
+            for rectangle in cover(blocks, most, ONE_MORE):
+                target = grown(scaled(rectangle, factor), WRITES, width, height)
+                plan.append((target, self._view(grown(target, HALO, width, height), size)))
+            plans.append(plan)
+        plan = min(plans, key=lambda one: sum(self.costs.share(shape_of(view), size) for _, view in one))
         return plan if self.costs.worth((shape_of(view) for _, view in plan), size) else None
 
-    def _turns(self, plans: Sequence[list[Place] | None], size: Size) -> list[Turn]:
-        """All windows, those of several rows in one call where that is expected to be faster: weights are read once."""
+    def _view(self, looked_at: Rectangle, size: Size) -> Rectangle:
+        """The window around it."""
+        height, width = size
+        view = window(looked_at, width, height, self._align, SIDES)
+        if not self._square:
+            return view
+        longest = max(shape_of(view))
+        return window(looked_at, width, height, self._align, [side for side in SIDES if side >= longest])
+
+    def _turns(
+        self, known: Recorded, inputs: list[torch.Tensor], plans: Sequence[list[Place] | None]
+    ) -> list[Turn] | None:
+        """All windows, those of several rows in one call where that is expected to be faster: weights are read once.
+
+        None where there is no network for one of them.
+        """
+        size = (inputs[0].shape[2], inputs[0].shape[3])
         turns: list[Turn] = []
         for number in range(max(len(plan or ()) for plan in plans)):
             each = Turn(
@@ -220,11 +208,41 @@ class SparseUNet:
             apart = each.alone()
             longest = map(max, zip(*(shape_of(view) for _, view in each.places.values()), strict=True))
             together = self._moved(each, tuple(longest), size) if each.together else None
-            faster = together is not None and self.costs.share(together.priced, size) < sum(
-                self.costs.share(turn.priced, size) for turn in apart
-            )
-            turns += [together] if together is not None and faster else apart
+            if together is not None and self._cost([together], size) < self._cost(apart, size):
+                built = self._built(known, inputs, together)
+                if built is not None:
+                    turns.append(built)
+                    continue
+            for turn in apart:
+                built = self._built(known, inputs, turn)
+                if built is None:
+                    return None
+                turns.append(built)
         return turns
+
+    def _cost(self, turns: Sequence[Turn], size: Size) -> float:
+        return sum(self.costs.share(turn.priced, size) for turn in turns)
+
+    def _built(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> Turn | None:
+        """``turn``, or one with larger windows that there is a network for."""
+        size = (inputs[0].shape[2], inputs[0].shape[3])
+        rounded = rounded_up(turn.window, size, self._align, SIDES[0])
+        rounded = (max(rounded), max(rounded)) if self._square else rounded
+
+        def moved(shape: Shape) -> Turn | None:
+            return self._moved(turn, shape[1:], size) if shape[0] == turn.shape[0] else None
+
+        def runs(shape: Shape) -> bool:
+            larger = moved(shape)
+            return larger is not None and self._windowed(known, inputs, larger, priced=False) is not None
+
+        def cost(shape: Shape) -> float:
+            return self.costs.share(shape if turn.together else shape[1:], size)
+
+        found = self._shapes.pick(
+            (turn.shape, (turn.shape[0], *rounded)), lambda shape: moved(shape) is not None, runs, cost
+        )
+        return turn if found == turn.shape else None if found is None else moved(found)
 
     def _moved(self, turn: Turn, shape: tuple[int, ...], size: Size) -> Turn | None:
         """The same with windows of this (height, width); None where one does not hold what it should."""
@@ -237,72 +255,62 @@ class SparseUNet:
             moved[row] = target, view
         return Turn(moved, turn.rows)
 
-    def _all(self, inputs: list[torch.Tensor], whole: Whole, anew: bool, record: bool = False) -> torch.Tensor:
+    def _all(self, inputs: list[torch.Tensor], whole: Whole, anew: bool, wanted: bool = False) -> torch.Tensor:
         """A call of all rows as a whole.
 
         After a row of which all has changed (``anew``), what is recorded holds no more; where there is just much to
-        compute, it does.
+        compute, it does. ``wanted`` says that parts would do, if what is recorded still held.
         """
         self.share = 1.0
-        record = record or self._known is None or (anew and self._in_a_row % RECORD_EVERY == 0)
+        record = self._known is None or (anew and self._in_a_row % RECORD_EVERY == 0)
+        record = record or (wanted and self._wanted + 1 >= RECORD_AFTER)
+        found = self._record(inputs) if record else None
         self._in_a_row = self._in_a_row + 1 if anew else 0
-        self._stale = not record and (anew or self._stale)
+        self._wanted = self._wanted + 1 if wanted and found is None else 0
+        self._stale = found is None and (anew or self._stale)
         rows = inputs[0]
         size = (rows.shape[2], rows.shape[3])
-        if record:
-            output, *known = self._record(inputs)
+        if found is not None:
+            output, *known = found
             self._known = Recorded(known, size)
             return self._output.replace(output)
-        with self.costs.timed(size, len(rows), rows.device):
+        with self.costs.timed(size, size, len(rows), rows.device):
             return self._output.replace(whole())
 
-    def _record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The output for these rows as a whole, and what parts of them need to know."""
-        rows = inputs[0]
-        started = time.perf_counter()
+    def _record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        """The output for these rows as a whole, and what parts of them need to know; None while it is being built."""
+        rows, size = inputs[0], (inputs[0].shape[2], inputs[0].shape[3])
         # A wave of a keyframe is single rows, one a tick: a large UNet is not built once more for them.
-        single = self._square and len(rows) < self._shape[0]
-        found = None if single else self._run(WholeUNet, inputs[:2], inputs[2:])
-        if found is None:
-            return list(self._module(WholeUNet)(*inputs))
-        if rows.device.type == "cpu":
+        if self._square and len(rows) < self._shape[0]:
+            return None
+        started = time.perf_counter()
+        found = self._run(WholeUNet, inputs[:2], inputs[2:])
+        if found is not None and rows.device.type == "cpu":
             seconds = WITHOUT_RECORDING * (time.perf_counter() - started)
-            self.costs.note((rows.shape[2], rows.shape[3]), seconds / len(rows))
+            self.costs.note(size, size, seconds / len(rows))
         return found
 
-    def _compute(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, output: torch.Tensor) -> int:
-        """Compute a turn's windows, and write what counts into ``output``.
+    def _record_row(self, number: int, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Of one row; by the model itself where no network is built."""
+        row = [tensor[number : number + 1] for tensor in inputs]
+        found = self._record(row)
+        return [tensor[0] for tensor in (list(self._module(WholeUNet)(*row)) if found is None else found)]
 
-        While the network for these windows is being built, that for larger ones does it.
-
-        Returns:
-            How many pixels were looked at; 0 where no network is built that would do.
-        """
-        size = (inputs[0].shape[2], inputs[0].shape[3])
+    def _compute(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, output: torch.Tensor) -> bool:
+        """Compute a turn's windows, and write what counts into ``output``; False where there is no network for it."""
         found = self._windowed(known, inputs, turn)
-        if found is None and turn.together and not self._square:
-            shares = [self._compute(known, inputs, one, output) for one in turn.alone()]
-            return sum(shares) if all(shares) else 0
         if found is None:
-            larger = self._larger(turn, size)
-            found = None if larger is None else self._windowed(known, inputs, larger)
-            if larger is None or found is None:
-                return 0
-            turn = larger
+            self._shapes.lost(turn.shape)
+            return False
         for index, row in enumerate(turn.numbers):
             if row in turn.places:
                 target, view = turn.places[row]
                 cut(output[row], target).copy_(cut(found[index], target, view[:2]))
-        return len(turn.places) * math.prod(turn.window)
+        return True
 
-    def _larger(self, turn: Turn, size: Size) -> Turn | None:
-        """The same with the smallest larger windows whose network is known to be there."""
-        moved = [self._moved(turn, shape[1:], size) for shape in self._built if shape[0] == turn.shape[0]]
-        most = WORTH * len(turn.places)
-        larger = [one for one in moved if one is not None and self.costs.share(one.priced, size) < most]
-        return min(larger, key=lambda one: math.prod(one.window), default=None)
-
-    def _windowed(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> torch.Tensor | None:
+    def _windowed(
+        self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, priced: bool = True
+    ) -> torch.Tensor | None:
         """(1 or B, C, h, w) the output inside each window; None where the network is not built."""
         rows, prompts = inputs[0], inputs[3:]
         if len(prompts) != len(self._prompts) or any(map(operator.is_not, prompts, self._prompts)):
@@ -317,11 +325,9 @@ class SparseUNet:
         started = time.perf_counter()
         found = self._run(PartUNet, [part], [*prompted, *known.given(turn.numbers, places)])
         if found is None:
-            self._built.discard(turn.shape)
             return None
-        self._built.add(turn.shape)
-        if rows.device.type == "cpu":
-            self.costs.note(turn.priced, time.perf_counter() - started)
+        if priced and rows.device.type == "cpu":
+            self.costs.note(turn.priced, (rows.shape[2], rows.shape[3]), time.perf_counter() - started)
         for index, row in enumerate(turn.numbers):
             if row in turn.places:
                 known.add(row, [tensor[index] for tensor in found[1:]], turn.places[row])

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from pipeline.models import load_model
-from pipeline.sparse.autoencoder import OFTEN, Half
+from pipeline.sparse.autoencoder import Half
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
+from pipeline.sparse.shapes import EXACT_AFTER, ROUNDED_AFTER
 
 # Borders, corners, no multiples of a window's side, and wider than high.
 SIZES = [(256, 256), (200, 320), (264, 168)]
@@ -20,7 +21,7 @@ SIZES = [(256, 256), (200, 320), (264, 168)]
 @pytest.fixture(autouse=True)
 def _always_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much it costs: what is tested are the windows, not which way is faster."""
-    monkeypatch.setattr(Costs, "share", lambda *_: 0.0)
+    monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
 
 
 class Counting:
@@ -145,26 +146,42 @@ def test_decoded_parts_fade_in_at_their_rim_but_not_at_the_border_of_the_picture
     assert not found[:, 72:].any()
 
 
-def test_a_shape_that_comes_often_gets_a_network_of_its_own() -> None:
+def test_windows_have_shapes_that_there_are_networks_for() -> None:
+    """First the whole, then the shape that serves many, then its own."""
     _, run = half(True)
-    shaped: list[tuple[int, ...]] = []
+    asked: list[tuple[int, ...]] = []
+    built: set[tuple[int, ...]] = set()
 
     def of_its_own(x: torch.Tensor) -> torch.Tensor | None:
-        shaped.append(tuple(x.shape[2:]))
-        return None if len(shaped) < 3 else run.run(x)
+        asked.append(tuple(x.shape[2:]))
+        return run.run(x) if asked[-1] in built else None
 
     encoder = Half(run, 8, True, of_its_own)
-    before = given((128, 160))
-    frame = changed(before, ((64, 64, 72, 72),))
-    found = encoder(before, [None])
-    for _ in range(OFTEN + 4):
-        found = encoder(frame, [((64, 64, 72, 72),)])
-    assert shaped == [(64, 64)] * 4, "asked for only once it has come often"
-    assert len(run.shapes) == 1 + OFTEN + 2, "the one for all shapes serves until it is there"
-    view = run.run(frame[:, :, 32:96, 32:96])
-    assert torch.allclose(found[:, :, 8:9, 8:9], view[:, :, 4:5, 4:5], atol=1e-6)
-    encoder(frame, [None])
-    assert len(shaped) == 4, "the whole is of the one for all shapes"
+    before = given((384, 320))
+    change = ((64, 64, 100, 72),)
+    frame = changed(before, change)
+    encoder(before, [None])
+
+    def shares(count: int) -> set[float]:
+        found = set()
+        for _ in range(count):
+            encoder(frame, [change])
+            found.add(encoder.share)
+        return found
+
+    assert shares(ROUNDED_AFTER + 1) == {1.0}
+    assert asked == [(96, 120)] * 2, "ordered, and asked for again"
+    built.add((96, 120))
+    area = 384 * 320
+    assert shares(EXACT_AFTER - ROUNDED_AFTER) == {96 * 120 / area}
+    assert asked[-2:] == [(64, 96), (96, 120)], "its own is ordered, too"
+    built.add((64, 96))
+    assert shares(2) == {64 * 96 / area}
+    assert len(run.shapes) == 1 + ROUNDED_AFTER + 1, "windows do not go through the one for all shapes"
+    built.clear()
+    found = encoder(frame, [change])
+    view = run.run(frame[:, :, 32:96, 32:128])
+    assert torch.allclose(found[:, :, 8:9, 8:12], view[:, :, 4:5, 4:8], atol=1e-6), "but where one was given up"
 
 
 def test_rows_do_not_touch_each_other() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import MOST, cover, filled, grown, scaled, window
 
 
@@ -64,18 +63,3 @@ def test_a_window_holds_its_rectangle_begins_aligned_and_has_a_known_shape(align
         for first, end, limit in ((found[0], found[2], width), (found[1], found[3], height)):
             known = {*sides, limit, *(side + limit % align for side in sides)}
             assert end - first in known
-
-
-def test_costs_choose_by_area_until_they_have_been_measured() -> None:
-    costs = Costs()
-    assert costs.worth([(32, 32)], (64, 64))
-    assert costs.worth([(32, 32)] * 2, (64, 64))
-    assert not costs.worth([(48, 64)] * 2, (64, 64))
-    for seconds in (9.0, 9.0, 1.0, 1.0, 3.0):
-        costs.note((64, 64), seconds)
-        costs.note((32, 32), seconds)
-    assert not costs.worth([(32, 32)], (64, 64)), "measured as slow as the whole; the first runs do not count"
-    for _ in range(20):
-        costs.note((32, 32), 0.2)
-    assert costs.share((32, 32), (64, 64)) == pytest.approx(0.2)
-    assert costs.worth([(32, 32)] * 3, (64, 64))

@@ -1,8 +1,8 @@
 """Compiles one OpenVINO graph to a blob, in a process of its own.
 
 A compiler that crashes then costs a message and not the picture, and a live stream keeps its interpreter to itself.
-Run as a script: ``python -P openvino_build.py GRAPH.xml OUT.blob DEVICE CONFIG_AS_JSON``. The blob is tried once
-before it is written. Imports nothing of Vitrail or torch, so that it starts at once.
+Run as a script: ``python -P openvino_build.py GRAPH.xml OUT.blob DEVICE CONFIG_AS_JSON NICENESS``. The blob is tried
+once before it is written. Imports nothing of Vitrail or torch, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ def build(graph: Path, out: Path, device: str, config: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     if hasattr(os, "nice"):
-        os.nice(5)  # the picture on screen goes first
+        os.nice(int(sys.argv[5]))  # the picture on screen goes first
     build(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))

@@ -25,18 +25,21 @@ class Compiler:
         self._stopped = False
         self._process: subprocess.Popen[str] | None = None
 
-    def compile(self, graph: Path, device: str, config: dict[str, str]) -> bytes:
+    def compile(self, graph: Path, device: str, config: dict[str, str], niceness: int = 5) -> bytes:
         """The blob of ``graph`` (.xml, its weights beside it).
+
+        Args:
+            niceness: of the process, 0..19; the higher, the less it slows others down.
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
             StoppedError: see ``stop``.
         """
         out = graph.with_suffix(".blob")
-        code, complaint = self._run(graph, out, device, config)
+        code, complaint = self._run(graph, out, device, config, niceness)
         if _crashed(code) and not self._stopped:
             # OpenVINO 2026.4 crashes on attention in float32 with its fused kernels ("snippets").
-            code, complaint = self._run(graph, out, device, {**config, "SNIPPETS_MODE": "DISABLE"})
+            code, complaint = self._run(graph, out, device, {**config, "SNIPPETS_MODE": "DISABLE"}, niceness)
         if self._stopped:
             raise StoppedError("it is not wanted any more")
         if code:
@@ -51,9 +54,10 @@ class Compiler:
             if self._process is not None:
                 self._process.kill()
 
-    def _run(self, graph: Path, out: Path, device: str, config: dict[str, str]) -> tuple[int, str]:
+    def _run(self, graph: Path, out: Path, device: str, config: dict[str, str], niceness: int) -> tuple[int, str]:
         # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
         command = [sys.executable, "-P", openvino_build.__file__, str(graph), str(out), device, json.dumps(config)]
+        command.append(str(niceness))
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         with self._lock:
             if self._stopped:

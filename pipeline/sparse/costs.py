@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,9 +14,9 @@ import torch
 # times.
 WORTH = 0.8
 # Of parts that are only too slow by what was learned, one in so many is run, to learn whether they still are.
-TRY_EVERY = 16
-# Times that the factor and the whole's time are medians of.
-_WINDOWS, _WHOLES = 24, 12
+TRY_EVERY = 8
+# Of so many last times the lower quartile counts: whatever else the machine did comes on top.
+_LAST = 9
 
 # (height, width) of an input; or (rows, height, width), of so many at once.
 Shape = tuple[int, ...]
@@ -34,7 +33,7 @@ class Costs:
     def __init__(self, overhead: float) -> None:
         self._overhead = overhead
         self._whole: dict[Shape, deque[float]] = {}
-        self._factors: deque[float] = deque(maxlen=_WINDOWS)
+        self._factors: deque[float] = deque(maxlen=_LAST)
         self._refused = 0
 
     @contextmanager
@@ -48,15 +47,15 @@ class Costs:
     def note(self, shape: Shape, whole: Shape, seconds: float) -> None:
         """One call took so long: of a window, or of a whole picture of the shape ``whole``."""
         if shape == whole:
-            self._whole.setdefault(whole, deque(maxlen=_WHOLES)).append(seconds)
+            self._whole.setdefault(whole, deque(maxlen=_LAST)).append(seconds)
         elif whole in self._whole:
-            self._factors.append(seconds / statistics.median(self._whole[whole]) / self._by_area(shape, whole))
+            self._factors.append(seconds / _usual(self._whole[whole]) / self._by_area(shape, whole))
 
     def share(self, part: Shape, whole: Shape) -> float:
         """How much of the time of one whole picture a window is expected to take, or several at once."""
         if part == whole:
             return 1.0
-        return self._by_area(part, whole) * (statistics.median(self._factors) if self._factors else 1.0)
+        return self._by_area(part, whole) * (_usual(self._factors) if self._factors else 1.0)
 
     def worth(self, parts: Iterable[Shape], whole: Shape, rows: int = 1) -> bool:
         """Whether running ``parts`` is faster than running ``rows`` whole pictures; nothing always is."""
@@ -70,3 +69,8 @@ class Costs:
 
     def _by_area(self, part: Shape, whole: Shape) -> float:
         return self._overhead + math.prod(part) / math.prod(whole)
+
+
+def _usual(times: Iterable[float]) -> float:
+    ordered = sorted(times)
+    return ordered[len(ordered) // 4]

@@ -33,7 +33,7 @@ def cover(active: np.ndarray, most: int = MOST, one_more: float = ONE_MORE) -> t
         return ()
     fixed = one_more * active.size
     boxes = [whole]
-    splits = [_best_split(active, whole, fixed)]
+    splits = [_best_split(active, whole, fixed)] if most > 1 else []
     while len(boxes) < most:
         best = max(range(len(boxes)), key=lambda number: splits[number][0])
         saved, halves = splits[best]

@@ -14,7 +14,7 @@ STEPS, ROUNDED_AFTER = 8, 3
 # ... and for the shape itself once that has been wanted so often: a thing that moves at one place.
 EXACT_AFTER = 8
 # That slows the stream down: at most so many are ordered at once.
-AT_ONCE = 3
+AT_ONCE = 2
 # With as many as there is room for, one makes room that has not been used for so many windows.
 UNUSED = 300
 

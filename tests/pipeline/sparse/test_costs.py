@@ -26,7 +26,7 @@ def test_what_one_shape_takes_tells_of_all() -> None:
     costs.note((32, 32), WHOLE, 0.5)  # nothing is known yet of the whole
     assert costs.share((32, 32), WHOLE) == pytest.approx(QUARTER)
     costs.note(WHOLE, WHOLE, 2.0)
-    for hiccup in (1, 1, 30):
+    for hiccup in (30, 1, 1, 30):
         costs.note((32, 32), WHOLE, 2.0 * 2 * QUARTER * hiccup)
     assert costs.share((32, 32), WHOLE) == pytest.approx(2 * QUARTER)
     assert costs.share((16, 16), WHOLE) == pytest.approx(2 * (0.1 + 1 / 16))

@@ -13,8 +13,9 @@ import torch
 # Parts must be expected to take less than this share of the whole: what is done around their networks is not in their
 # times.
 WORTH = 0.8
-# Of parts that are only too slow by what was learned, one in so many is run, to learn whether they still are.
-TRY_EVERY = 8
+# What was learned is forgotten once parts have been too slow by it so often, though not by their area: it may have been
+# learned while the machine did something else.
+FORGET_AFTER = 8
 # Of so many last times the lower quartile counts: whatever else the machine did comes on top.
 _LAST = 9
 
@@ -62,10 +63,11 @@ class Costs:
         parts, most = list(parts), WORTH * rows
         if sum(self.share(part, whole) for part in parts) < most:
             return True
-        if sum(1.0 if part == whole else self._by_area(part, whole) for part in parts) >= most:
-            return False
-        self._refused += 1
-        return self._refused % TRY_EVERY == 0
+        if sum(1.0 if part == whole else self._by_area(part, whole) for part in parts) < most:
+            self._refused += 1
+            if self._refused % FORGET_AFTER == 0:
+                self._factors.clear()
+        return False
 
     def _by_area(self, part: Shape, whole: Shape) -> float:
         return self._overhead + math.prod(part) / math.prod(whole)

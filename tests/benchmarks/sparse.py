@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import math
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -294,7 +295,7 @@ def main() -> None:
     path = Path()
     for case, clip in cases(options):
         found = compare(model, config, clip, options)
-        results["cases"][case] = found
+        results["cases"][case] = {"command": f"python -m tests.benchmarks.sparse {' '.join(sys.argv[1:])}", **found}
         for way in ("dense", *options.ways):
             one = found[way]
             figures = {name: one[name] for name in ("p50_ms", "speed", "unet_ms", "unet_speed", "psnr") if name in one}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.sparse.costs import TRY_EVERY, Costs
+from pipeline.sparse.costs import FORGET_AFTER, Costs
 
 WHOLE = (64, 64)
 QUARTER = 0.1 + 0.25
@@ -36,10 +36,11 @@ def test_what_one_shape_takes_tells_of_all() -> None:
 def test_what_was_slow_is_tried_again() -> None:
     costs = Costs(0.1)
     costs.note(WHOLE, WHOLE, 1.0)
-    for _ in range(30):
-        costs.note((32, 32), WHOLE, 5.0)
-    assert [costs.worth([(32, 32)], WHOLE) for _ in range(2 * TRY_EVERY)].count(True) == 2
-    assert not any(costs.worth([(64, 48)] * 2, WHOLE) for _ in range(2 * TRY_EVERY)), "that can never be worth it"
-    for _ in range(30):
-        costs.note((32, 32), WHOLE, QUARTER)
+    for _ in range(3):
+        for _ in range(30):
+            costs.note((32, 32), WHOLE, 5.0)
+        found = [costs.worth([(32, 32)], WHOLE) for _ in range(FORGET_AFTER + 1)]
+        assert found == [False] * FORGET_AFTER + [True]
+    assert not any(costs.worth([(64, 48)] * 2, WHOLE) for _ in range(2 * FORGET_AFTER)), "that can never be worth it"
+    costs.note((32, 32), WHOLE, QUARTER)
     assert costs.worth([(32, 32)], WHOLE)

@@ -45,7 +45,7 @@ WAYS = ((0.8, 1, 0.5), (1.0, 1, 0.3), (0.8, 4, 0.2))  # strength, steps, share
 SHARE_MADE, SHARE_PHOTO = 0.5, 0.2  # of the crops; the other latents are those of teachers' pictures
 PERCEPTUAL, STATISTICS = 0.8, 0.3
 # What the UNet makes of a still wall differs by so much from frame to frame; the decoder shall paint the same strokes.
-FLICKER, STEADY = 0.07, 10.0  # standard deviation of latents, and the weight of the difference in the picture
+FLICKER, STEADY = 0.07, 20.0  # standard deviation of latents, and the weight of the difference in the picture
 PLAIN_MADE = 0.3  # how much plain errors count where the UNet made the latent: they ask for a blur there
 CHUNK = 16
 SAVE_EVERY = 100

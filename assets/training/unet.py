@@ -23,7 +23,7 @@ from assets.training.adversary import Adversary
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
 from assets.training.latents import CELLS
 from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance, statistics_distance
-from assets.training.samples import PAIRS, ROLLED, Batch, Sampler
+from assets.training.samples import ROLLED, Batch, Sampler
 from assets.training.schedule import add_noise
 from assets.training.sheets import draw_sheet
 from assets.training.store import (
@@ -46,10 +46,11 @@ STEPS = 9000
 SMALL_UNTIL = 0.97  # share of the steps on 24x24 pieces of latents; then whole ones
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
 ADVERSARY_FROM = 0.55  # share of the steps after which the adversarial loss counts too
-ADVERSARY_SHARE, ADVERSARY_WARM = 0.6, 300  # its gradient's size over that of the other losses, reached after this long
-PIXEL_LATER, PIXEL_PAIRS, PIXEL_CELLS = 2, 2, 14  # decoded per step: later steps, pairs, of so many latent cells
-PERCEPTUAL, STATISTICS = 0.4, 0.15  # weights
-STEADY, STEADY_PIXELS = 2.0, 8.0  # weights of how far apart the two of a pair come out
+ADVERSARY_SHARE, ADVERSARY_WARM = 0.3, 300  # its gradient's size over that of the other losses, reached after this long
+PIXEL_LATER, PIXEL_PAIRS, PIXEL_CELLS = 2, 3, 14  # decoded per step: later steps, pairs, of so many latent cells
+PERCEPTUAL, STATISTICS = 1.0, 0.3  # weights
+# A pair comes out this far apart (mean absolute difference, 0..1) by the autoencoder alone; more is held against it.
+STEADY_FROM, STEADY = 0.005, 2.0
 RATE = 1.0e-3
 SAVE_EVERY = 100
 SHEET_EVERY = 700
@@ -95,13 +96,13 @@ def pixel_loss(
     picture = model.decoder(made).float() / 2 + 0.5
     ours = features(picture)
     looks = PERCEPTUAL * feature_distance(ours, theirs) + STATISTICS * statistics_distance(ours, theirs)
-    plain = (picture - target).abs().mean() + STEADY_PIXELS * pair_distance(picture[-2 * PIXEL_PAIRS :])
+    plain = (picture - target).abs().mean() + STEADY * flicker(picture[-2 * PIXEL_PAIRS :])
     return plain + (looks + 0.02 * gram_distance(ours, theirs)).mean()
 
 
-def pair_distance(pairs: Tensor) -> Tensor:
-    """Mean absolute difference of rows 0 and 1, 2 and 3, ..."""
-    return (pairs[0::2] - pairs[1::2]).abs().mean()
+def flicker(pairs: Tensor) -> Tensor:
+    """How far rows 0 and 1, 2 and 3, ... of (B, 3, H, W) differ beyond STEADY_FROM; the mean of the pairs."""
+    return ((pairs[0::2] - pairs[1::2]).abs().mean((1, 2, 3)) - STEADY_FROM).clamp_min(0).mean()
 
 
 class UNetTraining:
@@ -184,7 +185,7 @@ class UNetTraining:
     def _distance(self, step: int, made: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latent and pixel loss."""
         with torch.autocast(self.where.type, torch.bfloat16):
-            latents = latent_loss(made, batch.wanted) + STEADY * pair_distance(made[-2 * PAIRS :])
+            latents = latent_loss(made, batch.wanted)
             if step < PIXELS_FROM * self.steps:
                 return latents, torch.zeros((), device=self.where)
             room = batch.photo.shape[-1] - PIXEL_CELLS + 1

@@ -17,7 +17,7 @@ from assets.training.samples import FLICKER, PAIRS, ROLLED, Sampler
 from assets.training.schedule import TRAIN_STEPS, alphas_cumprod, style_amount
 from assets.training.store import save_checkpoint
 from assets.training.text import WIDTH
-from assets.training.unet import pair_distance
+from assets.training.unet import STEADY_FROM, flicker
 
 SHAPE = (4, 16, 8, 8)
 
@@ -83,4 +83,9 @@ def test_pairs_differ_by_a_cameras_noise_alone(tmp_path: Path) -> None:
     assert float(apart) == pytest.approx(FLICKER * 2**0.5, rel=0.1)
     first = batch.photo[: -2 * PAIRS]
     assert torch.cdist(first.flatten(1), first.flatten(1)).fill_diagonal_(9).min() > 1  # no other rows are pairs
-    assert float(pair_distance(torch.tensor([0.0, 1.0, 5.0, 2.0]))) == 2
+
+
+def test_only_flicker_that_the_input_does_not_have_counts() -> None:
+    picture = torch.zeros(4, 3, 2, 2)
+    picture[1], picture[3] = STEADY_FROM / 2, 0.1
+    assert float(flicker(picture)) == pytest.approx((0.1 - STEADY_FROM) / 2)

@@ -91,9 +91,12 @@ def _kuwahara(picture: Array, radius: int, sharpness: float = 8) -> Array:
 
 
 def pencil(photo: Array) -> Array:
-    """Graphite on paper: fine contours and soft shading."""
-    grey = _even_light(_grey(_floats(photo)), 45, 0.5)
-    dodge = np.clip(grey / np.maximum(_blur(grey, 5), 0.02), 0, 1) ** 2.4
+    """Graphite on paper: fine contours and soft shading.
+
+    A camera's noise and what the autoencoder cannot hold are smoothed away first: the lines would tremble with them.
+    """
+    grey = _blur(_even_light(_grey(_floats(_flatten(photo, 1, 20, 5))), 45, 0.5), 0.7)
+    dodge = np.clip(grey / np.maximum(_blur(grey, 5), 0.02), 0, 1) ** 3.2
     tone = _blur(grey, 1.5)
     shade = 1 - 0.42 * _smooth_step(0.60, 0.05, tone)
     paper = 0.97 * dodge * shade

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from assets.training.adversary import Adversary
 from assets.training.autoencoder import LATENT_CHANNELS, load_autoencoder
 from assets.training.latents import CELLS
+from assets.training.optimizer import MatrixOptimizer
 from assets.training.perceptual import TinyDarknet, feature_distance, gram_distance, statistics_distance
 from assets.training.samples import ROLLED, Batch, Sampler
 from assets.training.schedule import add_noise
@@ -34,7 +35,6 @@ from assets.training.store import (
     load_parts,
     place,
     save_parts,
-    set_rate,
     steps_with_clock,
 )
 from assets.training.text import WIDTH
@@ -46,7 +46,7 @@ STEPS = 9000
 SMALL_UNTIL = 0.97  # share of the steps on 24x24 pieces of latents; then whole ones
 PIXELS_FROM = 0.35  # share of the steps after which the decoded picture counts too
 ADVERSARY_FROM = 0.55  # share of the steps after which the adversarial loss counts too
-ADVERSARY_SHARE, ADVERSARY_WARM = 0.3, 300  # its gradient's size over that of the other losses, reached after this long
+ADVERSARY_SHARE, ADVERSARY_WARM = 0.1, 300  # its gradient's size over that of the other losses, reached after this long
 PIXEL_LATER, PIXEL_PAIRS, PIXEL_CELLS = 2, 3, 14  # decoded per step: later steps, pairs, of so many latent cells
 PERCEPTUAL, STATISTICS = 1.0, 0.3  # weights
 # A pair comes out this far apart (mean absolute difference, 0..1) by the autoencoder alone; more is held against it.
@@ -113,9 +113,7 @@ class UNetTraining:
         self.unet = new_unet()
         self.unet.set_attn_processor(AttnProcessor())  # the fused one's backward pass is slow on a CPU
         place(self.unet, self.where)
-        self.optimizer = torch.optim.AdamW(
-            self.unet.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-        )
+        self.optimizer = MatrixOptimizer(self.unet, RATE, betas=(0.9, 0.98), weight_decay=0.01)
         self.average = Average(self.unet, 0.998)
         self.sampler = Sampler(run, seed, self.where)
         self.autoencoder = load_autoencoder(run)
@@ -143,7 +141,7 @@ class UNetTraining:
 
     def learn(self, step: int) -> tuple[float, float, float]:
         """One optimiser step; returns latent, pixel and the critic's loss (0 where there is none yet)."""
-        set_rate(self.optimizer, cosine_rate(step, self.steps, RATE))
+        self.optimizer.set_rate(cosine_rate(step, self.steps, RATE))
         small = step < SMALL_UNTIL * self.steps
         batch = self.sampler.batch(step, BATCH, 24 if small else CELLS)
         if step >= PIXELS_FROM * self.steps:
@@ -161,7 +159,7 @@ class UNetTraining:
             (push,) = torch.autograd.grad(self.adversary.loss(leaf, *seen), leaf)
             share = ADVERSARY_SHARE * min(1.0, started / ADVERSARY_WARM)
             gradient = gradient + push * (share * gradient.norm() / push.norm().clamp_min(1e-12))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         made.backward(gradient)
         nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()

@@ -69,6 +69,13 @@ def _ink_lines(grey: Array, sigma: float, sharpness: float, threshold: float, so
     return np.where(difference >= threshold, 1.0, 1 + np.tanh((difference - threshold) * softness)).astype(np.float32)
 
 
+def _steps(value: Array, step: float) -> Array:
+    """`value` in steps of `step` with soft edges: what lies between two is rare, but never a coin toss."""
+    position = value / step
+    below = np.floor(position)
+    return step * (below + _smooth_step(0.3, 0.7, position - below))
+
+
 def _kuwahara(picture: Array, radius: int, sharpness: float = 8) -> Array:
     """Generalised Kuwahara filter (Papari 2007): eight blurred sectors, the calmest weigh most. Floats in and out."""
     reach = 2 * radius + 1
@@ -112,25 +119,23 @@ def ink(photo: Array) -> Array:
 
 
 def comic(photo: Array) -> Array:
-    """Flat bright colours in few tones, black outlines."""
+    """Flat bright colours in three tones, bold black outlines."""
     flat = _floats(_flatten(photo, 3, 32))
     grey = _even_light(_grey(flat), 45, 0.35)
-    levels = 4
-    position = grey * levels
-    stepped = (np.floor(position) + _smooth_step(0.42, 0.58, position - np.floor(position))) / levels
-    colour = _saturate(np.clip(flat * ((0.12 + stepped) / np.maximum(_grey(flat), 0.06))[..., None], 0, 1), 1.75)
-    lines = _ink_lines(_even_light(_grey(flat), 30, 0.7), 1.1, 14, 0.40, 5)
+    stepped = _steps(grey, 1 / 3)
+    colour = _saturate(np.clip(flat * ((0.12 + stepped) / np.maximum(_grey(flat), 0.06))[..., None], 0, 1), 1.9)
+    lines = _ink_lines(_even_light(_grey(flat), 30, 0.7), 1.8, 16, 0.40, 4)
     return _bytes(colour * lines[..., None])
 
 
 def oil(photo: Array) -> Array:
-    """Thick paint: Kuwahara strokes, rich colours, light falling on the relief."""
-    painted = _kuwahara(_floats(photo), 4)
-    painted = _kuwahara(painted.astype(np.float32), 3)
-    rich = _saturate(np.clip((painted - 0.5) * 1.15 + 0.52, 0, 1), 1.5)
+    """Thick paint: broad Kuwahara strokes, rich colours, light falling on the relief."""
+    painted = _kuwahara(_floats(_flatten(photo, 1, 25)), 5)
+    painted = _kuwahara(painted.astype(np.float32), 4)
+    rich = _saturate(np.clip((painted - 0.5) * 1.15 + 0.52, 0, 1), 1.6)
     height = _blur(_grey(rich), 0.8)
     relief = cv2.filter2D(height, -1, np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32))
-    return _bytes(rich + 0.35 * np.clip(relief, -0.4, 0.4)[..., None] + 0.01)
+    return _bytes(rich + 0.5 * np.clip(relief, -0.4, 0.4)[..., None] + 0.01)
 
 
 def watercolour(photo: Array) -> Array:
@@ -166,13 +171,6 @@ def neon(photo: Array) -> Array:
         [0.35, 0.2, 0.9], np.float32
     )
     return _bytes(night + tubes * 0.75 + glow + core)
-
-
-def _steps(value: Array, step: float) -> Array:
-    """`value` in steps of `step` with soft edges: what lies between two is rare, but never a coin toss."""
-    position = value / step
-    below = np.floor(position)
-    return step * (below + _smooth_step(0.3, 0.7, position - below))
 
 
 def pixel_art(photo: Array) -> Array:

@@ -24,8 +24,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m assets.training", description=__doc__)
     parser.add_argument(
         "part",
-        choices=[*PARTS, "all", "frames", "card"],
-        help="what to do; `frames` cuts clips into pictures, `card` puts the figures of a report into the model's card",
+        choices=[*PARTS, "all", "frames", "adopt", "card"],
+        help="what to do; `frames` cuts clips into pictures, `adopt` makes a run of the exported --model, to go on with, "
+        "`card` puts the figures of a report into the model's card",
     )
     parser.add_argument("inputs", nargs="*", type=Path, help="frames only: clips, or archives with animated webp")
     parser.add_argument("--report", type=Path, help="card only: what `python -m tests.model_quality --report` wrote")
@@ -33,7 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with tokenizer/ and weights/")
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="the run folder (default: %(default)s)")
     parser.add_argument(
-        "--model", type=Path, default=Path("assets/models/vitrail-mini"), help="export to (default: %(default)s)"
+        "--model", type=Path, default=Path("assets/models/vitrail-mini"), help="export to, or adopt (default: %(default)s)"
     )
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop each part after this long; then --resume"
@@ -68,7 +69,7 @@ def _problem(options: argparse.Namespace) -> str | None:
         return (
             "give a folder of photos with --photos" if options.photos is None else f"no such folder: {options.photos}"
         )
-    if part not in ("export", "prepare"):
+    if part not in ("export", "prepare", "adopt"):
         if options.data is None:
             return "give the folder of tokenizer and weights with --data"
         missing_data = [name for name in NEEDED if not (options.data / name).is_file()]
@@ -108,6 +109,10 @@ def run_part(part: str, options: argparse.Namespace) -> None:
         from assets.training.export import export
 
         export(out, options.model, options.untrained)
+    elif part == "adopt":
+        from assets.training.adopt import adopt
+
+        adopt(options.model, out)
     elif part == "card":
         from assets.training.card import write_figures
 

@@ -27,6 +27,7 @@ from assets.training.store import (
     PictureStore,
     cosine_rate,
     device,
+    is_adopted,
     load_parts,
     place,
     save_parts,
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 12
 STEPS = 6000
-RATE = 6e-4
+RATE, TUNING_RATE = 6e-4, 3e-4  # the latter to go on from a finished model's weights
 MADE = 1000  # pictures that the UNet makes of each style, each in one of the WAYS
 WAYS = ((0.8, 1, 0.5), (1.0, 1, 0.3), (0.8, 4, 0.2))  # strength, steps, share
 SHARE_MADE, SHARE_PHOTO = 0.5, 0.2  # of the crops; the other latents are those of teachers' pictures
@@ -131,12 +132,13 @@ class DecoderTraining:
 
     def __init__(self, run: Path, data: Path, seed: int, steps: int) -> None:
         self.checkpoint, self.steps, self.step, self.where = run / "decoder.pt", steps, 0, device()
+        self.rate = TUNING_RATE if is_adopted(run) else RATE
         self.pairs, model = Pairs(run, seed), load_autoencoder(run)
         self.scale, self.decoder = model.config["scaling_factor"], model.decoder.train().requires_grad_(True)
         self.features = TinyDarknet(data / "weights" / "tiny_darknet.safetensors")
         for module in (self.decoder, self.features):
             place(module, self.where)
-        self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=1e-4)
+        self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=self.rate, betas=(0.9, 0.98), weight_decay=1e-4)
         self.average = Average(self.decoder, 0.998)
         self.parts = {"model": self.decoder, "optimizer": self.optimizer, "average": self.average}
 
@@ -150,7 +152,7 @@ class DecoderTraining:
 
     def learn(self, step: int) -> np.ndarray:
         """One optimiser step: loss, and mean squared error where the latent was a picture's own, and the UNet's."""
-        set_rate(self.optimizer, cosine_rate(step, self.steps, RATE))
+        set_rate(self.optimizer, cosine_rate(step, self.steps, self.rate))
         latents, target, made = (part.to(self.where) for part in self.pairs.batch(step))
         latents = latents / self.scale + LATENT_NOISE * torch.randn_like(latents)
         latents, target = (part.contiguous(memory_format=torch.channels_last) for part in (latents, target))

@@ -140,14 +140,15 @@ def oil(photo: Array) -> Array:
 
 def watercolour(photo: Array) -> Array:
     """Pale washes that pool a little darker at their edges, white paper showing through the lights."""
-    washed = _kuwahara(_floats(_flatten(photo, 2, 34)), 4).astype(np.float32)
+    washed = _kuwahara(_floats(_flatten(photo, 2, 34)), 5).astype(np.float32)
+    washed = _kuwahara(washed, 4).astype(np.float32)
     grey = _grey(washed)
-    lifted = 0.24 + 0.76 * np.power(grey, 0.75)
+    lifted = 0.30 + 0.70 * np.power(grey, 0.75)
     light = _saturate(washed, 1.3) * (lifted / np.maximum(grey, 0.10))[..., None]
-    wash = _saturate(np.clip(0.75 * light + 0.25 * lifted[..., None], 0, 1), 1.15)
+    wash = _saturate(np.clip(0.75 * light + 0.25 * lifted[..., None], 0, 1), 1.3)
     calm = _blur(grey, 1.0)
-    pool = np.clip((_blur(grey, 2.2) - calm) * 4.0, 0, 0.34)  # only on the dark side of an edge
-    white = 0.85 * _smooth_step(0.60, 0.88, grey)[..., None]
+    pool = np.clip((_blur(grey, 3) - calm) * 5.0, 0, 0.45)  # only on the dark side of an edge
+    white = 0.9 * _smooth_step(0.55, 0.85, grey)[..., None]
     paper = np.array([1.0, 0.99, 0.965], np.float32)
     bloom = 1 + 0.30 * np.clip(_blur(grey, 7) - grey, -0.3, 0.3)
     return _bytes((wash * (1 - white) + white) * ((1 - pool) * bloom)[..., None] * paper)
@@ -212,17 +213,15 @@ def _anime_light(photo: Array) -> Array:
 
 
 def anime(photo: Array) -> Array:
-    """Cel tones, vivid colours, fine dark contours."""
-    flat = _floats(_flatten(_anime_light(photo), 2, 24, 5))
-    grey = _grey(flat)
-    levels = 5
-    position = np.power(grey, 0.80) * levels
-    stepped = (np.floor(position) + _smooth_step(0.25, 0.75, position - np.floor(position))) / levels
-    bright = np.clip(flat * ((0.06 + 0.98 * stepped) / np.maximum(grey, 0.05))[..., None], 0, 1)
-    vivid = _saturate(bright, 1.4)
-    lines = _ink_lines(_even_light(grey, 30, 0.6), 0.7, 10, 0.30, 5)
-    contour = np.array([0.16, 0.10, 0.22], np.float32)
-    amount = (0.85 * (1 - np.clip(lines, 0, 1)))[..., None]
+    """Cel tones in three soft steps, no black: shadows of violet, vivid colours, dark violet contours."""
+    flat = _floats(_flatten(_anime_light(photo), 3, 30))
+    grey = _blur(_grey(flat), 0.6)
+    stepped = _steps(np.power(grey, 0.7), 1 / 3)
+    bright = np.clip(flat * ((0.20 + 0.86 * stepped) / np.maximum(_grey(flat), 0.08))[..., None], 0, 1)
+    vivid = _saturate(bright, 1.65)
+    lines = _ink_lines(_even_light(grey, 30, 0.6), 1.15, 12, 0.34, 4)
+    contour = np.array([0.22, 0.08, 0.34], np.float32)
+    amount = (0.95 * (1 - np.clip(lines, 0, 1)))[..., None]
     return _bytes(vivid * (1 - amount) + contour * amount)
 
 
@@ -239,9 +238,9 @@ def stained_glass(photo: Array) -> Array:
     even = (step + _smooth_step(0.38, 0.62, light - step)) / 3
     slope = np.hypot(cv2.Sobel(light, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(light, cv2.CV_32F, 0, 1, scale=1 / 8))
     pixels_off = np.abs(light - step - 0.5) / np.maximum(slope, 0.03)
-    border = (1 - _smooth_step(0.7, 1.6, pixels_off)) * _smooth_step(0.02, 0.06, slope)
-    line = 1 - _ink_lines(_even_light(_grey(_floats(_flatten(photo, 2))), 30, 0.7), 1.0, 12, 0.36, 5)
-    glow = panes * ((0.10 + 0.6 * even + 0.4 * grey) / np.maximum(grey, 0.06))[..., None]
+    border = (1 - _smooth_step(0.9, 2.2, pixels_off)) * _smooth_step(0.02, 0.06, slope)
+    line = 1 - _ink_lines(_even_light(_grey(flat), 30, 0.7), 1.5, 14, 0.37, 4)
+    glow = panes * ((0.10 + 0.75 * even + 0.25 * grey) / np.maximum(grey, 0.06))[..., None]
     glass = _saturate(np.clip(glow, 0, 1), 2.0)
     blue = np.array([-0.05, 0.0, 0.34], np.float32) * (1 - _smooth_step(0.15, 0.5, even))[..., None]
     gold = np.array([0.16, 0.07, -0.29], np.float32) * _smooth_step(0.6, 0.95, even)[..., None]

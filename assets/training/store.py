@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
+ADOPTED = "adopted.json"  # names the model that a run goes on from
+
 
 def device() -> torch.device:
     """CUDA if there is one, else the CPU."""
@@ -84,6 +86,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def is_adopted(run: Path) -> bool:
+    """Whether the training in `run` began from a finished model's weights (`adopt`)."""
+    return (run / ADOPTED).is_file()
+
+
 class Stateful(Protocol):
     """A module, an optimiser, an `Average`."""
 
@@ -100,11 +107,13 @@ def save_parts(path: Path, parts: Mapping[str, Stateful], step: int) -> None:
 
 
 def load_parts(path: Path, parts: Mapping[str, Stateful]) -> int:
-    """Take over what `save_parts` wrote; returns the number of steps done."""
+    """Take over what `save_parts` wrote, or `adopt`: weights alone, at step 0. Returns the number of steps done."""
     state = load_checkpoint(path)
+    step = int(state["step"])
     for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return int(state["step"])
+        if name in state or step > 0:
+            part.load_state_dict(state[name])
+    return step
 
 
 class Average:

@@ -31,6 +31,7 @@ from assets.training.store import (
     Average,
     cosine_rate,
     device,
+    is_adopted,
     load_checkpoint,
     load_parts,
     place,
@@ -51,7 +52,7 @@ PIXEL_LATER, PIXEL_PAIRS, PIXEL_CELLS = 2, 3, 14  # decoded per step: later step
 PERCEPTUAL, STATISTICS = 1.0, 0.3  # weights
 # A pair comes out this far apart (mean absolute difference, 0..1) by the autoencoder alone; more is held against it.
 STEADY_FROM, STEADY = 0.005, 2.0
-RATE = 1.0e-3
+RATE, TUNING_RATE = 1.0e-3, 3e-4  # the latter to go on from a finished model's weights
 SAVE_EVERY = 100
 SHEET_EVERY = 700
 
@@ -110,10 +111,13 @@ class UNetTraining:
 
     def __init__(self, run: Path, data: Path, seed: int, steps: int) -> None:
         self.steps, self.where = steps, device()
+        self.rate, self.pixels_from, self.adversary_from = RATE, PIXELS_FROM * steps, ADVERSARY_FROM * steps
+        if is_adopted(run):
+            self.rate, self.pixels_from, self.adversary_from = TUNING_RATE, 0, 0
         self.unet = new_unet()
         self.unet.set_attn_processor(AttnProcessor())  # the fused one's backward pass is slow on a CPU
         place(self.unet, self.where)
-        self.optimizer = MatrixOptimizer(self.unet, RATE, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimizer = MatrixOptimizer(self.unet, self.rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.average = Average(self.unet, 0.998)
         self.sampler = Sampler(run, seed, self.where)
         self.autoencoder = load_autoencoder(run)
@@ -141,10 +145,10 @@ class UNetTraining:
 
     def learn(self, step: int) -> tuple[float, float, float]:
         """One optimiser step; returns latent, pixel and the critic's loss (0 where there is none yet)."""
-        self.optimizer.set_rate(cosine_rate(step, self.steps, RATE))
+        self.optimizer.set_rate(cosine_rate(step, self.steps, self.rate))
         small = step < SMALL_UNTIL * self.steps
         batch = self.sampler.batch(step, BATCH, 24 if small else CELLS)
-        if step >= PIXELS_FROM * self.steps:
+        if step >= self.pixels_from:
             batch = self._roll(batch)
         made = self._predict(batch.noisy, batch.photo, batch.began, batch.states)
         # The gradient at the UNet's output is gathered first, so that the terms can be weighed against one another.
@@ -152,7 +156,7 @@ class UNetTraining:
         latents, pixels = self._distance(step, leaf, batch)
         (gradient,) = torch.autograd.grad(latents + 2 * pixels, leaf)
         doubt = 0.0
-        started = step - ADVERSARY_FROM * self.steps
+        started = step - self.adversary_from
         if started >= 0:
             seen = (batch.wanted, batch.photo, batch.amount, batch.wishes)
             doubt = self.adversary.learn(made, *seen)
@@ -184,7 +188,7 @@ class UNetTraining:
         """Latent and pixel loss."""
         with torch.autocast(self.where.type, torch.bfloat16):
             latents = latent_loss(made, batch.wanted)
-            if step < PIXELS_FROM * self.steps:
+            if step < self.pixels_from:
                 return latents, torch.zeros((), device=self.where)
             room = batch.photo.shape[-1] - PIXEL_CELLS + 1
             corner = (step * 7919 % room, step * 104729 % room)

@@ -25,17 +25,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "part",
         choices=[*PARTS, "all", "frames", "adopt", "card"],
-        help="what to do; `frames` cuts clips into pictures, `adopt` makes a run of the exported --model, to go on with, "
-        "`card` puts the figures of a report into the model's card",
+        help="what to do; `frames` cuts clips into pictures, `adopt` makes a run of the exported --model, "
+        "to train it on, `card` puts the figures of a report into the model's card",
     )
     parser.add_argument("inputs", nargs="*", type=Path, help="frames only: clips, or archives with animated webp")
     parser.add_argument("--report", type=Path, help="card only: what `python -m tests.model_quality --report` wrote")
     parser.add_argument("--photos", type=Path, help="folder of photos, in sub-folders or not")
     parser.add_argument("--data", type=Path, help="folder with tokenizer/ and weights/")
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="the run folder (default: %(default)s)")
-    parser.add_argument(
-        "--model", type=Path, default=Path("assets/models/vitrail-mini"), help="export to, or adopt (default: %(default)s)"
-    )
+    shipped = Path("assets/models/vitrail-mini")
+    parser.add_argument("--model", type=Path, default=shipped, help="export to, or adopt (default: %(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop each part after this long; then --resume"
     )

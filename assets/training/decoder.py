@@ -138,7 +138,9 @@ class DecoderTraining:
         self.features = TinyDarknet(data / "weights" / "tiny_darknet.safetensors")
         for module in (self.decoder, self.features):
             place(module, self.where)
-        self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=self.rate, betas=(0.9, 0.98), weight_decay=1e-4)
+        self.optimizer = torch.optim.AdamW(
+            self.decoder.parameters(), lr=self.rate, betas=(0.9, 0.98), weight_decay=1e-4
+        )
         self.average = Average(self.decoder, 0.998)
         self.parts = {"model": self.decoder, "optimizer": self.optimizer, "average": self.average}
 

@@ -12,7 +12,7 @@ from pipeline.acceleration.backend import Backend
 from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
 from pipeline.frames import checked
-from pipeline.guidance import data_weights, needs_negative_prompt
+from pipeline.guidance import needs_negative_prompt
 from pipeline.models.model import Model
 from pipeline.noise import blended_noise
 from pipeline.output import Output, Tags
@@ -358,9 +358,8 @@ class Stream:
     def _set_guidance(self) -> None:
         if self._batch is not None:
             config = self._config
-            weights = data_weights(self._batch.table, config.guidance, config.guidance_scale, config.delta)
             self._batch.set_guidance(
-                config.guidance, config.guidance_scale, weights, config.image_guidance, config.guidance_rescale
+                config.guidance, config.guidance_scale, config.delta, config.image_guidance, config.guidance_rescale
             )
 
     def _set_prompts(self) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from pipeline.guidance import (
-    DataWeights,
     RowLayout,
     combine_full,
     combine_image,
@@ -94,11 +93,12 @@ class StreamBatch:
         self._starts_group = starts.to(noise.device).view(-1, 1, 1, 1, 1)
 
     def set_guidance(
-        self, kind: str, scale: float, weights: DataWeights, image_scale: float = 1.0, rescale: float = 0.0
+        self, kind: str, scale: float = 1.0, delta: float = 1.0, image_scale: float = 1.0, rescale: float = 0.0
     ) -> None:
         """Take another guidance; frames in flight keep their ``x0*``, at first their own input latent.
 
         Args:
+            delta: of the virtual residual noise (``data_weights``).
             image_scale: other than 1 adds guidance by the input, for full guidance of a UNet that sees it.
             rescale: 0 to 1, how much of the unguided contrast is given back (``rescaled``).
         """
@@ -109,6 +109,7 @@ class StreamBatch:
         self._image_scale = image_scale if self._sees_input and kind == "full" else 1.0
         guides = kind != "none" and (scale != 1 or self._image_scale != 1)
         self._rescale = rescale if guides else 0.0
+        weights = data_weights(self.table, kind, scale, delta)
         unguided = data_weights(self.table, "none", 1.0, 1.0)
         self._unguided = _column(unguided.latent, self._noise), _column(unguided.output, self._noise)
         self._from_latent = _column(weights.latent, self._noise)

@@ -15,6 +15,11 @@ from pipeline.acceleration.openvino_package import import_openvino
 _SMALL = 1 << 18
 
 
+def _kind(tensor: torch.Tensor) -> torch.dtype:
+    """What the graph takes `tensor` as."""
+    return torch.float32 if tensor.is_floating_point() else tensor.dtype
+
+
 class Engine:
     """Calls a compiled graph.
 
@@ -58,13 +63,11 @@ class Engine:
             return
         place = self._moving.get(number)
         if place is None or place.shape != tensor.shape:
-            kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
             with torch.inference_mode(False):  # it may be written to in this mode and out of it
-                place = self._moving[number] = torch.empty(tensor.shape, dtype=kind)
+                place = self._moving[number] = torch.empty(tensor.shape, dtype=_kind(tensor))
             self._bind(number, place)
         place.copy_(tensor)
 
     def _bind(self, number: int, tensor: torch.Tensor) -> None:
-        kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        array = self._arrays[number] = tensor.detach().to("cpu", kind).contiguous().numpy()
+        array = self._arrays[number] = tensor.detach().to("cpu", _kind(tensor)).contiguous().numpy()
         self._request.set_input_tensor(number, self._tensor(array, shared_memory=True))

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 
-from pipeline.guidance import RowLayout, data_weights
+from pipeline.guidance import RowLayout
 from pipeline.schedule import NoiseSchedule
 from pipeline.solver import plan
 from pipeline.stream_batch import StreamBatch
@@ -117,7 +117,7 @@ class Study:
         dimensions = self.start.shape[1]
         batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
         batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1))
-        batch.set_guidance("none", 1.0, data_weights(table, "none", 1.0, 1.0))
+        batch.set_guidance("none")
         start = self.start.float().view(-1, dimensions, 1, 1)
         return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
 

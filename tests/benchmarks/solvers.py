@@ -98,7 +98,6 @@ def embedded_distances(frames: int = 3) -> dict[tuple[str, str], list[float]]:
     """
     from pipeline import load_model
     from pipeline.denoiser import Denoiser
-    from pipeline.guidance import data_weights
     from pipeline.noise import seeded_noise
     from pipeline.solver import plan
     from pipeline.stream_batch import StreamBatch
@@ -115,7 +114,7 @@ def embedded_distances(frames: int = 3) -> dict[tuple[str, str], list[float]]:
         # One noise for all: how far the solvers end apart is to be seen, not how far their noises are.
         noise = seeded_noise(0, 1, latent.shape[1:]).expand(steps + 1, *latent.shape[1:])
         batch.prepare(steps_table, noise)
-        batch.set_guidance("none", 1.0, data_weights(steps_table, "none", 1.0, 1.0))
+        batch.set_guidance("none")
         return model.autoencoder.decode(batch.prime(latent).to(model.dtype)).float()
 
     truth = picture("dpmpp-2m", "trailing", EMBEDDED_TRUTH)

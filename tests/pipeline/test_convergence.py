@@ -7,7 +7,6 @@ from functools import cache
 import pytest
 import torch
 
-from pipeline.guidance import data_weights
 from pipeline.schedule import NoiseSchedule
 from pipeline.solver import plan
 from pipeline.stream_batch import StreamBatch
@@ -59,7 +58,7 @@ def test_the_study_takes_as_many_calls_as_it_says_and_a_stream_batch_agrees() ->
     table = plan("dpmpp-2m", study.schedule, 8, 1.0, "logsnr")
     batch = StreamBatch(study._denoise, 64, (2, 1, 1), sees_input=False)
     batch.prepare(table, torch.zeros(9, 2, 1, 1))
-    batch.set_guidance("none", 1.0, data_weights(table, "none", 1.0, 1.0))
+    batch.set_guidance("none")
     start = study.start.float().view(-1, 2, 1, 1)
     finished = start
     for _ in range(8):

@@ -29,9 +29,10 @@ def test_a_run_has_the_models_weights(tmp_path: Path) -> None:
         stored = load_file(EMBEDDED_PATH / folder / FILE)
         for name, value in module.state_dict().items():
             torch.testing.assert_close(value, stored[name].float(), rtol=0, atol=0)
-    assert load_autoencoder(run).config["scaling_factor"] == json.loads(
-        (EMBEDDED_PATH / "vae" / "config.json").read_text(encoding="utf-8")
-    )["scaling_factor"]
+    assert (
+        load_autoencoder(run).config["scaling_factor"]
+        == json.loads((EMBEDDED_PATH / "vae" / "config.json").read_text(encoding="utf-8"))["scaling_factor"]
+    )
     tokenizer, encoder = load_text(run)
     alike, other = encode_texts(tokenizer, encoder, ["a watercolour", "neon"])
     assert float((alike - other).abs().max()) > 0.1

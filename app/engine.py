@@ -201,6 +201,8 @@ class ModelLoading(threading.Thread):
         self._loader = loader
         self._on_done = on_done
         self._done = threading.Event()
+        self._abandoned = False
+        self._lock = threading.Lock()  # whether it is abandoned first, or there first
         self.settings = settings
         self.loaded: Loaded | None = None
         self.error: Exception | None = None
@@ -212,7 +214,11 @@ class ModelLoading(threading.Thread):
             self.loaded = self._loader(self.settings, self._follow)
         except Exception as error:  # noqa: BLE001 - kept for the worker, which reports it
             self.error = error
-        self._done.set()
+        with self._lock:
+            self._done.set()
+            abandoned = self._abandoned
+        if abandoned:
+            self._release()
         self._on_done()
 
     @property
@@ -223,6 +229,20 @@ class ModelLoading(threading.Thread):
     def cancel(self) -> None:
         """Give up a download, which then ends with ``FetchCancelled``; what is on the disk is read to the end."""
         self._cancelled.set()
+
+    def abandon(self) -> None:
+        """Nobody will take what comes: give up a download, and release the engine once it is there."""
+        self.cancel()
+        with self._lock:
+            self._abandoned = True
+            done = self._done.is_set()
+        if done:
+            self._release()
+
+    def _release(self) -> None:
+        if self.loaded is not None:
+            self.loaded.release()
+            self.loaded = None
 
     def _follow(self, done: int, total: int) -> None:
         if self._cancelled.is_set():

@@ -80,6 +80,11 @@ class ModelSwap:
         if loading is not None:
             loading.cancel()
 
+    def close(self) -> None:
+        """Nothing is wanted any more: what is on its way in is released when it is there."""
+        if self._loading is not None:
+            self._loading.abandon()
+
     @property
     def done(self) -> bool:
         """Whether something has come in, wanted or not."""

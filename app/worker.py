@@ -122,7 +122,7 @@ class WorkerThread(threading.Thread):
                 if problem is not None:
                     self._fail(problem)
                     break
-        self._models.cancel()
+        self._models.close()
         self._release()
         self._engine, self._release, self._news = None, lambda: None, tuple  # a window may keep a session that is over
 

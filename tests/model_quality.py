@@ -32,6 +32,7 @@ from assets.training.teachers import Teachers
 from assets.training.tints import tint
 from assets.training.vocabulary import STYLES, TINTS
 from pipeline import Stream, StreamConfig, load_model
+from pipeline.device import DTYPES
 from pipeline.models import EMBEDDED_PATH, Model
 from tests.pipeline.pictures import burnt
 from tests.style_classifier import StyleClassifier, describe, describe_pixels
@@ -303,7 +304,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Everything, in order; each part is logged as it comes."""
     held, train = gather(options)
     judge = TinyDarknet(options.data / "weights" / "tiny_darknet.safetensors", TAPS)
-    model = load_model("embedded", device=options.device)
+    model = load_model("embedded", device=options.device, dtype=options.dtype)
     bench = Bench(model, judge, held["photo"], held, options.data)
     report: dict[str, Any] = {"held_out": len(bench.photos), "train": len(train["photo"])}
     judges = learn_styles(bench, train)
@@ -343,6 +344,7 @@ def main(arguments: list[str]) -> int:
         "--train", type=int, default=160, help="training photos for the classifier (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", choices=("auto", *DTYPES), help="default: as the app does it")
     options = parser.parse_args(arguments)
     for path in (options.photos, options.data / "weights" / "tiny_darknet.safetensors", options.data / CLIP):
         if not path.exists():

@@ -114,7 +114,7 @@ def _overall(figures: dict[str, Any]) -> list[list[str]]:
             "0",
         ],
         [
-            "encode, UNet, decode, bf16, PyTorch",
+            f"encode, UNet, decode, {times['dtype'].removeprefix('torch.')}, PyTorch",
             ", ".join(f"{times['stages_ms'][stage]:.0f}" for stage in ("encode", "unet", "decode")) + " ms",
             "",
         ],

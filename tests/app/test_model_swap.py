@@ -80,6 +80,13 @@ def wait_for_model(session: Session, name: str) -> None:
     session.remove_sink(watch)
 
 
+def wait_for_loaders() -> None:
+    loaders = [thread for thread in threading.enumerate() if thread.name == "vitrail-model"]
+    for thread in loaders:
+        thread.join(SAFETY_SECONDS)
+    assert not any(thread.is_alive() for thread in loaders)
+
+
 def let_frames_pass(session: Session) -> None:
     """Enough of them that the worker has met the latest settings."""
     shown = threading.Semaphore(0)
@@ -203,10 +210,20 @@ def test_a_stop_ends_a_download() -> None:
     session.start()
     assert shelf.asked["a"].wait(SAFETY_SECONDS)
     assert session.stop()
-    loaders = [thread for thread in threading.enumerate() if thread.name == "vitrail-model"]
-    for thread in loaders:
-        thread.join(SAFETY_SECONDS)
-    assert not any(thread.is_alive() for thread in loaders)
+    wait_for_loaders()
+
+
+def test_a_model_that_comes_in_after_the_end_is_released() -> None:
+    shelf = Shelf()
+    gate = shelf.gate("a")
+    session = live_session(shelf, ListSink())
+    session.start()
+    assert shelf.asked["a"].wait(SAFETY_SECONDS)
+    assert session.stop()
+    gate.set()
+    wait_for_loaders()
+    assert shelf.most == 1
+    assert shelf.held == []
 
 
 def test_how_far_a_download_is_in_words() -> None:
@@ -238,7 +255,7 @@ def test_a_model_that_does_not_fit_even_alone_brings_the_old_one_back() -> None:
         watch = ListSink(lambda _: told.set() if len(session.notices) == 2 else None)
         session.add_sink(watch)
         assert told.wait(SAFETY_SECONDS)
-        wait_for_model(session, "a")
+        let_frames_pass(session)  # none passes before the old one is there again
         assert "loaded again" in session.notices[1].message
     assert shelf.loads == ["a", "huge", "huge", "a"]  # and not tried with every frame
     assert shelf.held == []

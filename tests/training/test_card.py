@@ -39,7 +39,11 @@ def report(share: float = 0.875) -> dict[str, Any]:
         "strength": {"monotone": list(STYLES)[1:]},
         "paraphrases": {"trained": 0.9, "held_out": 0.8, "wrong": ["ink"]},
         "guidance": {"moved_away_share": 1.0, "worst_burnt": 0.01},
-        "disk_and_time": {"stages_ms": {"encode": 7, "unet": 25, "decode": 18}, "megabytes": 23.5},
+        "disk_and_time": {
+            "stages_ms": {"encode": 7, "unet": 25, "decode": 18},
+            "megabytes": 23.5,
+            "dtype": "torch.float32",
+        },
         "classifier_on_teachers": 0.98,
         "classifier_on_coded_teachers": 0.96,
         "pixel_classifier_on_teachers": 0.94,

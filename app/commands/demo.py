@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.sinks import SinkError, VideoSink
 from app.sources import Source, SourceError, open_source
 
-TOUR = ("a pencil sketch", "a watercolour", "van gogh", "a comic book", "a stained glass window", "neon lights")
+TOUR = ("a pencil sketch", "a watercolour", "van gogh", "a comic book", "an anime character", "neon lights")
 VIDEO_NAME = "vitrail-demo.mp4"
 SHEET_NAME = "vitrail-demo.png"
 _FALLBACK = "testcard:frames=240,fps=24"

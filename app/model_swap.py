@@ -57,8 +57,7 @@ class ModelSwap:
         given_up = isinstance(loading.error, FetchCancelled) and self._serving is not None
         if self._same(loading.settings, wanted) and not given_up:
             return loading
-        if loading.loaded is not None:
-            loading.loaded.release()
+        loading.abandon()
         if not self._serves(wanted):
             self.load(wanted)
         return None

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.logging import RichHandler
 
-PARTS = ("prepare", "autoencoder", "text", "unet", "decoder", "export")
+TRAINED = ("autoencoder", "text", "unet", "decoder")
+PARTS = ("prepare", *TRAINED, "export")
 WEIGHTS = Path("weights") / "tiny_darknet.safetensors"
 NEEDED = (
     WEIGHTS,
     Path("tokenizer") / "vocab.json",
     Path("tokenizer") / "merges.txt",
-    Path("teachers") / "light_shinkai.onnx",
 )
 
 
@@ -81,6 +81,11 @@ def run_part(part: str, options: argparse.Namespace) -> None:
     """Do one part; imports are here so that a wrong command line is answered at once."""
     out, data, minutes, resume, seed = options.out, options.data, options.minutes, options.resume, options.seed
     steps = {} if options.steps is None else {"steps": options.steps}
+    if part in TRAINED and not resume:
+        from assets.training.store import is_adopted
+
+        if is_adopted(out):
+            raise ValueError(f"{out} goes on from a finished model: add --resume")
     if part == "prepare":
         from assets.training.prepare import prepare
 

@@ -19,6 +19,18 @@ from assets.training.unet import new_unet
 
 log = logging.getLogger(__name__)
 
+VAE, UNET, TEXT = (Path(part) for part in ("vae", "unet", "text_encoder"))
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+NEEDED = (
+    Path("model_index.json"),
+    VAE / "config.json",
+    VAE / WEIGHTS,
+    UNET / WEIGHTS,
+    TEXT / "model.safetensors",
+    Path("tokenizer") / "vocab.json",
+    Path("tokenizer") / "merges.txt",
+)
+
 
 def _filled(module: nn.Module, file: Path) -> nn.Module:
     """`module` with the weights of `file`, as float32."""
@@ -29,23 +41,31 @@ def _filled(module: nn.Module, file: Path) -> nn.Module:
     return module
 
 
+def _scale(config: Path) -> float:
+    """The autoencoder's scaling factor."""
+    try:
+        return float(json.loads(config.read_text(encoding="utf-8"))["scaling_factor"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{config} names no scaling_factor: export the model again") from error
+
+
 def adopt(model: Path, run: Path) -> None:
     """Write the weights of `model` (what `export` wrote) to a new `run`, at step 0 and without an optimiser's memory.
 
-    Its parts are fine-tuned from there: with their gentler rates, and every term of their losses from the first step.
+    UNet and decoder are fine-tuned from there: with gentler rates, and every term of their losses from the first step.
     """
     if (run / "unet.pt").exists():
         raise ValueError(f"{run} holds a training already: take another --out")
-    if not (model / "model_index.json").is_file():
-        raise ValueError(f"no exported model in {model}: give its folder with --model")
-    weights = Path("diffusion_pytorch_model.safetensors")
-    autoencoder = _filled(new_autoencoder(), model / "vae" / weights)
-    unet = _filled(new_unet(), model / "unet" / weights)
+    missing = [part for part in NEEDED if not (model / part).is_file()]
+    if missing:
+        raise ValueError(f"no exported model in {model}, it lacks {missing[0]}: give its folder with --model")
+    scale = _scale(model / VAE / "config.json")
+    autoencoder = _filled(new_autoencoder(), model / VAE / WEIGHTS)
+    unet = _filled(new_unet(), model / UNET / WEIGHTS)
     tokenizer = CLIPTokenizer.from_pretrained(str(model / "tokenizer"))
-    encoder = _filled(new_text_encoder(tokenizer), model / "text_encoder" / "model.safetensors")
+    encoder = _filled(new_text_encoder(tokenizer), model / TEXT / "model.safetensors")
 
     shutil.copytree(model / "tokenizer", run / "tokenizer", dirs_exist_ok=True)
-    scale = json.loads((model / "vae" / "config.json").read_text(encoding="utf-8"))["scaling_factor"]
     (run / "latents").mkdir(parents=True, exist_ok=True)
     (run / "latents" / "scale.json").write_text(json.dumps(scale), encoding="utf-8")
     for name, module in (

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from assets.training.__main__ import main
+from assets.training.__main__ import NEEDED, main
 from assets.training.adopt import adopt
 from assets.training.autoencoder import load_autoencoder
 from assets.training.store import Average, is_adopted, load_parts
@@ -34,8 +35,8 @@ def test_a_run_has_the_models_weights(tmp_path: Path) -> None:
         == json.loads((EMBEDDED_PATH / "vae" / "config.json").read_text(encoding="utf-8"))["scaling_factor"]
     )
     tokenizer, encoder = load_text(run)
-    alike, other = encode_texts(tokenizer, encoder, ["a watercolour", "neon"])
-    assert float((alike - other).abs().max()) > 0.1
+    watercolour, neon = encode_texts(tokenizer, encoder, ["a watercolour", "neon"])
+    assert float((watercolour - neon).abs().max()) > 0.1
 
 
 def test_training_goes_on_from_weights_alone(tmp_path: Path) -> None:
@@ -54,18 +55,37 @@ def test_a_training_is_never_written_over(tmp_path: Path, capsys: pytest.Capture
     assert "take another --out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["empty", "torn", "other"])
+@pytest.mark.parametrize("part", ["autoencoder", "text", "unet", "decoder"])
+def test_an_adopted_training_must_be_resumed(tmp_path: Path, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run, data = tmp_path / "run", tmp_path / "data"
+    adopt(EMBEDDED_PATH, run)
+    for name in NEEDED:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).touch()
+    assert main([part, "--data", str(data), "--out", str(run)]) == 2
+    assert "add --resume" in capsys.readouterr().err
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (shutil.rmtree, "lacks model_index.json"),
+    "no tokenizer": (lambda model: shutil.rmtree(model / "tokenizer"), "lacks tokenizer"),
+    "no weights": (lambda model: (model / "unet" / FILE).unlink(), "lacks unet"),
+    "no scale": (lambda model: (model / "vae" / "config.json").write_text("{}"), "no scaling_factor"),
+    "torn config": (lambda model: (model / "vae" / "config.json").write_text("{"), "no scaling_factor"),
+    "torn": (lambda model: (model / "unet" / FILE).write_bytes(b"torn"), "does not hold weights"),
+    "other": (lambda model: shutil.copy(model / "vae" / FILE, model / "unet" / FILE), "does not hold weights"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
 def test_what_is_no_such_model_is_refused(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model"
-    if kind != "empty":
-        shutil.copytree(EMBEDDED_PATH, model)
-    if kind == "torn":
-        (model / "unet" / FILE).write_bytes(b"torn")
-    elif kind == "other":
-        shutil.copy(model / "vae" / FILE, model / "unet" / FILE)
+    shutil.copytree(EMBEDDED_PATH, model)
+    spoil, message = BROKEN[kind]
+    spoil(model)
     assert main(["adopt", "--model", str(model), "--out", str(tmp_path / "run")]) == 2
     assert not (tmp_path / "run").exists()
-    assert "model" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_parts_are_only_left_out_at_the_start(tmp_path: Path) -> None:

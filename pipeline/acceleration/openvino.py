@@ -3,8 +3,9 @@
 The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
 so it has one engine for each number of rows and latent size. So has the decoder of whole pictures where the model says
 between which bounds it may calculate in eight bits (see ``quantised.py``); the UNet does so where it would calculate in
-float32. Prompts, guidance, strength, solver and seed are inputs of all of them; for other sizes an engine is built
-beside the stream, and until it is there, smaller ones take turns with the rows, or else the model itself answers.
+float32, whole and in parts. Prompts, guidance, strength, solver and seed are inputs of all of them; for other sizes an
+engine is built beside the stream, and until it is there, smaller ones take turns with the rows, or else the model
+itself answers.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ class OpenVinoBackend:
         if spec[0] == "network" and not _of_unet(spec):
             return self._bounds.get("decoder", {})
         # In bfloat16 it would be no faster; and with other weights its values are others.
-        if spec[0] == "unet" and self._model.dtype == torch.float32 and not self._model.adapters.in_unet:
+        if _of_unet(spec) and self._model.dtype == torch.float32 and not self._model.adapters.in_unet:
             return self._bounds.get("unet", {})
         return {}
 
@@ -231,8 +232,8 @@ class OpenVinoBackend:
         elif spec[0] == "network":
             examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
             made = self._makers[spec[1]]()
-            if isinstance(made, Decoder):  # whole or in parts: one is to look like the other
-                quantise(made.module.decoder, bounds)
+            # Whole or in parts: one is to look like the other.
+            quantise(made.module.decoder if isinstance(made, Decoder) else made.get_submodule("unet"), bounds)
             write_graph(made, examples, [list(one.shape) for one in examples], path)
         else:
             _, latent_shape, prompt_shapes, rows = spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,38 @@ def test_in_float32_the_unet_calculates_in_eight_bits_but_with_loras(tmp_path: P
         stream(frame)
         model.backend.wait()
         assert psnr(stream(frame).image, expected) > near + 4  # as near as the decoder in eight bits
+        assert model.backend.news() == []
+    finally:
+        model.backend.close()
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found: list[tuple[str, Bounds]] = []
+
+    def note(module: nn.Module, bounds: Bounds) -> None:
+        found.append((type(module).__name__, bounds))
+        quantise(module, bounds)
+
+    model = load_model(dtype="float32")
+    model.backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    monkeypatch.setattr("pipeline.acceleration.openvino.quantise", note)
+    still = torch.nn.functional.interpolate(sample_frame()[None], scale_factor=2)[0]
+    config = StreamConfig(prompt="a watercolour", steps=1)
+    sparse, dense = Stream(model, replace(config, sparse=True)), Stream(model, config)
+    kinds: set[str] = set()
+    try:
+        for number in range(40):
+            frame = still.clone()
+            frame[:, :40, :40] *= 0.5 + 0.4 * (number % 2)
+            pictures = [stream(frame).image.clone() for stream in (sparse, dense)]
+            model.backend.wait()
+            kinds |= {str(spec[1]) for spec in model.backend._networks.ready()}
+        assert kinds == {"unet-whole", "unet-part"}
+        wanted = {"UNet2DConditionModel": model.bounds["unet"], "DecoderTiny": model.bounds["decoder"]}
+        assert len(found) > 3
+        assert all(bounds == wanted[name] for name, bounds in found)
+        assert psnr(*pictures) > 40
         assert model.backend.news() == []
     finally:
         model.backend.close()

@@ -152,7 +152,7 @@ def recognisable_and_faithful(bench: Bench, judges: Judges, steps: int, count: i
     }
 
 
-def paraphrases(bench: Bench, classify: StyleClassifier, count: int = 2) -> dict[str, Any]:
+def paraphrases(bench: Bench, classify: StyleClassifier, count: int = 8) -> dict[str, Any]:
     """Share found right, over styles' and tints' wordings that were trained and ones that were not."""
     frames = bench.frames[:count]
     found: dict[str, list[float]] = {"trained": [], "held_out": []}

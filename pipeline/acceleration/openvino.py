@@ -2,10 +2,10 @@
 
 The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
 so it has one engine for each number of rows and latent size. So has the decoder of whole pictures where the model says
-between which bounds it may calculate in eight bits (see ``quantised.py``); the UNet does so where it would calculate in
-float32, whole and in parts. Prompts, guidance, strength, solver and seed are inputs of all of them; for other sizes an
-engine is built beside the stream, and until it is there, smaller ones take turns with the rows, or else the model
-itself answers.
+between which bounds it may calculate in eight bits (see ``quantised.py``); encoder and UNet do so where they would
+calculate in float32, whole and in parts. Prompts, guidance, strength, solver and seed are inputs of all of them; for
+other sizes an engine is built beside the stream, and until it is there, smaller ones take turns with the rows, or else
+the model itself answers.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class OpenVinoBackend:
             if isinstance(error, StoppedError) or not bounds:
                 raise
             logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, _part(spec), error)
-            self._bounds.pop("unet" if _of_unet(spec) else "decoder", None)
+            self._bounds.pop(_bounded(spec), None)
             return self._build(spec)
         engine = self._imported(blob)
         self._cache.store(key, blob)
@@ -197,12 +197,12 @@ class OpenVinoBackend:
 
     def _bounds_of(self, spec: Spec) -> Bounds:
         """Between which values the network of ``spec`` is to calculate in eight bits; empty where in floating point."""
-        if spec[0] == "network" and not _of_unet(spec):
-            return self._bounds.get("decoder", {})
-        # In bfloat16 it would be no faster; and with other weights its values are others.
-        if _of_unet(spec) and self._model.dtype == torch.float32 and not self._model.adapters.in_unet:
-            return self._bounds.get("unet", {})
-        return {}
+        bounds = self._bounds.get(_bounded(spec), {})
+        if _bounded(spec) == "decoder":
+            return bounds if spec[0] == "network" else {}
+        # In bfloat16 they would be no faster; and with other weights its values are others.
+        exact = self._model.dtype != torch.float32 or (_of_unet(spec) and self._model.adapters.in_unet)
+        return {} if exact else bounds
 
     def _digest(self, part: str) -> str:
         if part not in self._digests:
@@ -225,7 +225,9 @@ class OpenVinoBackend:
     def _write(self, spec: Spec, bounds: Bounds, path: Path) -> None:
         channels = self._model.autoencoder.latent_channels
         if spec == ENCODER:
-            write_graph(Encoder(self._model.autoencoder), [torch.zeros(1, 3, 64, 64)], [[OPEN, 3, OPEN, OPEN]], path)
+            encoder = Encoder(self._model.autoencoder)
+            quantise(encoder.module.encoder, bounds)
+            write_graph(encoder, [torch.zeros(1, 3, 64, 64)], [[OPEN, 3, OPEN, OPEN]], path)
         elif spec == DECODER:
             latent = torch.zeros(1, channels, 8, 8)
             write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
@@ -251,6 +253,11 @@ def _part(spec: Spec) -> str:
 
 def _of_unet(spec: Spec) -> bool:
     return _part(spec).startswith("unet")
+
+
+def _bounded(spec: Spec) -> str:
+    """By what name the model states the bounds of what the network is of."""
+    return "unet" if _of_unet(spec) else _part(spec)
 
 
 def _cover(rows: int, engines: dict[int, Engine]) -> list[tuple[int, int, Engine]]:

@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d
 # Name of a convolution to the lowest and the highest value that it is given.
 Bounds = Mapping[str, tuple[float, float]]
 
-# In a model's folder: the bounds of its parts, ``decoder`` and ``unet``, as measured when it was made.
+# In a model's folder: the bounds of its parts, ``encoder``, ``decoder`` and ``unet``, as measured when it was made.
 BOUNDS_FILE = "bounds.json"
 
 

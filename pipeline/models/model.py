@@ -45,7 +45,7 @@ class Model:
         adapters: its LoRAs and learned words.
         raw_input: the UNet sees the input latent as the full autoencoder gives it, before its scale (InstructPix2Pix).
         memory: how much memory it takes, and how to make that less.
-        bounds: by part (``decoder``, ``unet``), between which its convolutions may calculate in eight bits.
+        bounds: by part (``encoder``, ``decoder``, ``unet``), between which convolutions may calculate in eight bits.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """What networks in eight bits are worth: the embedded model on OpenVINO with them and without, in turns.
 
 ``uv run python -m tests.benchmarks.quantised`` measures in bfloat16 (where the processor has it; the decoder only) and
-in float32, which is what most laptops calculate in (decoder and UNet); and writes ``results/quantised-cpu.json``:
+in float32, which is what most laptops calculate in (all three parts); and writes ``results/quantised-cpu.json``:
 milliseconds a frame, medians, and how far the pictures are from those of PyTorch in float32.
 """
 

@@ -1,4 +1,4 @@
-"""The decoder in eight bits: how exact it is, and that nothing else changes."""
+"""Networks in eight bits: how exact they are, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -127,6 +127,26 @@ def test_in_float32_the_unet_calculates_in_eight_bits_but_with_loras(tmp_path: P
 
 
 @pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+@pytest.mark.parametrize("named", [True, False])
+def test_in_float32_the_encoder_calculates_in_eight_bits_but_for_its_trunk(tmp_path: Path, named: bool):
+    model = load_model(dtype="float32")
+    assert all(".conv." in name for name in model.bounds["encoder"])
+    if not named:
+        model.bounds = {}
+    backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    pictures = sample_frame()[None]
+    try:
+        backend.encode(pictures)
+        backend.wait()
+        exact, found = model.autoencoder.encode(pictures), backend.encode(pictures)
+        near = psnr(model.autoencoder.decode(found), model.autoencoder.decode(exact))
+        assert 55 < near < 85 if named else near > 95
+        assert backend.news() == []
+    finally:
+        backend.close()
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
 def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found: list[tuple[str, Bounds]] = []
 
@@ -141,6 +161,7 @@ def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkey
     config = StreamConfig(prompt="a watercolour", steps=1)
     sparse, dense = Stream(model, replace(config, sparse=True)), Stream(model, config)
     kinds: set[str] = set()
+    pictures: list[torch.Tensor] = []
     try:
         for number in range(40):
             frame = still.clone()
@@ -149,9 +170,9 @@ def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkey
             model.backend.wait()
             kinds |= {str(spec[1]) for spec in model.backend._networks.ready()}
         assert kinds == {"unet-whole", "unet-part"}
-        wanted = {"UNet2DConditionModel": model.bounds["unet"], "DecoderTiny": model.bounds["decoder"]}
+        parts = {"EncoderTiny": "encoder", "DecoderTiny": "decoder", "UNet2DConditionModel": "unet"}
         assert len(found) > 3
-        assert all(bounds == wanted[name] for name, bounds in found)
+        assert all(bounds == model.bounds[parts[name]] for name, bounds in found)
         assert psnr(*pictures) > 40
         assert model.backend.news() == []
     finally:

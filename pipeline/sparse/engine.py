@@ -22,9 +22,9 @@ from pipeline.sparse.unet import WRITES, SparseUNet
 # A frame of which the rectangles around its changes take up more than this is taken as wholly changed: a scene cut, or
 # movement that dense computation is faster for.
 DENSE_AREA = 0.5
-# After so many wholly changed frames in a row the next are taken as such unseen, but for one in four: to look for
+# After so many wholly changed frames in a row the next are taken as such unseen, but for one in eight: to look for
 # changes would be all that a stream of them costs more than a dense one.
-WHOLE_RUN, LOOK_EVERY = 4, 4
+WHOLE_RUN, LOOK_EVERY = 4, 8
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
 

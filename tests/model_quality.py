@@ -127,22 +127,20 @@ def autoencoder_and_identity(bench: Bench) -> dict[str, Any]:
     }
 
 
-def recognisable_and_faithful(bench: Bench, judges: Judges, steps: int, count: int) -> dict[str, Any]:
+def recognisable_and_faithful(bench: Bench, judges: Judges, steps: int) -> dict[str, Any]:
     """Share of outputs whose style is named right, by each judge, and the distance to the teacher over the photo's."""
-    frames = bench.frames[:count]
     right: dict[str, float] = {}
     by_pixels: dict[str, float] = {}
     ratio: dict[str, float] = {}
     for index, style in enumerate(STYLE_IDS):
-        made = bench.render(frames, prompt=STYLES[style].prompt, steps=steps)
+        made = bench.render(bench.frames, prompt=STYLES[style].prompt, steps=steps)
         right[style] = float((judges.features(made) == index).float().mean())
         by_pixels[style] = float((judges.pixels(made) == index).float().mean())
         if style != "photo":
-            teacher = to_tensor(bench.drawn[style][:count])
+            teacher = to_tensor(bench.drawn[style])
             near = bench.distance(made, teacher).mean()
-            ratio[style] = float(near / bench.distance(frames, teacher).mean())
+            ratio[style] = float(near / bench.distance(bench.frames, teacher).mean())
     return {
-        "photos": len(frames),
         "recognised": right,
         "recognised_mean": float(np.mean(list(right.values()))),
         "recognised_by_pixels": by_pixels,
@@ -313,8 +311,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     parts: dict[str, Callable[[], Any]] = {
         "disk_and_time": lambda: disk_and_time(bench),
         "pictures": lambda: autoencoder_and_identity(bench),
-        "one_step": lambda: recognisable_and_faithful(bench, judges, 1, options.count),
-        "four_steps": lambda: recognisable_and_faithful(bench, judges, 4, options.count // 2),
+        "one_step": lambda: recognisable_and_faithful(bench, judges, 1),
+        "four_steps": lambda: recognisable_and_faithful(bench, judges, 4),
         "steady": lambda: steady(bench),
         "strength": lambda: strength(bench),
         "paraphrases": lambda: paraphrases(bench, judges.features),

@@ -119,29 +119,34 @@ def ink(photo: Array) -> Array:
 
 
 def comic(photo: Array) -> Array:
-    """Flat bright colours in three tones, bold black outlines."""
+    """Flat bright colours in three tones on yellowed paper, black outlines; its shadows stay lighter than glass."""
     flat = _floats(_flatten(photo, 3, 32))
-    grey = _even_light(_grey(flat), 45, 0.35)
-    stepped = _steps(grey, 1 / 3)
-    colour = _saturate(np.clip(flat * ((0.12 + stepped) / np.maximum(_grey(flat), 0.06))[..., None], 0, 1), 1.9)
-    lines = _ink_lines(_even_light(_grey(flat), 30, 0.7), 1.8, 16, 0.40, 4)
-    return _bytes(colour * lines[..., None])
+    grey = _grey(flat)
+    tone = 0.47 + 0.59 * _steps(_even_light(grey, 45, 0.6), 1 / 3)
+    colour = _saturate(np.clip(flat * (tone / np.maximum(grey, 0.06))[..., None], 0, 1), 2.2)
+    lines = _ink_lines(_even_light(grey, 30, 0.7), 1.4, 16, 0.39, 4)
+    paper = np.array([1.0, 0.94, 0.71], np.float32)
+    return _bytes(colour * paper * lines[..., None])
 
 
 def oil(photo: Array) -> Array:
-    """Thick paint: broad Kuwahara strokes, rich colours, light falling on the relief."""
-    painted = _kuwahara(_floats(_flatten(photo, 1, 25)), 5)
-    painted = _kuwahara(painted.astype(np.float32), 4)
-    rich = _saturate(np.clip((painted - 0.5) * 1.15 + 0.52, 0, 1), 1.6)
-    height = _blur(_grey(rich), 0.8)
+    """Thick paint: Kuwahara strokes in umber and old varnish, light falling on the relief."""
+    painted = _kuwahara(_floats(_flatten(photo, 1, 25)), 4)
+    painted = _kuwahara(painted, 3)
+    rich = _saturate(np.clip((painted - 0.5) * 1.2 + 0.5, 0, 1), 1.6)
+    grey = _grey(rich)[..., None]
+    umber = np.array([0.145, 0.055, -0.055], np.float32) * (1 - _smooth_step(0.05, 0.55, grey))
+    varnish = np.array([0.065, 0.02, -0.11], np.float32) * _smooth_step(0.25, 0.75, grey)
+    warm = np.clip(rich + umber + varnish, 0, 1)
+    height = _blur(_grey(warm), 0.8)
     relief = cv2.filter2D(height, -1, np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]], np.float32))
-    return _bytes(rich + 0.5 * np.clip(relief, -0.4, 0.4)[..., None] + 0.01)
+    return _bytes(warm + 0.8 * np.clip(relief, -0.4, 0.4)[..., None] + 0.01)
 
 
 def watercolour(photo: Array) -> Array:
     """Pale washes that pool a little darker at their edges, white paper showing through the lights."""
-    washed = _kuwahara(_floats(_flatten(photo, 2, 34)), 5).astype(np.float32)
-    washed = _kuwahara(washed, 4).astype(np.float32)
+    washed = _kuwahara(_floats(_flatten(photo, 2, 34)), 5)
+    washed = _kuwahara(washed, 4)
     grey = _grey(washed)
     lifted = 0.30 + 0.70 * np.power(grey, 0.75)
     light = _saturate(washed, 1.3) * (lifted / np.maximum(grey, 0.10))[..., None]
@@ -205,7 +210,7 @@ def mosaic(photo: Array) -> Array:
 
 def _anime_light(photo: Array) -> Array:
     """Lifted tones, blue in the shadows and rose in the lights, as animation films grade their backgrounds."""
-    flat = _kuwahara(_floats(_flatten(photo, 2, 26)), 3).astype(np.float32)
+    flat = _kuwahara(_floats(_flatten(photo, 2, 26)), 3)
     grey = _grey(flat)[..., None]
     shadow = np.array([-0.02, 0.0, 0.10], np.float32) * np.clip(1 - grey * 1.6, 0, 1)
     light = np.array([0.05, 0.015, 0.02], np.float32) * _smooth_step(0.45, 0.8, grey)
@@ -213,11 +218,11 @@ def _anime_light(photo: Array) -> Array:
 
 
 def anime(photo: Array) -> Array:
-    """Cel tones in three soft steps, no black: shadows of violet, vivid colours, dark violet contours."""
+    """Cel tones in three soft steps, no black: light shadows of violet, vivid colours, dark violet contours."""
     flat = _floats(_flatten(_anime_light(photo), 3, 30))
     grey = _blur(_grey(flat), 0.6)
     stepped = _steps(np.power(grey, 0.7), 1 / 3)
-    bright = np.clip(flat * ((0.20 + 0.86 * stepped) / np.maximum(_grey(flat), 0.08))[..., None], 0, 1)
+    bright = np.clip(flat * ((0.32 + 0.68 * stepped) / np.maximum(_grey(flat), 0.08))[..., None], 0, 1)
     vivid = _saturate(bright, 1.65)
     lines = _ink_lines(_even_light(grey, 30, 0.6), 1.15, 12, 0.34, 4)
     contour = np.array([0.22, 0.08, 0.34], np.float32)
@@ -231,16 +236,15 @@ def stained_glass(photo: Array) -> Array:
     The leads follow the lines of the picture alone: where a step of the light ends, a small network cannot tell.
     """
     flat = _floats(_flatten(photo, 3, 45))
-    panes = _kuwahara(flat, 4).astype(np.float32)
+    panes = _kuwahara(flat, 4)
     grey = _grey(panes)
     even = _steps(_blur(_even_light(grey, 40, 0.35), 1.5), 1 / 3)
-    line = 1 - _ink_lines(_even_light(_blur(_grey(flat), 0.7), 30, 0.7), 1.7, 14, 0.37, 4)
+    lead = 1 - _ink_lines(_even_light(_blur(_grey(flat), 0.7), 30, 0.7), 1.7, 14, 0.37, 4)[..., None]
     glow = panes * ((0.14 + 0.75 * even + 0.25 * grey) / np.maximum(grey, 0.06))[..., None]
     glass = _saturate(np.clip(glow, 0, 1), 2.0)
     blue = np.array([-0.05, 0.0, 0.38], np.float32) * (1 - _smooth_step(0.15, 0.5, even))[..., None]
     gold = np.array([0.16, 0.07, -0.32], np.float32) * _smooth_step(0.6, 0.95, even)[..., None]
     rose = np.array([0.15, -0.08, 0.02], np.float32) * np.exp(-np.square((even - 0.5) / 0.15))[..., None]
-    lead = line[..., None]
     return _bytes(np.clip(glass + blue + gold + rose, 0, 1) * (1 - lead) + 0.03 * lead)
 
 

@@ -28,7 +28,7 @@ def report(share: float = 0.875) -> dict[str, Any]:
         "held_out": 100,
         "train": 160,
         "one_step": steps,
-        "four_steps": {**steps, "photos": 50},
+        "four_steps": steps,
         "pictures": {
             "autoencoder_db": 29.0,
             "autoencoder_styled_db": 23.3,
@@ -37,7 +37,7 @@ def report(share: float = 0.875) -> dict[str, Any]:
         },
         "steady": dict.fromkeys(STYLES, 1.25),
         "strength": {"monotone": list(STYLES)[1:]},
-        "paraphrases": {"trained": 0.9, "held_out": 0.8, "wrong": ["ink"]},
+        "paraphrases": {"trained": 0.9, "held_out": 0.8, "wrong": ["ink", *STYLES["comic"].held_out]},
         "guidance": {"moved_away_share": 1.0, "worst_burnt": 0.01},
         "disk_and_time": {
             "stages_ms": {"encode": 7, "unet": 25, "decode": 18},
@@ -59,6 +59,7 @@ def test_figures_replace_figures(tmp_path: Path) -> None:
     assert main(["card", "--report", str(found), "--model", str(tmp_path)]) == 0
     after = card.read_text(encoding="utf-8")
     assert "| style named right, one step (mean; worst) | 88 %; 88 % | 95 %; 85 % |" in after
+    assert "| styles with three wordings found right, one of them never trained on | 12 of 13 | all |" in after
     assert "| the same by a judge that shares nothing with the training, four steps | 44 %; 44 % |" in after
     assert after.partition("## How good")[0] == before.partition("## How good")[0]
     assert after.partition("## Limits")[2] == before.partition("## Limits")[2]

@@ -42,12 +42,11 @@ class SparseEngine:
 
     Attributes:
         notes: what cannot be run sparsely here, and why, in words for the user.
-        active: (F, H / 8, W / 8) bool, the blocks of the pictures decoded last that were computed anew; None before.
     """
 
     def __init__(self, model: Model) -> None:
         self.notes: list[str] = []
-        self.active: np.ndarray | None = None
+        self._decoded: tuple[Change, ...] | None = None  # of the pictures decoded last
         self._backend = model.backend
         self.name = model.backend.name
         self._factor = model.autoencoder.factor
@@ -81,6 +80,11 @@ class SparseEngine:
         self._unseen = False
 
     @property
+    def active(self) -> np.ndarray | None:
+        """(F, H / 8, W / 8) bool, the blocks of the pictures decoded last that were computed anew; None before."""
+        return None if self._decoded is None else np.stack([filled(change, *self._size) for change in self._decoded])
+
+    @property
     def pictures(self) -> torch.Tensor:
         """(F, 3, H, W) the input as it is seen: each part of the frame last taken there. It goes on changing."""
         pictures = [detector.picture for detector in self._detectors]
@@ -111,7 +115,7 @@ class SparseEngine:
         self._arriving = None
         self._encoding = self._each(None)
         self._ticking = False
-        self.active = None  # that of pictures of another kind, maybe of another size
+        self._decoded = None  # those were pictures of another kind, maybe of another size
         self._unseen = False
         self._since_keyframe = 0
         self._in_a_row = 0
@@ -187,7 +191,7 @@ class SparseEngine:
         if not self._detectors:
             return
         self._ticking = True
-        self.active = np.stack([filled(change, *self._size) for change in self._flight[-1]])
+        self._decoded = self._flight[-1]
 
     def moving(self) -> Rectangle | None:
         """In pixels of the latent, the box outside of which all slots are as at the tick before; None for everywhere.

@@ -23,7 +23,7 @@ from pipeline.sparse.unet import WRITES, SparseUNet
 # movement that dense computation is faster for.
 DENSE_AREA = 0.5
 # After so many wholly changed frames in a row the next are taken as such unseen, but for one in eight: to look for
-# changes would be all that a stream of them costs more than a dense one.
+# changes, and to keep what parts would need, would be all that a stream of them costs more than a dense one.
 WHOLE_RUN, LOOK_EVERY = 4, 8
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
@@ -75,6 +75,9 @@ class SparseEngine:
         self._size = (0, 0)
         self._since_keyframe = 0
         self._in_a_row = 0  # frames that were wholly changed
+        self._next_whole = False  # the next frame is going to be taken as wholly changed, whatever is in it
+        self._whole: torch.Tensor | None = None  # frames that were taken so, which no detector has seen
+        self._nothing_kept = False  # of what is computed at this tick, as none of it holds at the next
         self._all_changed = False
         self._fresh = False
         self._unseen = False
@@ -87,6 +90,8 @@ class SparseEngine:
     @property
     def pictures(self) -> torch.Tensor:
         """(F, 3, H, W) the input as it is seen: each part of the frame last taken there. It goes on changing."""
+        if self._whole is not None:
+            return self._whole
         pictures = [detector.picture for detector in self._detectors]
         return pictures[0].unsqueeze(0) if len(pictures) == 1 else torch.stack(pictures)
 
@@ -119,6 +124,7 @@ class SparseEngine:
         self._unseen = False
         self._since_keyframe = 0
         self._in_a_row = 0
+        self._next_whole, self._whole, self._nothing_kept = False, None, False
         for part in (self._encoder, self._unet, self._decoder):
             if part is not None:
                 part.forget()
@@ -155,21 +161,25 @@ class SparseEngine:
         known = [None] * len(frames) if rectangles is None or self._unseen else rectangles
         self._unseen = False
         self._since_keyframe += 1
-        self._arriving = tuple(map(self._look, self._detectors, frames.cpu(), known))
+        looked = not self._next_whole
+        self._arriving = tuple(map(self._look, self._detectors, frames.cpu(), known)) if looked else self._each(None)
         wholly = all(change is None for change in self._arriving)
         self._in_a_row = self._in_a_row + 1 if wholly else 0
         if wholly:
             self._since_keyframe = 0
         self._encoding = self._arriving
+        told = any(rectangles is not None for rectangles in known)
+        self._next_whole = not told and self._in_a_row >= WHOLE_RUN and self._in_a_row % LOOK_EVERY > 0
+        self._whole = frames if not looked and self._next_whole else None
+        if not looked and not self._next_whole:  # the next ones are compared with these
+            for detector, frame in zip(self._detectors, frames.cpu(), strict=True):
+                detector.take_all(frame)
         if not any(change is None or change for change in self._arriving):
             return None
         return self.pictures
 
     def _look(self, detector: ChangeDetector, frame: torch.Tensor, known: Sequence[Rectangle] | None) -> Change:
         """What changed in a frame, which is taken into the detector's picture there."""
-        if known is None and self._in_a_row >= WHOLE_RUN and self._in_a_row % LOOK_EVERY:
-            detector.take_all(frame)
-            return None
         blocks = detector.look(frame) if known is None else filled(tuple(known), *self._size)
         change = cover(blocks) if blocks.mean() <= DENSE_AREA else ((0, 0, self._size[1], self._size[0]),)
         area = sum((right - left) * (bottom - top) for left, top, right, bottom in change)
@@ -182,7 +192,8 @@ class SparseEngine:
     def tick(self) -> None:
         """All frames in flight are about to take a step, and the last of them to be decoded."""
         arriving = self._arriving if self._arriving is not None else self._each(())
-        if self._all_changed:
+        # Where no frame came in, either: nothing is there of the tick before.
+        if self._all_changed or self._nothing_kept:
             arriving = self._each(None)
         self._flight.appendleft(arriving)
         self._arriving, self._all_changed = None, False
@@ -192,6 +203,7 @@ class SparseEngine:
             return
         self._ticking = True
         self._decoded = self._flight[-1]
+        self._nothing_kept = self._next_whole and all(change is None for frames in self._flight for change in frames)
 
     def moving(self) -> Rectangle | None:
         """In pixels of the latent, the box outside of which all slots are as at the tick before; None for everywhere.
@@ -226,7 +238,7 @@ class SparseEngine:
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """As the backend, where ``admit`` found changes; the rest is as at the call before."""
-        if self._encoder is None:
+        if self._encoder is None or self._next_whole:
             return self._backend.encode(pictures)
         return self._encoder(pictures, self._encoding)
 
@@ -247,6 +259,9 @@ class SparseEngine:
         if self._unet is None or not self._ticking:
             return whole()
         self._ticking = False
+        if self._nothing_kept:
+            self._unet.share = 1.0
+            return whole()
         # Rows under a negative prompt, and those without the input, are of the slots in the same order once more.
         slots = [change for frames in self._flight for change in frames]
         changes = [slots[row % len(slots)] for row in range(len(rows))]
@@ -257,7 +272,7 @@ class SparseEngine:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """As the backend, where the frames that leave the stream batch changed."""
-        if self._decoder is None:
+        if self._decoder is None or self._nothing_kept:
             return self._backend.decode(latents)
         return self._decoder(latents, self._flight[-1] if self._flight else self._each(None))
 

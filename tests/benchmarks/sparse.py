@@ -150,6 +150,8 @@ def step(stream: Stream, frame: torch.Tensor, into: Measured) -> None:
         into.computed.append(stream.sparse.shares())
         into.active.append(float(stream.sparse.active.mean()))
         into.memory = stream.sparse.memory
+    else:
+        into.inputs.append(frame.clone())  # so that the next frame finds the processor's memory as full
 
 
 def keyframe_ms(stream: Stream, clip: torch.Tensor) -> float:

@@ -122,6 +122,36 @@ def test_wholly_changed_frames_in_a_row_are_mostly_not_looked_at(monkeypatch: py
     stream.close()
 
 
+@pytest.mark.parametrize("cuts", [5, 7, 8])
+@pytest.mark.parametrize(("steps", "buffer"), [(1, 1), (3, 1), (2, 2)])
+@pytest.mark.parametrize("then", ["still", "skipped", "told", "prompt"])
+def test_what_comes_after_wholly_changed_frames_equals_dense(
+    monkeypatch: pytest.MonkeyPatch, cuts: int, steps: int, buffer: int, then: str
+) -> None:
+    """Nothing is kept of most of them: whatever comes next must not take what is older for theirs."""
+    monkeypatch.setattr(unet_module, "RECORD_EVERY", 1)
+    config = replace(CONFIG, steps=steps, similarity_filter=then == "skipped")
+    frames = [torch.stack([picture(100 * one + number) for one in range(buffer)]) for number in range(cuts)]
+    dense, sparse = Stream(tiny_model(True), config), Stream(tiny_model(True), replace(config, sparse=True))
+    last = torch.stack([with_square(frame, 32) for frame in frames[-1]]) if then == "told" else frames[-1]
+    still = [last] * (engine_module.LOOK_EVERY + steps + 2)
+    for number, frame in enumerate([*frames, *still, *frames[:steps]]):
+        if number == cuts and then == "prompt":
+            for stream in (dense, sparse):
+                stream.configure(replace(stream.config, prompt="a neon sign"))
+        changed: list[list[tuple[int, int, int, int]]] | None = None
+        if then == "told" and cuts <= number < cuts + len(still):
+            changed = [[(32, 40, 48, 56)] if number == cuts else []] * buffer
+        if number >= cuts + len(still):
+            assert sparse.sparse is not None
+            assert sparse.sparse.still or number > cuts + len(still) or then == "skipped", "that is soon seen"
+        expected, found = dense(frame, changed=changed), sparse(frame, changed=changed)
+        assert found.skipped == expected.skipped
+        assert torch.allclose(found.image, expected.image, atol=CLOSE), f"frame {number}"
+    dense.close()
+    sparse.close()
+
+
 CHANGES = {
     "prompt": {"prompt": "a neon sign"},
     "blend": {"prompt_b": "ink", "blend": 0.5},

@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,9 @@ Spec = tuple[Any, ...]
 # The autoencoder's two, and a UNet's for full and for warming-up batches: what one stream uses. Those of the settings
 # before come back from the disk in less than a second.
 MOST_ENGINES = 5
+# An interpreter that ends waits for so long until nothing is being built: it ends other threads wherever they are, and
+# a thread that is ended inside of a library written in C++ ends the whole process, with a crash.
+_LAST_SECONDS = 5.0
 
 
 class Builder(Generic[Engine]):
@@ -98,6 +102,7 @@ class Builder(Generic[Engine]):
                 # A daemon: a compiler cannot be interrupted, and must not keep the program from ending.
                 self._thread = threading.Thread(target=self._run, name="vitrail-engines", daemon=True)
                 self._thread.start()
+                weakref.finalize(self, _leave, self._orders, self._thread)
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -132,6 +137,13 @@ class Builder(Generic[Engine]):
             self._ordered.discard(gone)  # to be built again where it is asked for again
             self._used.pop(gone, None)
         self._engines = {**{one: self._engines[one] for one in kept}, spec: engine}
+
+
+def _leave(orders: queue.LifoQueue[tuple[int, Spec] | None], thread: threading.Thread) -> None:
+    """The interpreter ends; or nobody holds the builder any more, whose thread has then ended, too."""
+    orders.put(None)
+    if thread is not threading.current_thread():
+        thread.join(_LAST_SECONDS)
 
 
 def _give_back() -> None:

@@ -14,7 +14,7 @@ import io
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline.acceleration.eager import EagerBackend
 from pipeline.acceleration.engine_cache import EngineCache, key_of, weights_digest
 from pipeline.acceleration.openvino_compiler import Compiler, StoppedError
 from pipeline.acceleration.openvino_engine import Engine
-from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, write_graph
+from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, WrittenGraphs, write_graph
 from pipeline.acceleration.openvino_package import import_openvino, is_installed
 from pipeline.acceleration.quantised import Bounds, quantise
 from pipeline.attention_cache import AttentionCache
@@ -48,8 +48,6 @@ _GRAPHS = 4
 # built twice. And of the autoencoder, some megabytes each.
 _NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 8
 _MOST_OF_AUTOENCODER = 24
-
-_NICENESS, _NICENESS_OF_WINDOWS = 5, 10
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
 
@@ -82,6 +80,8 @@ class OpenVinoBackend:
         self._eager = EagerBackend(model)
         self._builder: Builder[Engine] = Builder(self._build, self.name)
         self._compiler = Compiler()
+        self._written = WrittenGraphs()  # of networks of windows
+        self._round = 0  # of the model's weights
         self._digests: dict[str, str] = {}
         self._whole: tuple[int, ...] = ()  # latent size of the stream's pictures
         self._bounds = dict(model.bounds) if device == "CPU" else {}
@@ -148,6 +148,8 @@ class OpenVinoBackend:
 
     def weights_changed(self) -> None:
         self._digests = {}
+        self._round += 1
+        self._written.clear()
         for builder in self._builders:
             builder.clear()
 
@@ -166,6 +168,7 @@ class OpenVinoBackend:
     # -- on the builder's thread --------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
+        weights = self._round
         bounds = self._bounds_of(spec)  # another builder's thread may find out meanwhile that they cannot be used
         key = key_of(
             graphs=_GRAPHS,
@@ -192,7 +195,8 @@ class OpenVinoBackend:
             self._bounds.pop(_bounded(spec), None)
             return self._build(spec)
         engine = self._imported(blob)
-        self._cache.store(key, blob)
+        if weights == self._round:  # or else it may be of others than its key says
+            self._cache.store(key, blob)
         return engine
 
     def _bounds_of(self, spec: Spec) -> Bounds:
@@ -214,13 +218,22 @@ class OpenVinoBackend:
         return Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
 
     def _compiled(self, spec: Spec, bounds: Bounds) -> bytes:
+        # The stream needs its own engines soon; those of windows only make it faster.
+        of_window = spec[0] == "network" and tuple(spec[2][0][-2:]) != self._whole
         with self._compiling, tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-            graph = Path(folder) / "graph.xml"
+            graph, kind, weights = Path(folder) / "graph.xml", _kind(spec, bool(bounds)), self._round
+            compiled = partial(self._compiler.compile, graph, self._device, self._config, background=of_window)
+            if kind is not None and self._written.put(kind, graph):
+                try:
+                    return compiled(shapes=[shape for _, *shape in spec[2]])
+                except StoppedError:
+                    raise
+                except RuntimeError as error:
+                    logger.debug("the graph of another size does not do for %s: %s", spec, error)
             self._write(spec, bounds, graph)
-            # The stream needs its own engines soon; those of windows only make it faster.
-            of_window = spec[0] == "network" and tuple(spec[2][0][-2:]) != self._whole
-            niceness = _NICENESS_OF_WINDOWS if of_window else _NICENESS
-            return self._compiler.compile(graph, self._device, self._config, niceness)
+            if kind is not None and weights == self._round:
+                self._written.keep(kind, graph)
+            return compiled()
 
     def _write(self, spec: Spec, bounds: Bounds, path: Path) -> None:
         channels = self._model.autoencoder.latent_channels
@@ -244,6 +257,14 @@ class OpenVinoBackend:
             unet = CachedUNet(self._model.unet)
             quantise(unet.unet, bounds)
             write_graph(unet, examples, [list(one.shape) for one in examples], path)
+
+
+def _kind(spec: Spec, bounded: bool) -> Hashable | None:
+    """What networks have in common that only differ in sizes; None where each is written on its own."""
+    if spec[0] != "network":
+        return None
+    _, name, shapes = spec
+    return name, bounded, shapes[0][1], tuple((kind, len(shape)) for kind, *shape in shapes)
 
 
 def _part(spec: Spec) -> str:

@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.acceleration import openvino_build
 
@@ -25,21 +27,31 @@ class Compiler:
         self._stopped = False
         self._process: subprocess.Popen[str] | None = None
 
-    def compile(self, graph: Path, device: str, config: dict[str, str], niceness: int = 5) -> bytes:
+    def compile(
+        self,
+        graph: Path,
+        device: str,
+        config: dict[str, str],
+        shapes: Sequence[Sequence[int]] | None = None,
+        background: bool = False,
+    ) -> bytes:
         """The blob of ``graph`` (.xml, its weights beside it).
 
         Args:
-            niceness: of the process, 0..19; the higher, the less it slows others down.
+            shapes: of all inputs, in place of those that the graph was written for; None for these.
+            background: only while nobody else wants the processor, where the system has that (Linux).
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
             StoppedError: see ``stop``.
         """
         out = graph.with_suffix(".blob")
-        code, complaint = self._run(graph, out, device, config, niceness)
+        job = {"graph": str(graph), "out": str(out), "device": device, "config": config, "background": background}
+        job["shapes"] = None if shapes is None else [list(shape) for shape in shapes]
+        code, complaint = self._run(job)
         if _crashed(code) and not self._stopped:
             # OpenVINO 2026.4 crashes on attention in float32 with its fused kernels ("snippets").
-            code, complaint = self._run(graph, out, device, {**config, "SNIPPETS_MODE": "DISABLE"}, niceness)
+            code, complaint = self._run(job | {"config": {**config, "SNIPPETS_MODE": "DISABLE"}})
         if self._stopped:
             raise StoppedError("it is not wanted any more")
         if code:
@@ -54,10 +66,9 @@ class Compiler:
             if self._process is not None:
                 self._process.kill()
 
-    def _run(self, graph: Path, out: Path, device: str, config: dict[str, str], niceness: int) -> tuple[int, str]:
+    def _run(self, job: dict[str, Any]) -> tuple[int, str]:
         # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
-        command = [sys.executable, "-P", openvino_build.__file__, str(graph), str(out), device, json.dumps(config)]
-        command.append(str(niceness))
+        command = [sys.executable, "-P", openvino_build.__file__, json.dumps(job)]
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         with self._lock:
             if self._stopped:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from pipeline.autoencoder import Autoencoder
 
 # A dimension that is left open.
 OPEN = -1
+# A graph of more weights than this is not kept in memory: the embedded UNet's take 15 MB.
+KEPT_BYTES = 2**26
 
 
 class Encoder(torch.nn.Module):
@@ -64,6 +66,33 @@ class CachedUNet(torch.nn.Module):
     ) -> torch.Tensor:
         self._cache.use(keys_values)
         return self.unet(rows, timesteps, embeddings, return_dict=False)[0]
+
+
+class WrittenGraphs:
+    """Graphs that were written, to be compiled for other sizes: tracing takes a second, and holds up the stream."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[bytes, bytes]] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept = {}
+
+    def keep(self, kind: Hashable, path: Path) -> None:
+        """The graph at ``path`` is of this kind; a large one is not kept."""
+        weights = path.with_suffix(".bin")
+        if weights.stat().st_size <= KEPT_BYTES:
+            self._kept = {**self._kept, kind: (path.read_bytes(), weights.read_bytes())}
+
+    def put(self, kind: Hashable, path: Path) -> bool:
+        """Write the graph of this kind to ``path``; False where none is kept."""
+        found = self._kept.get(kind)
+        if found is None:
+            return False
+        graph, weights = found
+        path.write_bytes(graph)
+        path.with_suffix(".bin").write_bytes(weights)
+        return True
 
 
 def write_graph(

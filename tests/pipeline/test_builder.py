@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -111,3 +113,23 @@ def test_an_engine_of_weights_that_are_gone_is_not_kept(caplog: pytest.LogCaptur
     builder.wait()
     assert builder.get(("a",)) == "new"
     builder.close()
+
+
+def test_a_process_that_ends_lets_a_build_come_to_its_end() -> None:
+    """Ended inside of a library written in C++, the thread would take the process down with it."""
+    code = """
+import threading
+from pipeline.acceleration.builder import Builder
+began, ending = threading.Event(), threading.Event()
+def build(spec):
+    began.set()
+    threading.main_thread().join()
+    ending.wait(0.5)
+    print("done", flush=True)
+builder = Builder(build, "test")
+builder.get(("a",))
+builder.get(("b",))
+began.wait()
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "done\n", "the one that was being built, and no other"

@@ -1,0 +1,142 @@
+"""Windows on OpenVINO: networks of all sizes come from one graph, and from another where the weights are others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.acceleration import accelerate
+from pipeline.acceleration import openvino as openvino_module
+from pipeline.acceleration.engine_cache import EngineCache
+from pipeline.acceleration.openvino_compiler import Compiler
+from pipeline.acceleration.openvino_package import is_installed
+from pipeline.attention_cache import uncached_copy
+from pipeline.models import load_model
+from pipeline.models.model import Model
+from pipeline.sparse import shapes as shapes_module
+from pipeline.sparse import unet as unet_module
+from pipeline.sparse.costs import Costs
+from tests.checkpoints import write_model
+from tests.pipeline.sparse.test_unet import Bench, error, pixels
+from tests.tiny_model import tiny_model
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+
+SQUARES = ((2, 2, 3, 3), (4, 9, 8, 14))
+
+
+@pytest.fixture(autouse=True)
+def _all_windows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
+    monkeypatch.setattr(unet_module, "SIDES", (8, 16))
+    for name, value in (("ROUNDED_AFTER", 1), ("EXACT_AFTER", 1), ("AT_ONCE", 50)):
+        monkeypatch.setattr(shapes_module, name, value)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The modules that graphs are written of, in turn."""
+    names: list[str] = []
+    write = openvino_module.write_graph
+
+    def counted(module: torch.nn.Module, *arguments: object) -> None:
+        names.append(type(module).__name__)
+        write(module, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(openvino_module, "write_graph", counted)
+    return names
+
+
+class Compared:
+    """A backend beside the networks it has built: how far each of its answers is from theirs."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend, self.name = backend, backend.name
+        self.shapes: set[tuple[int, ...]] = set()
+        self.farthest = 0.0
+
+    def network(
+        self, name: str, make: Callable[[], torch.nn.Module], moving: list[torch.Tensor], staying: list[torch.Tensor]
+    ) -> list[torch.Tensor] | None:
+        found = self.backend.network(name, make, moving, staying)
+        shape = tuple(moving[0].shape)
+        if found is not None and name == "unet-part" and shape not in self.shapes:
+            self.shapes.add(shape)
+            for one, other in zip(found, make()(*moving, *staying), strict=True):
+                self.farthest = max(self.farthest, error(one, other))
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+
+def compared(model: Model, channels: int, rows: int = 1) -> Compared:
+    """Windows of several sizes, each built and used."""
+    found = Compared(model.backend)
+    bench = Bench(rows, model=replace(model, backend=found))  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(3)
+    bench.before, bench.after = torch.randn(2, rows, channels, 32, 24, generator=generator).unbind()
+    for _ in range(2):
+        bench(bench.before, [None] * rows)
+        model.backend.wait()
+    for square in SQUARES:
+        for _ in range(3):
+            bench(bench.mixed(0, *square), [(pixels(*square),)] * rows)
+            model.backend.wait()
+    bench.denoiser.close()
+    assert len(found.shapes) > 1
+    return found
+
+
+def model_of(kind: str, folder: Path) -> Model:
+    return load_model("embedded" if kind == "embedded" else str(write_model(folder, kind)), "cpu", "float32")
+
+
+@pytest.mark.parametrize("kind", ["sd21", "embedded"])
+def test_one_graph_does_for_windows_of_all_sizes(kind: str, tmp_path: Path, written: list[str]) -> None:
+    made = replace(model_of(kind, tmp_path / "model"), bounds={})
+    model = accelerate(made, "openvino", EngineCache(tmp_path / "cache"))
+    found = compared(model, model.unet.config.in_channels)
+    model.backend.close()
+    assert written.count("PartUNet") == 1
+    assert written.count("WholeUNet") == 1
+    assert found.farthest < 1e-4
+
+
+def test_a_graph_that_does_not_take_a_size_is_written_for_it(
+    tmp_path: Path, written: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a picture's side is odd, an upsampling is written as the very number of pixels."""
+    compile_ = Compiler.compile
+
+    def refusing(self: Compiler, *arguments: Any, shapes: Any = None, **options: Any) -> bytes:
+        if shapes is not None:
+            raise RuntimeError("inconsistent shapes")
+        return compile_(self, *arguments, **options)
+
+    monkeypatch.setattr(Compiler, "compile", refusing)
+    model = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
+    found = compared(model, 4)
+    assert model.backend.news() == []
+    model.backend.close()
+    assert written.count("PartUNet") == len(found.shapes) == 2
+    assert found.farthest < 1e-4
+
+
+def test_other_weights_are_written_anew(tmp_path: Path, written: list[str]) -> None:
+    plain = tiny_model()
+    model = replace(plain, unet=uncached_copy(plain.unet), backend=None)  # type: ignore[arg-type]
+    model = accelerate(model, "openvino", EngineCache(tmp_path))
+    assert compared(model, 4).farthest < 1e-4
+    with torch.no_grad():
+        model.unet.conv_out.weight.mul_(-1)
+    model.backend.weights_changed()
+    assert compared(model, 4).farthest < 1e-4
+    model.backend.close()
+    assert written.count("PartUNet") == 2

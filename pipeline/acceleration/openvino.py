@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
-import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -26,7 +25,7 @@ from pipeline.acceleration.backend import AccelerationError
 from pipeline.acceleration.builder import Builder, Spec
 from pipeline.acceleration.eager import EagerBackend
 from pipeline.acceleration.engine_cache import EngineCache, key_of, weights_digest
-from pipeline.acceleration.openvino_compiler import Compiler, StoppedError
+from pipeline.acceleration.openvino_compiler import Compiler, GaveWayError, StoppedError
 from pipeline.acceleration.openvino_engine import Engine
 from pipeline.acceleration.openvino_graph import OPEN, CachedUNet, Decoder, Encoder, WrittenGraphs, write_graph
 from pipeline.acceleration.openvino_package import import_openvino, is_installed
@@ -92,7 +91,6 @@ class OpenVinoBackend:
         self._small_networks: Builder[Engine] = Builder(self._build, self.name, _MOST_OF_AUTOENCODER)
         self._builders = (self._builder, self._networks, self._small_networks)
         self._makers: dict[str, Callable[[], torch.nn.Module]] = {}
-        self._compiling = threading.Lock()
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         engine = self._builder.get(ENCODER)
@@ -218,22 +216,29 @@ class OpenVinoBackend:
         return Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
 
     def _compiled(self, spec: Spec, bounds: Bounds) -> bytes:
-        # The stream needs its own engines soon; those of windows only make it faster.
-        of_window = spec[0] == "network" and tuple(spec[2][0][-2:]) != self._whole
-        with self._compiling, tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-            graph, kind, weights = Path(folder) / "graph.xml", _kind(spec, bool(bounds)), self._round
-            compiled = partial(self._compiler.compile, graph, self._device, self._config, background=of_window)
-            if kind is not None and self._written.put(kind, graph):
+        # The stream needs its own engines now; those of windows only make it faster.
+        background = spec[0] == "network" and tuple(spec[2][0][-2:]) != self._whole
+        while True:
+            with self._compiler.turn(background), tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
                 try:
-                    return compiled(shapes=[shape for _, *shape in spec[2]])
-                except StoppedError:
-                    raise
-                except RuntimeError as error:
-                    logger.debug("the graph of another size does not do for %s: %s", spec, error)
-            self._write(spec, bounds, graph)
-            if kind is not None and weights == self._round:
-                self._written.keep(kind, graph)
-            return compiled()
+                    return self._compiled_in(Path(folder), spec, bounds, background)
+                except GaveWayError:
+                    continue
+
+    def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds, background: bool) -> bytes:
+        graph, kind, weights = folder / "graph.xml", _kind(spec, bool(bounds)), self._round
+        compiled = partial(self._compiler.compile, graph, self._device, self._config, background=background)
+        if kind is not None and self._written.put(kind, graph):
+            try:
+                return compiled(shapes=[shape for _, *shape in spec[2]])
+            except (StoppedError, GaveWayError):
+                raise
+            except RuntimeError as error:
+                logger.debug("the graph of another size does not do for %s: %s", spec, error)
+        self._write(spec, bounds, graph)
+        if kind is not None and weights == self._round:
+            self._written.keep(kind, graph)
+        return compiled()
 
     def _write(self, spec: Spec, bounds: Bounds, path: Path) -> None:
         channels = self._model.autoencoder.latent_channels

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,42 @@ class StoppedError(RuntimeError):
     """What was being compiled is not wanted any more."""
 
 
+class GaveWayError(RuntimeError):
+    """What was being compiled in the background has made way for something that is needed now; try it again."""
+
+
 class Compiler:
     """One compilation at a time, in another process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._stopped = False
+        self._busy = False
+        self._urgent = 0  # who has a turn, or waits for one, that is not in the background
         self._process: subprocess.Popen[str] | None = None
+        self._background = False  # the process
+
+    @contextmanager
+    def turn(self, background: bool = False) -> Iterator[None]:
+        """One caller at a time is inside; ``compile`` is called there.
+
+        Background work comes to no end while a stream takes all of the processor: whoever comes with something that is
+        needed now does not wait for it, but has it begin again later.
+        """
+        with self._changed:
+            if not background:
+                self._urgent += 1
+                if self._process is not None and self._background:
+                    self._process.kill()
+            self._changed.wait_for(lambda: not self._busy and not (background and self._urgent))
+            self._busy = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy = False
+                self._urgent -= not background
+                self._changed.notify_all()
 
     def compile(
         self,
@@ -43,17 +73,16 @@ class Compiler:
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
+            GaveWayError: see ``turn``.
             StoppedError: see ``stop``.
         """
         out = graph.with_suffix(".blob")
         job = {"graph": str(graph), "out": str(out), "device": device, "config": config, "background": background}
         job["shapes"] = None if shapes is None else [list(shape) for shape in shapes]
         code, complaint = self._run(job)
-        if _crashed(code) and not self._stopped:
+        if _crashed(code):
             # OpenVINO 2026.4 crashes on attention in float32 with its fused kernels ("snippets").
             code, complaint = self._run(job | {"config": {**config, "SNIPPETS_MODE": "DISABLE"}})
-        if self._stopped:
-            raise StoppedError("it is not wanted any more")
         if code:
             lines = complaint.strip().splitlines()
             raise RuntimeError(lines[-1] if lines and not _crashed(code) else f"OpenVINO's compiler crashed ({code})")
@@ -61,28 +90,40 @@ class Compiler:
 
     def stop(self) -> None:
         """End what is running; nothing is compiled after this."""
-        with self._lock:
+        with self._changed:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def _run(self, job: dict[str, Any]) -> tuple[int, str]:
+        """The exit status, and what was written to the standard error."""
         # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
         command = [sys.executable, "-P", openvino_build.__file__, json.dumps(job)]
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        with self._lock:
-            if self._stopped:
-                return 1, ""
-            self._process = subprocess.Popen(
+        background = bool(job["background"])
+        with self._changed:
+            self._give_up(background)
+            self._background = background
+            process = self._process = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, creationflags=hidden
             )
         try:
-            _, complaint = self._process.communicate(timeout=_SECONDS)
+            _, complaint = process.communicate(timeout=None if background else _SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+            process.kill()
+            process.communicate()
             raise RuntimeError(f"OpenVINO's compiler was not done after {_SECONDS} seconds") from None
-        return self._process.returncode, complaint
+        with self._changed:
+            self._process = None
+            if process.returncode:
+                self._give_up(background)
+        return process.returncode, complaint
+
+    def _give_up(self, background: bool) -> None:
+        if self._stopped:
+            raise StoppedError("it is not wanted any more")
+        if background and self._urgent:
+            raise GaveWayError("something is needed now")
 
 
 def _crashed(code: int) -> bool:

@@ -14,7 +14,7 @@ import torch
 from pipeline.acceleration import accelerate
 from pipeline.acceleration import openvino as openvino_module
 from pipeline.acceleration.engine_cache import EngineCache
-from pipeline.acceleration.openvino_compiler import Compiler
+from pipeline.acceleration.openvino_compiler import Compiler, GaveWayError
 from pipeline.acceleration.openvino_package import is_installed
 from pipeline.attention_cache import uncached_copy
 from pipeline.models import load_model
@@ -113,11 +113,14 @@ def test_a_graph_that_does_not_take_a_size_is_written_for_it(
     tmp_path: Path, written: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a picture's side is odd, an upsampling is written as the very number of pixels."""
-    compile_ = Compiler.compile
+    compile_, gave_way = Compiler.compile, []
 
     def refusing(self: Compiler, *arguments: Any, shapes: Any = None, **options: Any) -> bytes:
         if shapes is not None:
             raise RuntimeError("inconsistent shapes")
+        if options["background"] and not gave_way:
+            gave_way.append(True)
+            raise GaveWayError("to be tried again")
         return compile_(self, *arguments, **options)
 
     monkeypatch.setattr(Compiler, "compile", refusing)
@@ -125,7 +128,8 @@ def test_a_graph_that_does_not_take_a_size_is_written_for_it(
     found = compared(model, 4)
     assert model.backend.news() == []
     model.backend.close()
-    assert written.count("PartUNet") == len(found.shapes) == 2
+    assert gave_way
+    assert written.count("PartUNet") == len(found.shapes) + len(gave_way) == 3
     assert found.farthest < 1e-4
 
 

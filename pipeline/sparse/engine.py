@@ -103,7 +103,7 @@ class SparseEngine:
     def shares(self) -> dict[str, float]:
         """Share of the picture that each network computed at its last call, halos included."""
         parts = {"encode": self._encoder, "unet": self._unet, "decode": self._decoder}
-        return {name: part.share for name, part in parts.items() if part is not None}
+        return {name: 1.0 if self._nothing_kept else part.share for name, part in parts.items() if part is not None}
 
     def begin(self, frames: torch.Tensor, steps: int) -> None:
         """The first frames (F, 3, H, W) of their kind are here and fill all slots: all their calls are dense."""
@@ -260,7 +260,6 @@ class SparseEngine:
             return whole()
         self._ticking = False
         if self._nothing_kept:
-            self._unet.share = 1.0
             return whole()
         # Rows under a negative prompt, and those without the input, are of the slots in the same order once more.
         slots = [change for frames in self._flight for change in frames]

@@ -7,6 +7,7 @@ blob is tried once before it is written. Imports nothing of Vitrail or torch, so
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -48,7 +49,8 @@ def step_back(background: bool) -> None:
     if hasattr(os, "nice"):
         os.nice(_NICENESS_OF_BACKGROUND if background else _NICENESS)
     if background and sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with contextlib.suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

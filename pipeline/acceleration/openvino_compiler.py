@@ -69,7 +69,7 @@ class Compiler:
 
         Args:
             shapes: of all inputs, in place of those that the graph was written for; None for these.
-            background: only while nobody else wants the processor, where the system has that (Linux).
+            background: only while nobody else wants the processor, where the system has that (Linux, Windows).
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
@@ -99,13 +99,15 @@ class Compiler:
         """The exit status, and what was written to the standard error."""
         # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
         command = [sys.executable, "-P", openvino_build.__file__, json.dumps(job)]
-        hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         background = bool(job["background"])
+        # On Windows; elsewhere the script itself steps back.
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        flags |= getattr(subprocess, "IDLE_PRIORITY_CLASS" if background else "BELOW_NORMAL_PRIORITY_CLASS", 0)
         with self._changed:
             self._give_up(background)
             self._background = background
             process = self._process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, creationflags=hidden
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, creationflags=flags
             )
         try:
             _, complaint = process.communicate(timeout=None if background else _SECONDS)

@@ -221,13 +221,13 @@ class OpenVinoBackend:
         while True:
             with self._compiler.turn(background), tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
                 try:
-                    return self._compiled_in(Path(folder), spec, bounds, background)
+                    return self._compiled_in(Path(folder), spec, bounds)
                 except GaveWayError:
                     continue
 
-    def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds, background: bool) -> bytes:
+    def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds) -> bytes:
         graph, kind, weights = folder / "graph.xml", _kind(spec, bool(bounds)), self._round
-        compiled = partial(self._compiler.compile, graph, self._device, self._config, background=background)
+        compiled = partial(self._compiler.compile, graph, self._device, self._config)
         if kind is not None and self._written.put(kind, graph):
             try:
                 return compiled(shapes=[shape for _, *shape in spec[2]])

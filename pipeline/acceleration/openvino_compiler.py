@@ -33,14 +33,15 @@ class Compiler:
         self._busy = False
         self._urgent = 0  # who has a turn, or waits for one, that is not in the background
         self._process: subprocess.Popen[str] | None = None
-        self._background = False  # the process
+        self._background = False  # who has the turn
 
     @contextmanager
     def turn(self, background: bool = False) -> Iterator[None]:
         """One caller at a time is inside; ``compile`` is called there.
 
-        Background work comes to no end while a stream takes all of the processor: whoever comes with something that is
-        needed now does not wait for it, but has it begin again later.
+        What is compiled in the background gets the processor only while nobody else wants it, where the system has that
+        (Linux, Windows). It comes to no end while a stream takes all of it: whoever comes with something that is needed
+        now does not wait, but has it begin again later.
         """
         with self._changed:
             if not background:
@@ -48,7 +49,7 @@ class Compiler:
                 if self._process is not None and self._background:
                     self._process.kill()
             self._changed.wait_for(lambda: not self._busy and not (background and self._urgent))
-            self._busy = True
+            self._busy, self._background = True, background
         try:
             yield
         finally:
@@ -63,13 +64,11 @@ class Compiler:
         device: str,
         config: dict[str, str],
         shapes: Sequence[Sequence[int]] | None = None,
-        background: bool = False,
     ) -> bytes:
         """The blob of ``graph`` (.xml, its weights beside it).
 
         Args:
             shapes: of all inputs, in place of those that the graph was written for; None for these.
-            background: only while nobody else wants the processor, where the system has that (Linux, Windows).
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
@@ -77,8 +76,9 @@ class Compiler:
             StoppedError: see ``stop``.
         """
         out = graph.with_suffix(".blob")
-        job = {"graph": str(graph), "out": str(out), "device": device, "config": config, "background": background}
+        job = {"graph": str(graph), "out": str(out), "device": device, "config": config}
         job["shapes"] = None if shapes is None else [list(shape) for shape in shapes]
+        job["background"] = self._background
         code, complaint = self._run(job)
         if _crashed(code):
             # OpenVINO 2026.4 crashes on attention in float32 with its fused kernels ("snippets").
@@ -99,18 +99,16 @@ class Compiler:
         """The exit status, and what was written to the standard error."""
         # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
         command = [sys.executable, "-P", openvino_build.__file__, json.dumps(job)]
-        background = bool(job["background"])
         # On Windows; elsewhere the script itself steps back.
         flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        flags |= getattr(subprocess, "IDLE_PRIORITY_CLASS" if background else "BELOW_NORMAL_PRIORITY_CLASS", 0)
+        flags |= getattr(subprocess, "IDLE_PRIORITY_CLASS" if self._background else "BELOW_NORMAL_PRIORITY_CLASS", 0)
         with self._changed:
-            self._give_up(background)
-            self._background = background
+            self._give_up()
             process = self._process = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, creationflags=flags
             )
         try:
-            _, complaint = process.communicate(timeout=None if background else _SECONDS)
+            _, complaint = process.communicate(timeout=None if self._background else _SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -118,13 +116,13 @@ class Compiler:
         with self._changed:
             self._process = None
             if process.returncode:
-                self._give_up(background)
+                self._give_up()
         return process.returncode, complaint
 
-    def _give_up(self, background: bool) -> None:
+    def _give_up(self) -> None:
         if self._stopped:
             raise StoppedError("it is not wanted any more")
-        if background and self._urgent:
+        if self._background and self._urgent:
             raise GaveWayError("something is needed now")
 
 

@@ -115,8 +115,7 @@ class SparseEngine:
     def _start(self, frames: torch.Tensor) -> None:
         self._size = (frames.shape[2], frames.shape[3])
         self._detectors = [ChangeDetector() for _ in frames]
-        for detector, frame in zip(self._detectors, frames.cpu(), strict=True):
-            detector.take_all(frame)
+        self._take_all(frames)
         self._arriving = None
         self._encoding = self._each(None)
         self._ticking = False
@@ -128,6 +127,10 @@ class SparseEngine:
         for part in (self._encoder, self._unet, self._decoder):
             if part is not None:
                 part.forget()
+
+    def _take_all(self, frames: torch.Tensor) -> None:
+        for detector, frame in zip(self._detectors, frames.cpu(), strict=True):
+            detector.take_all(frame)
 
     def settings_changed(self, steps: int) -> None:
         """Frames in flight, and all frames from now on, become other pictures than before; there are T = ``steps``."""
@@ -170,10 +173,11 @@ class SparseEngine:
         self._encoding = self._arriving
         told = any(rectangles is not None for rectangles in known)
         self._next_whole = not told and self._in_a_row >= WHOLE_RUN and self._in_a_row % LOOK_EVERY > 0
-        self._whole = frames if not looked and self._next_whole else None
-        if not looked and not self._next_whole:  # the next ones are compared with these
-            for detector, frame in zip(self._detectors, frames.cpu(), strict=True):
-                detector.take_all(frame)
+        self._whole = None
+        if not looked and self._next_whole:
+            self._whole = frames
+        elif not looked:  # the next ones are compared with these
+            self._take_all(frames)
         if not any(change is None or change for change in self._arriving):
             return None
         return self.pictures

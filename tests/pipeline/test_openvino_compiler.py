@@ -36,7 +36,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
 
 def run(compiler: Compiler, graph: Path, background: bool) -> str:
     with compiler.turn(background):
-        return compiler.compile(graph, "CPU", {}, [(1, 2)], background).decode()
+        return compiler.compile(graph, "CPU", {}, [(1, 2)]).decode()
 
 
 def began(graph: Path) -> None:

@@ -2,10 +2,10 @@
 
 The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
 so it has one engine for each number of rows and latent size. So has the decoder of whole pictures where the model says
-between which bounds it may calculate in eight bits (see ``quantised.py``); encoder and UNet do so where they would
-calculate in float32, whole and in parts. Prompts, guidance, strength, solver and seed are inputs of all of them; for
-other sizes an engine is built beside the stream, and until it is there, smaller ones take turns with the rows, or else
-the model itself answers.
+between which bounds it may calculate in eight bits (see ``quantised.py``): with open ones OpenVINO 2026.4 then gets its
+convolutions behind an upsampling wrong (33 dB to what they should be). Encoder and UNet calculate so where they would
+do it in float32. Prompts, guidance, strength, solver and seed are inputs of all of them; for other sizes an engine is
+built beside the stream, and until it is there, smaller ones take turns with the rows, or else the model itself answers.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,7 +45,7 @@ _GRAPHS = 4
 # Networks made of the UNet that are kept besides: as many as have room for their weights here, within these bounds.
 # However small its weights, one takes some 100 MB; a hand that moves about asks for a dozen, and with eight few are
 # built twice. And of the autoencoder, some megabytes each.
-_NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 8
+_NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 10
 _MOST_OF_AUTOENCODER = 24
 
 ENCODER, DECODER = ("encoder",), ("decoder",)
@@ -79,7 +79,7 @@ class OpenVinoBackend:
         self._eager = EagerBackend(model)
         self._builder: Builder[Engine] = Builder(self._build, self.name)
         self._compiler = Compiler()
-        self._written = WrittenGraphs()  # of networks of windows
+        self._written = WrittenGraphs(self._cache)  # of networks of windows
         self._round = 0  # of the model's weights
         self._digests: dict[str, str] = {}
         self._whole: tuple[int, ...] = ()  # latent size of the stream's pictures
@@ -162,6 +162,7 @@ class OpenVinoBackend:
         for builder in self._builders:
             builder.close()
         self._compiler.stop()
+        self._written.clear()
 
     # -- on the builder's thread --------------------------------------------------------------------------------------
 
@@ -169,14 +170,11 @@ class OpenVinoBackend:
         weights = self._round
         bounds = self._bounds_of(spec)  # another builder's thread may find out meanwhile that they cannot be used
         key = key_of(
-            graphs=_GRAPHS,
+            **self._ground(spec, bounds),
             spec=spec,
-            weights=self._digest("unet" if _of_unet(spec) else "autoencoder"),
-            bounds=dict(bounds),
             config=self._config,
             device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
             abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
-            versions=[version(name) for name in ("openvino", "torch", "diffusers")],
         )
         stored = self._cache.load(key)
         if stored is not None:
@@ -196,6 +194,15 @@ class OpenVinoBackend:
         if weights == self._round:  # or else it may be of others than its key says
             self._cache.store(key, blob)
         return engine
+
+    def _ground(self, spec: Spec, bounds: Bounds) -> dict[str, Any]:
+        """What a graph is made from beside its spec, JSON-able."""
+        return {
+            "graphs": _GRAPHS,
+            "weights": self._digest("unet" if _of_unet(spec) else "autoencoder"),
+            "bounds": dict(bounds),
+            "versions": [version(name) for name in ("openvino", "torch", "diffusers")],
+        }
 
     def _bounds_of(self, spec: Spec) -> Bounds:
         """Between which values the network of ``spec`` is to calculate in eight bits; empty where in floating point."""
@@ -226,19 +233,21 @@ class OpenVinoBackend:
                     continue
 
     def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds) -> bytes:
-        graph, kind, weights = folder / "graph.xml", _kind(spec, bool(bounds)), self._round
-        compiled = partial(self._compiler.compile, graph, self._device, self._config)
-        if kind is not None and self._written.put(kind, graph):
+        kind, weights, graph = _kind(spec), self._round, folder / "graph.xml"
+        compiled = partial(self._compiler.compile, out=folder / "blob", device=self._device, config=self._config)
+        key = None if kind is None else key_of(**self._ground(spec, bounds), kind=kind)
+        written = None if key is None else self._written.find(key)
+        if written is not None:
             try:
-                return compiled(shapes=[shape for _, *shape in spec[2]])
+                return compiled(written, shapes=[shape for _, *shape in spec[2]])
             except (StoppedError, GaveWayError):
                 raise
             except RuntimeError as error:
                 logger.debug("the graph of another size does not do for %s: %s", spec, error)
         self._write(spec, bounds, graph)
-        if kind is not None and weights == self._round:
-            self._written.keep(kind, graph)
-        return compiled()
+        if key is not None and weights == self._round:
+            self._written.keep(key, graph)
+        return compiled(graph)
 
     def _write(self, spec: Spec, bounds: Bounds, path: Path) -> None:
         channels = self._model.autoencoder.latent_channels
@@ -264,12 +273,12 @@ class OpenVinoBackend:
             write_graph(unet, examples, [list(one.shape) for one in examples], path)
 
 
-def _kind(spec: Spec, bounded: bool) -> Hashable | None:
-    """What networks have in common that only differ in sizes; None where each is written on its own."""
+def _kind(spec: Spec) -> tuple[Any, ...] | None:
+    """What networks have in common that only differ in sizes, JSON-able; None where each is written on its own."""
     if spec[0] != "network":
         return None
     _, name, shapes = spec
-    return name, bounded, shapes[0][1], tuple((kind, len(shape)) for kind, *shape in shapes)
+    return name, shapes[0][1], tuple((kind, len(shape)) for kind, *shape in shapes)
 
 
 def _part(spec: Spec) -> str:

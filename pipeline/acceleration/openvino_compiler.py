@@ -1,11 +1,13 @@
-"""Runs ``openvino_build.py`` in a process of its own, and ends it where it is no longer wanted."""
+"""Has ``openvino_build.py`` compile graphs in processes of its own, and ends them where they are no longer wanted."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 from pipeline.acceleration import openvino_build
 
 _SECONDS = 900
+
+Process = subprocess.Popen[str]
 
 
 class StoppedError(RuntimeError):
@@ -25,15 +29,17 @@ class GaveWayError(RuntimeError):
 
 
 class Compiler:
-    """One compilation at a time, in another process."""
+    """One compilation at a time, in another process; which stays for a while, as there are mostly several."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._stopped = False
         self._busy = False
         self._urgent = 0  # who has a turn, or waits for one, that is not in the background
-        self._process: subprocess.Popen[str] | None = None
+        self._processes: dict[bool, Process] = {}  # by whether they work in the background
+        self._working = False  # whether that of the turn has something to do
         self._background = False  # who has the turn
+        weakref.finalize(self, _end_all, self._processes)
 
     @contextmanager
     def turn(self, background: bool = False) -> Iterator[None]:
@@ -46,8 +52,8 @@ class Compiler:
         with self._changed:
             if not background:
                 self._urgent += 1
-                if self._process is not None and self._background:
-                    self._process.kill()
+                if self._working and self._background:
+                    self._processes[True].kill()
             self._changed.wait_for(lambda: not self._busy and not (background and self._urgent))
             self._busy, self._background = True, background
         try:
@@ -61,6 +67,7 @@ class Compiler:
     def compile(
         self,
         graph: Path,
+        out: Path,
         device: str,
         config: dict[str, str],
         shapes: Sequence[Sequence[int]] | None = None,
@@ -68,56 +75,66 @@ class Compiler:
         """The blob of ``graph`` (.xml, its weights beside it).
 
         Args:
-            shapes: of all inputs, in place of those that the graph was written for; None for these.
+            out: a file to hand it over in.
+            shapes: of all inputs, in place of those that the graph was written for, -1 for an open dimension; None for
+                those.
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
             GaveWayError: see ``turn``.
             StoppedError: see ``stop``.
         """
-        out = graph.with_suffix(".blob")
-        job = {"graph": str(graph), "out": str(out), "device": device, "config": config}
+        job: dict[str, Any] = {"graph": str(graph), "out": str(out), "device": device, "config": config}
         job["shapes"] = None if shapes is None else [list(shape) for shape in shapes]
-        job["background"] = self._background
-        code, complaint = self._run(job)
-        if _crashed(code):
+        answer = self._ask(job)
+        if answer is None:
             # OpenVINO 2026.4 crashes on attention in float32 with its fused kernels ("snippets").
-            code, complaint = self._run(job | {"config": {**config, "SNIPPETS_MODE": "DISABLE"}})
-        if code:
-            lines = complaint.strip().splitlines()
-            raise RuntimeError(lines[-1] if lines and not _crashed(code) else f"OpenVINO's compiler crashed ({code})")
+            answer = self._ask(job | {"config": {**config, "SNIPPETS_MODE": "DISABLE"}})
+        if answer is None:
+            raise RuntimeError("OpenVINO's compiler crashed")
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
         return out.read_bytes()
 
     def stop(self) -> None:
         """End what is running; nothing is compiled after this."""
         with self._changed:
             self._stopped = True
-            if self._process is not None:
-                self._process.kill()
+            _end_all(self._processes)
 
-    def _run(self, job: dict[str, Any]) -> tuple[int, str]:
-        """The exit status, and what was written to the standard error."""
-        # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
-        command = [sys.executable, "-P", openvino_build.__file__, json.dumps(job)]
-        # On Windows; elsewhere the script itself steps back.
-        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        flags |= getattr(subprocess, "IDLE_PRIORITY_CLASS" if self._background else "BELOW_NORMAL_PRIORITY_CLASS", 0)
-        with self._changed:
-            self._give_up()
-            process = self._process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, creationflags=flags
-            )
-        try:
-            _, complaint = process.communicate(timeout=None if self._background else _SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise RuntimeError(f"OpenVINO's compiler was not done after {_SECONDS} seconds") from None
-        with self._changed:
-            self._process = None
-            if process.returncode:
+    def _ask(self, job: dict[str, Any]) -> dict[str, str] | None:
+        """The answer to a job; None where the process has crashed."""
+        while True:
+            with self._changed:
                 self._give_up()
-        return process.returncode, complaint
+                process, new = self._process()
+                self._working = True
+            late = threading.Timer(_SECONDS, process.kill)
+            if not self._background:
+                late.start()
+            answer = _answer(process, json.dumps(job))
+            in_time = late.is_alive() or self._background
+            late.cancel()
+            with self._changed:
+                self._working = False
+                if answer:
+                    return json.loads(answer)
+                self._give_up()
+            if not in_time:
+                raise RuntimeError(f"OpenVINO's compiler was not done after {_SECONDS} seconds")
+            if process.wait() or new:
+                return None
+            # It had just ended, after a while with nothing to do.
+
+    def _process(self) -> tuple[Process, bool]:
+        """The process of this turn, and whether it is a new one."""
+        process = self._processes.get(self._background)
+        if process is not None and process.poll() is None:
+            return process, False
+        if process is not None:
+            _end(process)
+        process = self._processes[self._background] = _start(self._background)
+        return process, True
 
     def _give_up(self) -> None:
         if self._stopped:
@@ -126,6 +143,37 @@ class Compiler:
             raise GaveWayError("something is needed now")
 
 
-def _crashed(code: int) -> bool:
-    """Whether a process was ended by a signal (POSIX) or an exception of the processor's (Windows)."""
-    return code < 0 or code > 255
+def _start(background: bool) -> Process:
+    # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
+    command = [sys.executable, "-P", openvino_build.__file__, *(["background"] if background else [])]
+    # On Windows; elsewhere the script itself steps back.
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    flags |= getattr(subprocess, "IDLE_PRIORITY_CLASS" if background else "BELOW_NORMAL_PRIORITY_CLASS", 0)
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing, text=True, creationflags=flags)
+
+
+def _answer(process: Process, job: str) -> str:
+    """The line that answers a line; empty where the process has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(job + "\n")
+        process.stdin.flush()
+        return process.stdout.readline()
+    except (OSError, ValueError):  # a pipe that leads nowhere, or has been closed
+        return ""
+
+
+def _end(process: Process) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):  # what was written last cannot be handed over
+            if pipe is not None:
+                pipe.close()
+
+
+def _end_all(processes: dict[bool, Process]) -> None:
+    for process in processes.values():
+        _end(process)

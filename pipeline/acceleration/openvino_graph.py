@@ -7,8 +7,12 @@ running beside would notice.
 from __future__ import annotations
 
 import copy
+import itertools
+import shutil
+import tempfile
 import warnings
-from collections.abc import Hashable, Sequence
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import torch
 from torch.jit import _recursive
 from torch.jit._trace import TracerWarning
 
+from pipeline.acceleration.engine_cache import EngineCache
 from pipeline.acceleration.folding import fold_tail
 from pipeline.acceleration.openvino_package import import_converter, import_openvino
 from pipeline.attention_cache import AttentionCache, uncached_copy
@@ -23,8 +28,9 @@ from pipeline.autoencoder import Autoencoder
 
 # A dimension that is left open.
 OPEN = -1
-# A graph of more weights than this is not kept in memory: the embedded UNet's take 15 MB.
+# A graph of more weights than this is not kept: the embedded UNet's take 15 MB.
 KEPT_BYTES = 2**26
+_LENGTH_BYTES = 8
 
 
 class Encoder(torch.nn.Module):
@@ -69,30 +75,50 @@ class CachedUNet(torch.nn.Module):
 
 
 class WrittenGraphs:
-    """Graphs that were written, to be compiled for other sizes: tracing takes a second, and holds up the stream."""
+    """Graphs that were written, to be compiled for other sizes: tracing takes a second, and holds up the stream.
 
-    def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[bytes, bytes]] = {}
+    Args:
+        cache: where they are found again by the next process.
+    """
+
+    def __init__(self, cache: EngineCache) -> None:
+        self._cache = cache
+        self._paths: dict[str, Path] = {}
+        self._folder: Path | None = None
+        self._count = itertools.count()  # no name is used twice: the compiler knows graphs by theirs
 
     def clear(self) -> None:
-        """Forget all."""
-        self._kept = {}
+        """Forget all that are not in the cache."""
+        self._paths = {}
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, kind: Hashable, path: Path) -> None:
-        """The graph at ``path`` is of this kind; a large one is not kept."""
-        weights = path.with_suffix(".bin")
+    def find(self, key: str) -> Path | None:
+        """The graph (.xml) that was kept under ``key``, its weights beside it; None where there is none."""
+        if key not in self._paths:
+            stored = self._cache.load(key)
+            if stored is not None:
+                length = int.from_bytes(stored[:_LENGTH_BYTES], "little")
+                graph, weights = stored[_LENGTH_BYTES : _LENGTH_BYTES + length], stored[_LENGTH_BYTES + length :]
+                self._put(key, graph, weights)
+        return self._paths.get(key)
+
+    def keep(self, key: str, path: Path) -> None:
+        """Keep the graph at ``path``; but not a large one."""
+        graph, weights = path.read_bytes(), path.with_suffix(".bin")
         if weights.stat().st_size <= KEPT_BYTES:
-            self._kept = {**self._kept, kind: (path.read_bytes(), weights.read_bytes())}
+            self._put(key, graph, weights.read_bytes())
+            self._cache.store(key, len(graph).to_bytes(_LENGTH_BYTES, "little") + graph + weights.read_bytes())
 
-    def put(self, kind: Hashable, path: Path) -> bool:
-        """Write the graph of this kind to ``path``; False where none is kept."""
-        found = self._kept.get(kind)
-        if found is None:
-            return False
-        graph, weights = found
-        path.write_bytes(graph)
+    def _put(self, key: str, graph: bytes, weights: bytes) -> None:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="vitrail-graphs-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / f"{next(self._count)}.xml"
         path.with_suffix(".bin").write_bytes(weights)
-        return True
+        path.write_bytes(graph)
+        self._paths[key] = path
 
 
 def write_graph(

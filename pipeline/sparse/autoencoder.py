@@ -24,10 +24,10 @@ SIDES = (64, 96, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384, 448, 512, 640
 # What a window costs beside its area, as a share of the whole.
 OVERHEAD = 0.04
 # As many shapes of windows are used. One of the encoder takes as long as a whole picture once, to be prepared; one of
-# the decoder is a network of its own, of some megabytes, whose build takes seconds.
+# the decoder is a network of its own, of some ten megabytes, whose build takes a part of a second.
 ENCODER_SHAPES, DECODER_SHAPES = 48, 20
 # After the first few, one is prepared in so many windows wanted.
-ENCODER_ONE_IN, DECODER_ONE_IN = 8, 60
+ENCODER_ONE_IN, DECODER_ONE_IN = 8, 16
 
 
 class Half:

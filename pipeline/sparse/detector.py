@@ -27,6 +27,9 @@ ALONE = 2.0
 # moves, small changes are not seen, but lie scattered, and computing all between them would hold the picture up. They
 # are taken as soon as less moves.
 BUSY, WHEN_BUSY = 0.01, 1.5
+# And so many times in one half of the picture, left or right in turn: a small change may be a frame late there. But not
+# where more than this share changes: that is computed as a whole, and is not to tear.
+WHEN_WAITING, MUCH = 3.0, 0.25
 # Beside active blocks all lines are looked at, where their bounding box takes up less than this share of the picture.
 AROUND_AREA = 0.5
 # The floor is never taken to be above this: more is movement.
@@ -44,8 +47,8 @@ class ChangeDetector:
     The score of a block of 8x8 pixels is the mean absolute difference between the frame and the *reference*: for each
     block, the frame that was last processed there. A slow change thus adds up until it fires, where a comparison with
     the previous frame would never see it. The threshold follows the noise floor, the median block score between
-    consecutive frames; it has hysteresis. Every other line of the frame is looked at, the other ones in the next frame,
-    and where something changed.
+    consecutive frames; it has hysteresis, and rises where much else changes. Every other line of the frame is looked
+    at, the other ones soon after, and where something changed.
 
     Attributes:
         reference: (3, H, W) float32, the picture that has been processed; None before the first frame.
@@ -57,6 +60,7 @@ class ChangeDetector:
         self._previous: torch.Tensor | None = None
         self._room = np.empty(0, np.float32)  # to calculate in: large memory that is new is slow
         self._held = np.zeros((0, 0), bool)
+        self._middle = 0  # column of blocks that parts the halves of a busy picture
         self._floors: deque[float] = deque(maxlen=FLOOR_FRAMES)
         self._count = 0
 
@@ -78,7 +82,7 @@ class ChangeDetector:
         """
         frame = frame.float()
         self._count += 1
-        line = self._count % 2
+        line = self._count // 2 % 2  # so that both halves of a busy picture see all lines
         lines = frame[:, line::2]
         if self._room.shape != (2, *lines.shape[1:]):
             self._room = np.empty((2, *lines.shape[1:]), np.float32)
@@ -86,7 +90,7 @@ class ChangeDetector:
         self._learn_noise(frame)
         floor = self.floor
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
-        patience = 1 + (WHEN_BUSY - 1) * min(1.0, np.count_nonzero(score > ALONE * fire) / (BUSY * score.size))
+        patience = self._patience(score, fire)
         fire, hold = patience * fire, patience * max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
         active = (score > fire) | (self._held & (score > hold))
         active &= beside(active) | (score > ALONE * fire)
@@ -94,6 +98,18 @@ class ChangeDetector:
         reached = (score > hold) | (self._scores_around(active, frame, 1 - line) > hold)
         self._held = active | (reached & beside(active))
         return self._held
+
+    def _patience(self, score: np.ndarray, fire: float) -> np.ndarray:
+        """(w,) by which factor the thresholds are higher in each column of blocks."""
+        busy = min(1.0, np.count_nonzero(score > ALONE * fire) / (BUSY * score.size))
+        changed = np.cumsum(np.count_nonzero(score > WHEN_BUSY * fire, axis=0))
+        left = self._count % 2 == 0
+        if left:
+            # As much of what may have to wait is on each side; the right one has its turn in the next frame.
+            self._middle = int(np.searchsorted(changed, changed[-1] / 2)) + 1
+        waiting = WHEN_WAITING if changed[-1] <= MUCH * score.size else WHEN_BUSY
+        turn = (np.arange(score.shape[1]) < self._middle) == left
+        return 1 + busy * (np.where(turn, WHEN_BUSY, waiting) - 1)
 
     def _scores_around(self, active: np.ndarray, frame: torch.Tensor, line: int) -> np.ndarray:
         """Block scores by the lines ``line``, ``line + 2``, ... around what is active; 0 elsewhere.

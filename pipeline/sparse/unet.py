@@ -26,18 +26,18 @@ from pipeline.sparse.turn import Turn
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
 # as windows have few shapes. One pixel would do for the embedded model; with random weights noise then adds up.
-WRITES, HALO = 1, 2
+WRITES, HALO = 1, 1
 # Sides of windows in pixels of the latent: each shape is a network of its own to a compiler.
-SIDES = (16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128)
+SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
 # At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
 # cost much however small a window is.
 MOST, ONE_MORE = 3, 0.1
 # What a call costs beside its area, as a share of the whole.
 OVERHEAD = 0.1
 # As many windows' networks are kept, each of which takes some 100 MB; and of a large UNet.
-MOST_SHAPES, MOST_OF_LARGE = 6, 2
+MOST_SHAPES, MOST_OF_LARGE = 8, 2
 # After the first few, one is built in so many windows wanted.
-ONE_IN = 60
+ONE_IN = 16
 # While pictures are wholly changed, tick by tick, what parts need to know is recorded at the first tick and at each so
 # many: recording makes a call a third longer.
 RECORD_EVERY = 32

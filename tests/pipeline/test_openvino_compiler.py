@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pipeline.acceleration import openvino_build
+from pipeline.acceleration import openvino_build, openvino_compiler
 from pipeline.acceleration.openvino_compiler import Compiler, GaveWayError, StoppedError
 
-# In the background it takes its time, until it is told to go.
+# In the background it takes its time, until it is told to go; and some graphs it cannot stand.
 SCRIPT = """
-import json, pathlib, sys, time
-job = json.loads(sys.argv[1])
-graph, out = pathlib.Path(job["graph"]), pathlib.Path(job["out"])
-graph.with_suffix(".began").touch()
-while job["background"] and not graph.with_suffix(".go").exists():
-    time.sleep(0.01)
-if graph.stem == "bad":
-    sys.exit("no such layer")
-out.write_text(f"{graph.stem} {job['shapes']}")
+import json, os, pathlib, sys, time
+background = "background" in sys.argv
+for line in sys.stdin:
+    job = json.loads(line)
+    graph, out = pathlib.Path(job["graph"]), pathlib.Path(job["out"])
+    graph.with_suffix(".began").touch()
+    if graph.stem == "endless":
+        time.sleep(60)
+    while background and not graph.with_suffix(".go").exists():
+        time.sleep(0.01)
+    if graph.stem == "deadly" or graph.stem == "fused" and "SNIPPETS_MODE" not in job["config"]:
+        os.abort()
+    out.write_text(json.dumps([graph.stem, job["shapes"], os.getpid()]))
+    print(json.dumps({"error": "no such layer"} if graph.stem == "bad" else {}), flush=True)
+    if graph.stem == "last":
+        break
 """
 
 
 @pytest.fixture
-def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiler]:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     monkeypatch.setattr(openvino_build, "__file__", str(script))
-    return Compiler()
+    made = Compiler()
+    yield made
+    made.stop()
 
 
-def run(compiler: Compiler, graph: Path, background: bool) -> str:
+def run(compiler: Compiler, graph: Path, background: bool = False) -> int:
+    """The process that has compiled it."""
     with compiler.turn(background):
-        return compiler.compile(graph, "CPU", {}, [(1, 2)]).decode()
+        blob = compiler.compile(graph, graph.with_suffix(".blob"), "CPU", {}, [(1, 2)])
+    name, shapes, process = json.loads(blob)
+    assert (name, shapes) == (graph.stem, [[1, 2]])
+    return process
 
 
 def began(graph: Path) -> None:
@@ -49,11 +64,11 @@ def test_what_is_needed_now_ends_what_is_not(compiler: Compiler, tmp_path: Path)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(run, compiler, window, True)
         began(window)
-        assert run(compiler, whole, False) == "whole [[1, 2]]"
+        run(compiler, whole)
         with pytest.raises(GaveWayError):
             waiting.result(30)
         window.with_suffix(".go").touch()
-        assert threads.submit(run, compiler, window, True).result(30) == "window [[1, 2]]"
+        threads.submit(run, compiler, window, True).result(30)
 
 
 def test_the_background_waits_for_all_that_is_needed_now(compiler: Compiler) -> None:
@@ -83,10 +98,44 @@ def test_what_is_stopped_is_said_to_be(compiler: Compiler, tmp_path: Path) -> No
         with pytest.raises(StoppedError):
             waiting.result(30)
     with pytest.raises(StoppedError):
-        run(compiler, window, False)
+        run(compiler, window)
 
 
 def test_a_complaint_is_handed_on(compiler: Compiler, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no such layer"):
-        run(compiler, tmp_path / "bad", False)
-    assert run(compiler, tmp_path / "good", False) == "good [[1, 2]]"
+        run(compiler, tmp_path / "bad")
+    run(compiler, tmp_path / "good")
+
+
+def test_a_process_does_one_after_the_other(compiler: Compiler, tmp_path: Path) -> None:
+    (tmp_path / "window.go").touch()
+    window = tmp_path / "window"
+    first, other = run(compiler, tmp_path / "whole"), run(compiler, window, True)
+    assert first != other, "one has stepped back, and cannot come forward again"
+    assert (run(compiler, tmp_path / "whole"), run(compiler, window, True)) == (first, other)
+
+
+def test_one_that_has_ended_is_begun_again(compiler: Compiler, tmp_path: Path) -> None:
+    first = run(compiler, tmp_path / "last")
+    assert run(compiler, tmp_path / "whole") != first
+
+
+def test_what_it_crashes_on_is_tried_without_fused_kernels_and_then_given_up(
+    compiler: Compiler, tmp_path: Path
+) -> None:
+    run(compiler, tmp_path / "fused")
+    with pytest.raises(RuntimeError, match="crashed"):
+        run(compiler, tmp_path / "deadly")
+    run(compiler, tmp_path / "whole")
+
+
+def test_what_ends_at_once_is_not_begun_for_ever(compiler: Compiler, tmp_path: Path) -> None:
+    Path(openvino_build.__file__).write_text("")
+    with pytest.raises(RuntimeError, match="crashed"):
+        run(compiler, tmp_path / "whole")
+
+
+def test_what_takes_too_long_is_ended(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_compiler, "_SECONDS", 0.5)
+    with pytest.raises(RuntimeError, match="not done after"):
+        run(compiler, tmp_path / "endless")

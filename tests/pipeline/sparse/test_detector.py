@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
+
 import numpy as np
 import torch
 
@@ -110,13 +112,45 @@ def test_the_reference_is_the_frame_last_processed_there() -> None:
     assert not active[7, 7]
 
 
-def test_a_line_of_one_pixel_is_seen_within_two_frames() -> None:
-    for line in (64, 65):
+def test_a_line_of_one_pixel_is_seen_within_three_frames() -> None:
+    for line, before in product((64, 65), range(4)):
         detector, picture = ChangeDetector(), scene()
         detector.take_all(picture)
+        for _ in range(before):
+            detector.look(picture)
         frame = picture.clone()
         frame[:, line, 20:60] = 1
-        assert any(detector.look(frame).any() for _ in range(2))
+        assert any(detector.look(frame).any() for _ in range(3))
+
+
+def seen_left_and_right(moves: bool, height: int = 32) -> list[tuple[bool, bool]]:
+    """Of two parts that become a little brighter in each frame, which are seen; between them something may move."""
+    detector, found = ChangeDetector(), []
+    for number in range(9):
+        frame = torch.full((3, 128, 160), 0.2)
+        frame[:, :height, 8:64] += 7 / 255 * number
+        frame[:, :height, 104:152] += 7 / 255 * number
+        if moves:
+            frame[:, 64:96, 72:88] += 0.3 * (number % 2)
+        if number == 0:
+            detector.take_all(frame)
+            continue
+        active = detector.look(frame)
+        detector.take(frame, cover(active))
+        assert active[8:12, 9:11].all() == moves
+        found.append((bool(active[:4, 1:8].any()), bool(active[:4, 13:19].any())))
+    return found
+
+
+def test_beside_what_moves_small_changes_are_seen_in_half_of_the_picture_at_a_time() -> None:
+    sides = seen_left_and_right(moves=True)[1:]  # where the halves meet is found in the first frame
+    assert all(left != right for left, right in sides)
+    assert all(before != after for before, after in pairwise(sides))
+
+
+def test_small_changes_are_seen_at_once_where_nothing_moves_or_much_does() -> None:
+    assert set(seen_left_and_right(moves=False)) == {(True, True)}
+    assert set(seen_left_and_right(moves=True, height=64)) == {(True, True)}
 
 
 def test_one_line_of_a_change_in_the_next_block_is_seen_at_once() -> None:

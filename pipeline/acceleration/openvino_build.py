@@ -28,8 +28,8 @@ def build(graph: str, out: str, device: str, config: dict[str, str], shapes: lis
     """Compile ``graph`` for ``device`` and write the blob to ``out``.
 
     Args:
-        shapes: of all inputs, in place of those that the graph was written for, -1 for an open dimension; None for
-            those. A graph that is compiled for one size is going to be for others: it is read once.
+        shapes: of all inputs, in place of those that the graph was written for; None for these. A graph that is
+            compiled for one size is going to be for others: it is read once.
     """
     import numpy as np
 

@@ -76,8 +76,7 @@ class Compiler:
 
         Args:
             out: a file to hand it over in.
-            shapes: of all inputs, in place of those that the graph was written for, -1 for an open dimension; None for
-                those.
+            shapes: of all inputs, in place of those that the graph was written for; None for these.
 
         Raises:
             RuntimeError: OpenVINO cannot compile it, or has crashed twice.
@@ -117,7 +116,7 @@ class Compiler:
             late.cancel()
             with self._changed:
                 self._working = False
-                if answer:
+                if answer.endswith("\n"):
                     return json.loads(answer)
                 self._give_up()
             if not in_time:
@@ -154,7 +153,7 @@ def _start(background: bool) -> Process:
 
 
 def _answer(process: Process, job: str) -> str:
-    """The line that answers a line; empty where the process has ended."""
+    """The line that answers a line; without its end where the process has ended."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 def pack(module: nn.Module) -> None:
     """Replace the large convolutions and linear layers of ``module``, where this PyTorch and processor can do it."""
     parameter = next(module.parameters())
-    if parameter.device.type != "cpu" or parameter.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+    known = (torch.float32, torch.bfloat16)
+    if parameter.device.type != "cpu" or parameter.dtype not in known or not torch.backends.mkldnn.is_available():
         return
     missing = [name for name in _NEEDED if not _is_there(name)]
     if missing:
         logger.warning("sparse: this PyTorch has no %s; windows of a large UNet are slower", ", ".join(missing))
         return
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if parameter.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
     for parent in list(module.modules()):
         for name, layer in list(parent.named_children()):

@@ -322,6 +322,8 @@ class SparseUNet:
         parts = [cut(rows[row : row + 1], seen) for row, (_, seen) in zip(turn.numbers, places, strict=True)]
         prompted = self._prompts if turn.together else self._prompt_rows[first]
         part = torch.cat(parts) if turn.together else parts[0]
+        if self._model.backend.name == "eager":
+            self._module(PartUNet)  # to make it is not in its times
         started = time.perf_counter()
         found = self._run(PartUNet, [part], [*prompted, *known.given(turn.numbers, places)])
         if found is None:

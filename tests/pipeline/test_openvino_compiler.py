@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -139,3 +141,28 @@ def test_what_takes_too_long_is_ended(compiler: Compiler, tmp_path: Path, monkey
     monkeypatch.setattr(openvino_compiler, "_SECONDS", 0.5)
     with pytest.raises(RuntimeError, match="not done after"):
         run(compiler, tmp_path / "endless")
+
+
+def test_each_job_has_its_answer_whatever_comes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(graph: str) -> None:
+        if graph == "bad":
+            raise RuntimeError("where it happened\nno such layer\n")
+
+    monkeypatch.setattr(openvino_build, "build", build)
+    jobs, answers = io.StringIO('{"graph": "good"}\n{"graph": "bad"}\nnonsense\n{"graph": "good"}\n'), io.StringIO()
+    openvino_build.serve(jobs, answers)
+    errors = [json.loads(answer).get("error", "") for answer in answers.getvalue().splitlines()]
+    assert [error[:9] for error in errors] == ["", "no such l", "Expecting", ""]
+
+
+def test_the_process_ends_when_nothing_comes_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_build, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(openvino_build, "build", lambda **_: None)
+    readable, writable = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
+    answers = io.StringIO()
+    with readable, writable:
+        writable.write("{}\n")
+        writable.flush()
+        openvino_build.serve(readable, answers)
+        writable.close()  # the thread that reads comes to its end
+    assert answers.getvalue() == "{}\n"

@@ -23,10 +23,12 @@ def layers() -> nn.Sequential:
     return nn.Sequential(*convs, nn.Flatten(2), nn.Linear(20, 7)).bfloat16()
 
 
-@needs_bfloat16
-def test_what_is_packed_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "close"), [(torch.float32, 1e-5), pytest.param(torch.bfloat16, 0.02, marks=needs_bfloat16)]
+)
+def test_what_is_packed_gives_the_same(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, close: float) -> None:
     monkeypatch.setattr(packed, "LEAST_WEIGHTS", 500)
-    plain = layers()
+    plain = layers().to(dtype)
     module = copy.deepcopy(plain)
     pack(module)
     assert [type(one) for one in module] == [PackedConv, PackedConv, nn.Flatten, nn.Linear], "the last one is small"
@@ -34,9 +36,9 @@ def test_what_is_packed_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     pack(module)
     assert type(module[3]) is PackedLinear
     for size in ((2, 8, 8, 10), (1, 8, 8, 10)):
-        x = torch.randn(size).bfloat16()
+        x = torch.randn(size).to(dtype)
         with torch.inference_mode():
-            assert torch.allclose(module(x), plain(x), atol=0.02)
+            assert torch.allclose(module(x), plain(x), atol=close)
 
 
 def test_what_is_taken_or_of_another_number_format_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +47,7 @@ def test_what_is_taken_or_of_another_number_format_stays(monkeypatch: pytest.Mon
     module[0].__dict__["forward"] = lambda x: x
     pack(module)
     assert type(module[0]) is nn.Conv2d
-    module = layers().float()
+    module = layers().half()
     pack(module)
     assert type(module[1]) is nn.Conv2d
 

@@ -332,6 +332,24 @@ def test_the_first_whole_call_of_a_run_is_recorded_and_few_after_it(bench: Bench
     assert torch.allclose(whole, bench.dense(bench.mixed(0, 2, 2, 4, 4)), atol=1e-5)
 
 
+def test_to_make_the_module_of_windows_is_not_among_their_times(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a large UNet, whose weights are laid out then, would be taken to be slow in windows."""
+    now, noted = [0.0], []
+
+    def made(unet: torch.nn.Module) -> torch.nn.Module:
+        now[0] += 100
+        return shared_copy(unet)
+
+    bench(bench.before, [None])
+    monkeypatch.setattr(unet_module, "shared_copy", made)
+    monkeypatch.setattr(unet_module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Costs, "note", lambda *arguments: noted.append(arguments[-1]))
+    bench(bench.mixed(0, 4, 8, 8, 12), [(pixels(4, 8, 8, 12),)])
+    assert bench.sparse.share < 1
+    assert now == [100]
+    assert noted == [0]
+
+
 def test_another_layout_or_other_weights_are_whole(bench: Bench) -> None:
     bench(bench.before, [None])
     bench.sparse.weights_changed()

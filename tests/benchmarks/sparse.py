@@ -3,13 +3,13 @@
 ``uv run python -m tests.benchmarks.sparse`` changes a square, four blobs or a line of a still picture in every frame,
 at areas from 1.2 to 100 %, and plays real clips; and writes ``results/sparse-512-T1-float32-cpu.json`` (or
 ``-bfloat16``, or ``-cuda``). Beside the sparse engine it measures one bounding box with a halo instead of several
-rectangles, and the whole-frame similarity filter. All play the same frames in turns, a few frames each: a machine's
-slow moments meet them alike. ``speed`` is the median, over all frames, of the dense time of a frame over its time here;
+rectangles, and the whole-frame similarity filter. All play the same frames in turns, a few frames each, and each is
+sometimes the first: a machine's slow moments meet them alike. ``speed`` is the median, over all frames, of the dense time of a frame over its time here;
 ``unet_speed`` is the same of the UNet's stage alone (with the solver's step). ``mean_ms`` has its share of keyframes in
 it. The PSNR is against the dense picture of the same frame, and of the input as the sparse engine sees it.
 
 ``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU, where
-``--ways sparse --frames 5 --burst 2`` is enough).
+``--ways sparse --frames 5 --burst 2 --rounds 1`` is enough).
 """
 
 from __future__ import annotations
@@ -120,19 +120,27 @@ def streams(model: Model, config: StreamConfig, ways: Sequence[str]) -> dict[str
     return {"dense": Stream(model, config), **{way: Stream(model, configs[way]) for way in ways}}
 
 
-def play(running: Mapping[str, Stream], clip: torch.Tensor, burst: int, found: dict[str, Measured] | None) -> None:
-    """All streams play the clip, ``burst`` frames each in turn; the first frames of their slots do not count."""
+def play(
+    running: Mapping[str, Stream], clip: torch.Tensor, burst: int, found: dict[str, Measured] | None, turn: int
+) -> None:
+    """All streams play the clip, ``burst`` frames each in turn; the first frames of their slots do not count.
+
+    Which is the first changes with each burst and ``turn``: whoever comes after another finds the processor's memory
+    full of that one's.
+    """
     for stream in running.values():
         stream.reset()
     lead = running["dense"].config.steps + 1
     frames = [*clip[: lead - 1], *clip]
     bursts = [(frames[:lead], False)]
     bursts += [(frames[first : first + burst], True) for first in range(lead, len(frames), burst)]
-    for part, counts in bursts:
-        for name, stream in running.items():
+    names = list(running)
+    for number, (part, counts) in enumerate(bursts, turn):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
             with one_box() if name == "bounding box" else contextlib.nullcontext():
                 for frame in part:
-                    step(stream, frame, found[name] if counts and found is not None else Measured())
+                    step(running[name], frame, found[name] if counts and found is not None else Measured())
 
 
 def step(stream: Stream, frame: torch.Tensor, into: Measured) -> None:
@@ -173,7 +181,7 @@ def compare(model: Model, config: StreamConfig, clip: torch.Tensor, options: arg
     running = streams(model, config, options.ways)
     found = {name: Measured() for name in running}
     for turn in range(options.warm_up + options.rounds):
-        play(running, clip, options.burst, found if turn >= options.warm_up else None)
+        play(running, clip, options.burst, found if turn >= options.warm_up else None, turn)
         model.backend.wait()
     key = keyframe_ms(running["sparse"], clip) if "sparse" in running else None
     result: dict[str, Any] = {"keyframe_ms": None if key is None else rounded(key)}
@@ -265,7 +273,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--acceleration", default="auto")
     parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--warm-up", type=int, default=2, help="turns that do not count, in which engines are built")
     parser.add_argument(
         "--only", nargs="*", default=[], help="cases whose name begins with these words: 'square', 'line 5', box"

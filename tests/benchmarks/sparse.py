@@ -4,9 +4,10 @@
 at areas from 1.2 to 100 %, and plays real clips; and writes ``results/sparse-512-T1-float32-cpu.json`` (or
 ``-bfloat16``, or ``-cuda``). Beside the sparse engine it measures one bounding box with a halo instead of several
 rectangles, and the whole-frame similarity filter. All play the same frames in turns, a few frames each, and each is
-sometimes the first: a machine's slow moments meet them alike. ``speed`` is the median, over all frames, of the dense time of a frame over its time here;
-``unet_speed`` is the same of the UNet's stage alone (with the solver's step). ``mean_ms`` has its share of keyframes in
-it. The PSNR is against the dense picture of the same frame, and of the input as the sparse engine sees it.
+sometimes the first: a machine's slow moments meet them alike. ``speed`` is the median, over all frames, of the dense
+time of a frame over its time here; ``unet_speed`` is the same of the UNet's stage alone (with the solver's step).
+``mean_ms`` has its share of keyframes in it. The PSNR is against the dense picture of the same frame, and of the input
+as the sparse engine sees it.
 
 ``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU, where
 ``--ways sparse --frames 5 --burst 2 --rounds 1`` is enough).

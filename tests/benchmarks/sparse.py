@@ -3,11 +3,11 @@
 ``uv run python -m tests.benchmarks.sparse`` changes a square, four blobs or a line of a still picture in every frame,
 at areas from 1.2 to 100 %, and plays real clips; and writes ``results/sparse-512-T1-float32-cpu.json`` (or
 ``-bfloat16``, or ``-cuda``). Beside the sparse engine it measures one bounding box with a halo instead of several
-rectangles, and the whole-frame similarity filter. All play the same frames in turns, a few frames each, and each is
-sometimes the first: a machine's slow moments meet them alike. ``speed`` is the median, over all frames, of the dense
-time of a frame over its time here; ``unet_speed`` is the same of the UNet's stage alone (with the solver's step).
-``mean_ms`` has its share of keyframes in it. The PSNR is against the dense picture of the same frame, and of the input
-as the sparse engine sees it.
+rectangles, the whole-frame similarity filter, and the dense path once more: what chance does. All play the same frames
+in turns, a few frames each, and each is sometimes the first: a machine's slow moments meet them alike. ``speed`` is the
+median, over all frames, of the dense time of a frame over its time here; ``unet_speed`` is the same of the UNet's stage
+alone (with the solver's step). ``mean_ms`` has its share of keyframes in it. The PSNR is against the dense picture of
+the same frame, and of the input as the sparse engine sees it.
 
 ``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU, where
 ``--ways sparse --frames 5 --burst 2 --rounds 1`` is enough).
@@ -39,7 +39,7 @@ from pipeline.sparse.rectangles import cover
 from tests.benchmarks import machine, material
 
 AREAS = (0.012, 0.05, 0.10, 0.25, 0.50, 1.0)
-WAYS = ("sparse", "bounding box", "similarity filter")
+WAYS = ("sparse", "bounding box", "similarity filter", "dense again")
 CLIPS = Path(__file__).parents[2] / ".." / "shared" / "data" / "video"
 
 
@@ -117,7 +117,7 @@ def one_box() -> Iterator[None]:
 def streams(model: Model, config: StreamConfig, ways: Sequence[str]) -> dict[str, Stream]:
     filtered = replace(config, similarity_filter=True, similarity_threshold=0.98)
     configs = {"sparse": replace(config, sparse=True), "bounding box": replace(config, sparse=True)}
-    configs |= {"similarity filter": filtered}
+    configs |= {"similarity filter": filtered, "dense again": config}
     return {"dense": Stream(model, config), **{way: Stream(model, configs[way]) for way in ways}}
 
 

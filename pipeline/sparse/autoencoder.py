@@ -11,7 +11,7 @@ import torch
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.kept import Kept
 from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, placed, scaled, shape_of, window
-from pipeline.sparse.shapes import Shapes, rounded_up
+from pipeline.sparse.shapes import Shapes
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
 # of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
@@ -150,8 +150,7 @@ class Half:
             return self.costs.share(shape, (height, width))
 
         own = shape_of(view)
-        shapes = own, rounded_up(own, (height, width), 1, SIDES[0] // self._factor)
-        found = self._shapes.pick(shapes, lambda shape: moved(shape) is not None, runs, cost)
+        found = self._shapes.pick(own, lambda shape: moved(shape) is not None, runs, cost)
         return view if found == own else None if found is None else moved(found)
 
     def _fade(self, target: Rectangle, width: int, height: int) -> torch.Tensor:

@@ -21,7 +21,7 @@ from pipeline.sparse.packed import pack
 from pipeline.sparse.part_unet import PartUNet, WholeUNet
 from pipeline.sparse.recorded import Place, Recorded, Size
 from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
-from pipeline.sparse.shapes import Shapes, rounded_up
+from pipeline.sparse.shapes import Shapes
 from pipeline.sparse.turn import Turn
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
@@ -226,8 +226,6 @@ class SparseUNet:
     def _built(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> Turn | None:
         """``turn``, or one with larger windows that there is a network for."""
         size = (inputs[0].shape[2], inputs[0].shape[3])
-        rounded = rounded_up(turn.window, size, self._align, SIDES[0])
-        rounded = (max(rounded), max(rounded)) if self._square else rounded
 
         def moved(shape: Shape) -> Turn | None:
             return self._moved(turn, shape[1:], size) if shape[0] == turn.shape[0] else None
@@ -239,9 +237,7 @@ class SparseUNet:
         def cost(shape: Shape) -> float:
             return self.costs.share(shape if turn.together else shape[1:], size)
 
-        found = self._shapes.pick(
-            (turn.shape, (turn.shape[0], *rounded)), lambda shape: moved(shape) is not None, runs, cost
-        )
+        found = self._shapes.pick(turn.shape, lambda shape: moved(shape) is not None, runs, cost)
         return turn if found == turn.shape else None if found is None else moved(found)
 
     def _moved(self, turn: Turn, shape: tuple[int, ...], size: Size) -> Turn | None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from pipeline.models import load_model
+from pipeline.sparse import shapes as shapes_module
 from pipeline.sparse.autoencoder import Half
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
-from pipeline.sparse.shapes import EXACT_AFTER, ROUNDED_AFTER
+from pipeline.sparse.shapes import FIRST_EVERY
 
 # Borders, corners, no multiples of a window's side, and wider than high.
 SIZES = [(256, 256), (200, 320), (264, 168)]
@@ -146,8 +147,9 @@ def test_decoded_parts_fade_in_at_their_rim_but_not_at_the_border_of_the_picture
     assert not found[:, 72:].any()
 
 
-def test_windows_have_shapes_that_there_are_networks_for() -> None:
-    """First the whole, then the shape that serves many, then its own."""
+def test_windows_have_shapes_that_there_are_networks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the whole, then the larger window that was wanted before, then its own."""
+    monkeypatch.setattr(shapes_module, "WORTH_BUILDING", 1e-5)
     _, run = half(True)
     asked: list[tuple[int, ...]] = []
     built: set[tuple[int, ...]] = set()
@@ -158,26 +160,27 @@ def test_windows_have_shapes_that_there_are_networks_for() -> None:
 
     encoder = Half(run, 8, True, of_its_own)
     before = given((384, 320))
-    change = ((64, 64, 100, 72),)
+    change, wide = ((64, 64, 100, 72),), ((64, 64, 190, 72),)
     frame = changed(before, change)
     encoder(before, [None])
 
-    def shares(count: int) -> set[float]:
+    def shares(count: int, one: tuple[Rectangle, ...] = change) -> set[float]:
         found = set()
         for _ in range(count):
-            encoder(frame, [change])
+            encoder(frame, [one])
             found.add(encoder.share)
         return found
 
-    assert shares(ROUNDED_AFTER + 1) == {1.0}
-    assert asked == [(96, 120)] * 2, "ordered, and asked for again"
-    built.add((96, 120))
+    assert shares(FIRST_EVERY, wide) == {1.0}
+    assert asked == [(64, 160)], "ordered"
+    built.add((64, 160))
     area = 384 * 320
-    assert shares(EXACT_AFTER - ROUNDED_AFTER) == {96 * 120 / area}
-    assert asked[-2:] == [(64, 96), (96, 120)], "its own is ordered, too"
+    assert shares(FIRST_EVERY - 1) == {64 * 160 / area}
+    shares(FIRST_EVERY)
+    assert set(asked) == {(64, 160), (64, 96)}, "its own is ordered, too"
     built.add((64, 96))
     assert shares(2) == {64 * 96 / area}
-    assert len(run.shapes) == 1 + ROUNDED_AFTER + 1, "windows do not go through the one for all shapes"
+    assert len(run.shapes) == 1 + FIRST_EVERY, "windows do not go through the one for all shapes"
     built.clear()
     found = encoder(frame, [change])
     view = run.run(frame[:, :, 32:96, 32:128])

@@ -26,7 +26,7 @@ from pipeline.sparse.costs import Costs
 from pipeline.sparse.part_unet import PartUNet
 from pipeline.sparse.recorded import HIDDEN
 from pipeline.sparse.rectangles import Change
-from pipeline.sparse.shapes import ROUNDED_AFTER
+from pipeline.sparse.shapes import FIRST_EVERY
 from pipeline.sparse.unet import SparseUNet
 from tests.pipeline.sparse.test_autoencoder import given
 from tests.tiny_model import tiny_model
@@ -163,10 +163,10 @@ def test_a_larger_window_stands_in_for_one_that_is_not_built(bench: Bench) -> No
     bench.sparse = SparseUNet(replace(bench.model, backend=backend))
     bench(bench.before, [None])
     small, wide = (2, 2, 3, 3), (2, 2, 8, 8)
-    for _ in range(ROUNDED_AFTER):
+    for _ in range(FIRST_EVERY):
         bench(bench.mixed(0, *small), [(pixels(*small),)])
     assert bench.sparse.share == 1, "nothing is built yet that is known to be there"
-    for _ in range(ROUNDED_AFTER):
+    for _ in range(FIRST_EVERY):
         bench(bench.mixed(0, *wide), [(pixels(*wide),)])
     assert bench.sparse.share == 12 * 12 / (32 * 24)
     bench.before = bench.mixed(0, *wide)
@@ -368,7 +368,7 @@ def test_what_cannot_be_run_in_parts_says_so() -> None:
 
 def test_a_stream_on_openvino_is_that_on_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows go through networks that OpenVINO builds; until one is there, the whole is computed."""
-    for name, value in (("ROUNDED_AFTER", 1), ("EXACT_AFTER", 1), ("AT_ONCE", 50)):
+    for name, value in (("FIRST", 50), ("FIRST_EVERY", 1), ("WORTH_BUILDING", 0.0)):
         monkeypatch.setattr(shapes_module, name, value)
     pytest.importorskip("openvino")
     model = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))

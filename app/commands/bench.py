@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -26,8 +28,14 @@ if TYPE_CHECKING:
     from pipeline import Model
 
 LARGEST_SIDE = 4096
+# Of the picture, where nothing else is said.
+SPARSE_PERCENT = (5.0, 25.0)
 _PROMPT = "a watercolour painting"
 _FEWEST_FRAMES = 5
+# Frames that one stream plays before it is another's turn: what else the machine does meets all alike.
+_BURST = 4
+# Rounds of all frames until sparse inference has the networks that it wants, and what these have to know.
+_SPARSE_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class Row:
         stages_ms: medians of encode, unet, decode.
         memory_mb: of the GPU where there is one, else of the process; the most so far.
         watts: mean power of the device; None where it cannot be read.
+        changes: with sparse inference, percent of the picture that change from frame to frame; None without.
+        speed: how many times as fast a frame is as without sparse inference, by the medians of both, played in turns.
     """
 
     size: int
@@ -52,6 +62,8 @@ class Row:
     stages_ms: dict[str, float]
     memory_mb: int
     watts: float | None
+    changes: float | None = None
+    speed: float = 1.0
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -70,7 +82,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         for row in _measure(model, arguments, sizes, console):
             rows.append(row)
-            say(console, f"{row.acceleration}, {row.size}x{row.size}, {row.steps} steps: {row.fps:.1f} fps")
+            changes = "" if row.changes is None else f", {row.changes:g} % change"
+            say(console, f"{row.acceleration}, {row.size}x{row.size}, {row.steps} steps{changes}: {row.fps:.1f} fps")
     finally:  # an interrupted run has told something, too
         if rows:
             Console().print(_table(model, rows))
@@ -85,39 +98,86 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def measure(model: Model, frames: torch.Tensor, config: StreamConfig, seconds: float) -> Row:
-    """Stream ``frames`` (N, 3, S, S) round and round for ``seconds``, engines built and warm."""
-    from pipeline import Stream
+class _Playing:
+    """A stream, and what was measured of it. Engines are built and warm.
 
-    stream = Stream(model, config)
-    stream(frames[0], tags=[None])
-    stream(frames[0], tags=[None])  # by now every engine that this stream needs is ordered
-    model.backend.wait()
-    for _ in range(config.steps + 2):
-        stream(frames[0], tags=[None])
-    meter, began = EnergyMeter(str(model.device)), time.perf_counter()
-    latencies: list[float] = []
-    count = 0
-    while time.perf_counter() - began < seconds or count < _FEWEST_FRAMES + config.steps:
-        output = stream(frames[count % len(frames)], tags=[time.perf_counter()])
-        output.image.cpu()  # the one thing that waits for the device
-        if output.tags[0] is not None:
-            latencies.append(1e3 * (time.perf_counter() - output.tags[0]))
-        count += 1
-    took, joules = time.perf_counter() - began, meter.joules()
-    latencies.sort()
-    stages = stream.stages_ms()
-    stream.close()
-    return Row(
-        size=frames.shape[-1],
-        steps=config.steps,
-        acceleration=model.acceleration,
-        fps=round(count / took, 2),
-        latency_ms={"p50": round(percentile(latencies, 50), 2), "p95": round(percentile(latencies, 95), 2)},
-        stages_ms={name: round(value, 2) for name, value in stages.items()},
-        memory_mb=_memory(model),
-        watts=None if joules is None else round(joules / took, 1),
-    )
+    Args:
+        tell: is given what the stream has to say of these settings.
+    """
+
+    def __init__(self, model: Model, frames: torch.Tensor, config: StreamConfig, tell: Callable[[str], object]) -> None:
+        from pipeline import Stream
+
+        self.stream = Stream(model, config)
+        self.seconds: list[float] = []  # of each frame
+        self._model, self._frames, self._steps = model, frames, config.steps
+        self._latencies: list[float] = []
+        self._joules: float | None = 0.0
+        for note in self.stream.notes:
+            tell(note)
+        self._call(frames[:1].repeat(2, 1, 1, 1))  # by now every engine that this stream needs is ordered
+        model.backend.wait()
+        self._call(frames[:1].repeat(config.steps + 2, 1, 1, 1))
+        for _ in range(_SPARSE_ROUNDS if config.sparse else 0):
+            self._call(frames)
+            model.backend.wait()
+
+    def burst(self) -> None:
+        """Play the next frames, measured."""
+        meter = EnergyMeter(str(self._model.device))
+        for _ in range(_BURST):
+            began = time.perf_counter()
+            output = self.stream(self._frames[len(self.seconds) % len(self._frames)], tags=[began])
+            output.image.cpu()  # the one thing that waits for the device
+            ended = time.perf_counter()
+            if output.tags[0] is not None:
+                self._latencies.append(1e3 * (ended - output.tags[0]))
+            self.seconds.append(ended - began)
+        joules = meter.joules()
+        self._joules = None if joules is None or self._joules is None else self._joules + joules
+
+    def row(self) -> Row:
+        """What was measured so far."""
+        stages = self.stream.stages_ms()
+        return Row(
+            size=self._frames.shape[-1],
+            steps=self._steps,
+            acceleration=self._model.acceleration,
+            fps=round(len(self.seconds) / sum(self.seconds), 2),
+            latency_ms={f"p{share}": round(percentile(sorted(self._latencies), share), 2) for share in (50, 95)},
+            stages_ms={name: round(value, 2) for name, value in stages.items()},
+            memory_mb=_memory(self._model),
+            watts=None if self._joules is None else round(self._joules / sum(self.seconds), 1),
+        )
+
+    def _call(self, frames: torch.Tensor) -> None:
+        for frame in frames:
+            self.stream(frame, tags=[None])
+
+
+def measure(
+    model: Model,
+    frames: torch.Tensor,
+    configs: Sequence[StreamConfig],
+    seconds: float,
+    tell: Callable[[str], object],
+) -> list[Row]:
+    """Stream ``frames`` (N, 3, S, S) round and round, by streams of all ``configs`` in turns.
+
+    Args:
+        seconds: for each of them.
+        tell: is given what a stream has to say of its settings.
+    """
+    playing = [_Playing(model, frames, config, tell) for config in configs]
+    fewest = _FEWEST_FRAMES + max(config.steps for config in configs)
+    while sum(sum(one.seconds) for one in playing) < seconds * len(playing) or len(playing[0].seconds) < fewest:
+        for one in playing:
+            one.burst()
+    usual = [percentile(sorted(one.seconds), 50) for one in playing]
+    rows = [replace(one.row(), speed=round(usual[0] / its, 2)) for one, its in zip(playing, usual, strict=True)]
+    for one in playing:
+        one.stream.close()
+    return rows
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -130,6 +190,9 @@ def _check(arguments: argparse.Namespace) -> None:
             StreamConfig(steps=steps)
     except ValueError as error:
         raise Misuse(str(error)) from error
+    for percent in arguments.sparse or []:
+        if not 0 < percent <= 100:
+            raise Misuse(f"sparse is {percent:g}; what changes must be above 0 and at most 100 percent of the picture")
     if not 0 < arguments.seconds <= 600:
         raise Misuse(f"seconds is {arguments.seconds:g}; it must be above 0 and at most 600")
     if arguments.json is not None:
@@ -159,13 +222,39 @@ def _measure(model: Model, arguments: argparse.Namespace, sizes: list[int], cons
             continue
         seen.add(fast.acceleration)
         for size in sizes:
-            frames = _frames(size)
             for steps in arguments.steps:
                 try:
-                    yield measure(fast, frames, StreamConfig(prompt=_PROMPT, steps=steps), arguments.seconds)
+                    yield from _with_sparse(fast, size, steps, arguments, console)
                 except (RuntimeError, MemoryError) as error:  # torch says so where memory is too small
                     say(console, f"{fast.acceleration}, {size}x{size}, {steps} steps cannot be run: {error}")
         fast.backend.close()
+
+
+def _with_sparse(model: Model, size: int, steps: int, arguments: argparse.Namespace, console: Console) -> Iterator[Row]:
+    """The row of one combination, then one with sparse inference for each share of the picture that changes."""
+    from app.commands.progress import say
+
+    config, tell = StreamConfig(prompt=_PROMPT, steps=steps), partial(say, console)
+    frames = _frames(size)
+    yield from measure(model, frames, [config], arguments.seconds, tell)
+    if arguments.sparse is None:
+        return
+    for percent in arguments.sparse or SPARSE_PERCENT:
+        both = config, replace(config, sparse=True)
+        yield replace(measure(model, _changing(frames, percent), both, arguments.seconds, tell)[1], changes=percent)
+
+
+def _changing(frames: torch.Tensor, percent: float) -> torch.Tensor:
+    """The first of ``frames`` (N, 3, S, S), still but for a square in its middle: another in each frame."""
+    import torch
+
+    size = frames.shape[-1]
+    side = max(1, round(size * (percent / 100) ** 0.5))
+    inside = slice((size - side) // 2, (size - side) // 2 + side)
+    still = frames[:1].repeat(len(frames), 1, 1, 1)
+    colours = torch.rand(len(frames), 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    still[:, :, inside, inside] = torch.nn.functional.interpolate(colours, size=(side, side))
+    return still
 
 
 def _frames(size: int) -> torch.Tensor:
@@ -192,18 +281,26 @@ def _memory(model: Model) -> int:
 
 def _table(model: Model, rows: list[Row]) -> Table:
     powered = any(row.watts is not None for row in rows)
-    columns = ["", "size", "steps", "fps", "latency\np50, p95", "encode, unet,\ndecode", "memory"]
+    sparse = any(row.changes is not None for row in rows)
+    columns = ["", "size", "steps", *(["change"] if sparse else []), "fps", *(["speed"] if sparse else [])]
+    columns += ["latency\np50, p95", "encode,\nunet, decode", "MiB", *(["watts"] if powered else [])]
     title = f"{model.name} on {_processor(model)}, {str(model.dtype).removeprefix('torch.')}; times in ms"
-    table = Table(*columns, *(["power"] if powered else []), title=title)
-    for column in table.columns[1:]:
-        column.justify, column.no_wrap = "right", True
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for column in table.columns:
+        column.justify, column.no_wrap = "left" if column is table.columns[0] else "right", True
     for row in rows:
-        latency = f"{row.latency_ms['p50']:.0f}, {row.latency_ms['p95']:.0f}"
-        stages = ", ".join(f"{row.stages_ms[name]:.1f}" for name in ("encode", "unet", "decode"))
-        cells = [row.acceleration, str(row.size), str(row.steps), f"{row.fps:.1f}", latency, stages]
-        cells += [f"{row.memory_mb} MiB"] + ([f"{row.watts:.0f} W" if row.watts is not None else ""] if powered else [])
+        cells = [row.acceleration, str(row.size), str(row.steps)]
+        cells += [("" if row.changes is None else f"{row.changes:g} %")] if sparse else []
+        cells += [f"{row.fps:.1f}"] + ([_short(row.speed)] if sparse else [])
+        stages = ", ".join(_short(row.stages_ms[name]) for name in ("encode", "unet", "decode"))
+        cells += [f"{row.latency_ms['p50']:.0f}, {row.latency_ms['p95']:.0f}", stages, str(row.memory_mb)]
+        cells += [f"{row.watts:.0f}" if row.watts is not None else ""] if powered else []
         table.add_row(*cells)
     return table
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number < 10 else f"{number:.0f}"
 
 
 def _processor(model: Model) -> str:

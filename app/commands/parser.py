@@ -80,6 +80,8 @@ def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
     for name in ("device", "dtype"):
         words = f"{known[name].help} ({' | '.join(known[name].choices or ())}; default: auto)"
         parser.add_argument(f"--{name}", default="auto", metavar=name.upper(), help=words)
+    words = "also with sparse inference, where so much of the picture changes (default: 5 25)"
+    parser.add_argument("--sparse", type=float, nargs="*", metavar="PERCENT", help=words)
     words = "how long each line is measured (default: 4)"
     parser.add_argument("--seconds", type=float, default=4.0, metavar="SECONDS", help=words)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
+from app.commands.bench import SPARSE_PERCENT
 from app.energy import EnergyMeter
+from pipeline import Stream
 from tests.tiny_model import write_tiny_model
 
 
@@ -41,9 +43,43 @@ def test_a_table_and_a_file_of_all_figures(capsys: pytest.CaptureFixture[str], t
     assert f"{three['fps']:.1f}" in table
 
 
+def test_sparse_inference_is_measured_beside_the_whole(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+    stages = Stream.stages_ms
+
+    def looked(stream: Stream) -> dict[str, float]:
+        if stream.sparse is not None and stream.sparse.active is not None:
+            shares.append(float(stream.sparse.active.mean()))
+        return stages(stream)
+
+    monkeypatch.setattr(Stream, "stages_ms", looked)
+    out = tmp_path / "figures.json"
+    assert bench("--size", 256, "--steps", 1, "--acceleration", "eager", "--sparse", 4, 100, "--json", out) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["changes"] for row in rows] == [None, 4, 100]
+    assert rows[0]["speed"] == 1
+    assert 0.04 <= shares[0] < 0.1, "just the square has changed"
+    assert shares[1] == 1
+    table = capsys.readouterr().out
+    assert "4 %" in table
+    assert "\u2026" not in table, "all of it is there"
+
+
+def test_shares_that_sparse_inference_is_measured_at_by_itself(tiny: str, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    assert bench("--model", tiny, "--size", 64, "--steps", 1, "--sparse", "--json", out) == 0
+    assert [row["changes"] for row in json.loads(out.read_text())["rows"]] == [None, *SPARSE_PERCENT]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--sparse", "0"], "above 0 and at most 100 percent"),
+        (["--sparse", "5", "nan"], "above 0 and at most 100 percent"),
+        (["--sparse", "101"], "above 0 and at most 100 percent"),
+        (["--sparse", "much"], "invalid float value"),
         (["--size", "100"], "multiple of 8 between 64 and 4096"),
         (["--size", "9999992"], "multiple of 8 between 64 and 4096"),
         (["--size", "x"], "invalid int value"),

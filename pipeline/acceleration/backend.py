@@ -22,9 +22,11 @@ class Backend(Protocol):
 
     Attributes:
         name: which one, for people: ``eager``, ``openvino``.
+        shares_weights: whether it runs networks where the model's own weights are, and in their number format.
     """
 
     name: str
+    shares_weights: bool
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """(F, 3, H, W) float pictures in 0..1 on any device to (F, C, h, w) float32 latents."""
@@ -69,13 +71,14 @@ class Backend(Protocol):
 
         Args:
             name: the same for the same network; begins with ``unet`` where it is made of the UNet.
-            make: makes it, of a copy of theirs and in float32; called on another thread, where it is needed.
+            make: makes it, around their own weights where these are shared, else of a copy and in float32; called on
+                another thread, where it is needed.
             moving: its first inputs, float of any kind or int64.
-            staying: its other inputs. The very same tensor as at the call before is taken to hold the same values, but
-                for contiguous float32 on the CPU, which may be written to between calls.
+            staying: its other inputs. The very same tensor as at the call before is taken to hold the same values where
+                weights are copied, but for contiguous float32 on the CPU, which may be written to between calls.
 
         Returns:
-            Its outputs in float32; None where there is no engine for these shapes, or not yet.
+            Its outputs; None where there is no engine for these shapes, or not yet.
         """
         ...
 

@@ -18,6 +18,7 @@ class EagerBackend:
     """Calls the model's own modules; nothing is built."""
 
     name = "eager"
+    shares_weights = True
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -2,8 +2,8 @@
 
 At one frame a call a UNet is hundreds of small kernels, and launching them takes longer than running them. What is
 captured may be the modules as they are, or what a compiler has made of them (``compile``, ``tensorrt``). The weights
-are shared with the model, so that a change in place is seen at once. On a CPU there is nothing to capture, and the
-compiled function is called as it is.
+are shared with the model, so that a change in place is seen at once. The sparse engine's windows have a graph for each
+of their few shapes. On a CPU there is nothing to capture, and the compiled function is called as it is.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from pipeline.guidance import RowLayout
 if TYPE_CHECKING:
     from pipeline.models.model import Model
 
-Function = Callable[..., torch.Tensor]
+Function = Callable[..., torch.Tensor | Sequence[torch.Tensor]]
 # Makes a faster function of a module, given example inputs.
 Optimise = Callable[[torch.nn.Module, Sequence[torch.Tensor]], Function]
 
 _WARM_UPS = 3
+# Networks of the sparse engine's windows that are kept: of the UNet and both halves of the autoencoder.
+_MOST_NETWORKS = 40
 
 
 class GraphBackend:
@@ -38,20 +40,24 @@ class GraphBackend:
         optimise: what becomes of a module before it is captured.
     """
 
+    shares_weights = True
+
     def __init__(self, model: Model, name: str, optimise: Optimise) -> None:
         self.name = name
         self._model = model
         self._optimise = optimise
         self._eager = EagerBackend(model)
         self._builder: Builder[_Runner] = Builder(self._build, name)
+        self._networks: Builder[_Runner] = Builder(self._build_network, name, _MOST_NETWORKS)
+        self._makers: dict[str, Callable[[], torch.nn.Module]] = {}
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         runner = self._builder.get(("encoder", tuple(pictures.shape)))
-        return self._eager.encode(pictures) if runner is None else runner([pictures], ())
+        return self._eager.encode(pictures) if runner is None else runner([pictures])[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         runner = self._builder.get(("decoder", tuple(latents.shape)))
-        return self._eager.decode(latents) if runner is None else runner([latents], ())
+        return self._eager.decode(latents) if runner is None else runner([latents])[0]
 
     def denoise(
         self,
@@ -68,22 +74,35 @@ class GraphBackend:
         runner = self._builder.get(("unet", tuple(rows.shape), shapes, tuple(added)))
         if runner is None:
             return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added or None)
-        return runner([rows, timesteps], prompts)
+        return runner([rows, timesteps], prompts)[0]
 
-    def network(self, *_: object, **__: object) -> None:
-        return None  # not measured on a GPU: the caller runs the module
+    def network(
+        self,
+        name: str,
+        make: Callable[[], torch.nn.Module],
+        moving: Sequence[torch.Tensor],
+        staying: Sequence[torch.Tensor],
+    ) -> list[torch.Tensor] | None:
+        self._makers[name] = make
+        inputs = [*moving, *staying]  # what stays is written to in place: it is handed over anew
+        kinds = tuple((str(one.dtype).removeprefix("torch."), *one.shape) for one in inputs)
+        runner = self._networks.get(("network", name, kinds))
+        return None if runner is None else runner(inputs)
 
     def weights_changed(self) -> None:
-        self._builder.clear()
+        for builder in (self._builder, self._networks):
+            builder.clear()
 
     def wait(self) -> None:
-        self._builder.wait()
+        for builder in (self._builder, self._networks):
+            builder.wait()
 
     def news(self) -> list[str]:
-        return self._builder.news()
+        return [*self._builder.news(), *self._networks.news()]
 
     def close(self) -> None:
-        self._builder.close()
+        for builder in (self._builder, self._networks):
+            builder.close()
 
     @torch.inference_mode()
     def _build(self, spec: Spec) -> _Runner:
@@ -94,10 +113,17 @@ class GraphBackend:
             moving = [torch.zeros(spec[1], device=device), torch.zeros(spec[1][0], dtype=torch.int64, device=device)]
             staying = [torch.zeros(shape, dtype=dtype, device=device) for shape in spec[2]]
         else:
-            module = _Encoder(self._model) if spec[0] == "encoder" else _Decoder(self._model)
+            module = Encoder(self._model) if spec[0] == "encoder" else Decoder(self._model)
             moving, staying = [torch.zeros(spec[1], device=device)], []
         function = self._optimise(module.eval(), [*moving, *staying])
         return _Runner(function, moving, staying)
+
+    @torch.inference_mode()
+    def _build_network(self, spec: Spec) -> _Runner:
+        _, name, kinds = spec
+        module = self._makers[name]().eval()
+        inputs = [torch.zeros(shape, dtype=getattr(torch, kind), device=self._model.device) for kind, *shape in kinds]
+        return _Runner(self._optimise(module, inputs), inputs, [])
 
 
 class _Runner:
@@ -126,10 +152,10 @@ class _Runner:
             self._graph = torch.cuda.CUDAGraph()
             # The stream on screen goes on in another thread meanwhile, and may allocate.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._output = function(*inputs)
+                self._outputs = _listed(function(*inputs))
         stream.synchronize()
 
-    def __call__(self, moving: Sequence[torch.Tensor], staying: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def __call__(self, moving: Sequence[torch.Tensor], staying: tuple[torch.Tensor, ...] = ()) -> list[torch.Tensor]:
         for mine, given in zip(self._moving, moving, strict=True):
             mine.copy_(given, non_blocking=True)
         if len(self._last) != len(staying) or any(a is not b for a, b in zip(self._last, staying, strict=True)):
@@ -137,9 +163,13 @@ class _Runner:
                 mine.copy_(given, non_blocking=True)
             self._last = staying
         if self._graph is None:
-            return self._function(*self._moving, *self._staying).clone()
+            return [one.clone() for one in _listed(self._function(*self._moving, *self._staying))]
         self._graph.replay()
-        return self._output.clone()  # the next replay writes over it
+        return [one.clone() for one in self._outputs]  # the next replay writes over them
+
+
+def _listed(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    return [outputs] if isinstance(outputs, torch.Tensor) else outputs
 
 
 def as_it_is(module: torch.nn.Module, _: Sequence[torch.Tensor]) -> Function:
@@ -176,7 +206,9 @@ def shared_copy(unet: torch.nn.Module) -> Any:
     return uncached_copy(unet, memo)
 
 
-class _Encoder(torch.nn.Module):
+class Encoder(torch.nn.Module):
+    """The model's own, as a backend calls it: (F, 3, H, W) pictures to (F, C, h, w) float32 latents."""
+
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._dtype, self._autoencoder = model.dtype, model.autoencoder
@@ -186,7 +218,9 @@ class _Encoder(torch.nn.Module):
         return self._autoencoder.encode(given.to(self._dtype, memory_format=torch.channels_last)).float()
 
 
-class _Decoder(_Encoder):
+class Decoder(Encoder):
+    """The same for latents to pictures."""
+
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         return self._autoencoder.decode(given.to(self._dtype, memory_format=torch.channels_last))
 

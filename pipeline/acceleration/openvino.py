@@ -63,6 +63,8 @@ class OpenVinoBackend:
         AccelerationError: the package or the device is not there.
     """
 
+    shares_weights = False
+
     def __init__(self, model: Model, device: str = "CPU", cache: EngineCache | None = None) -> None:
         if not is_installed():
             raise AccelerationError("OpenVINO is not installed: pip install 'vitrail[openvino]'")

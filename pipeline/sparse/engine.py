@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from pipeline.attention_cache import AttentionCache
-from pipeline.autoencoder import Autoencoder
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.autoencoder import ENCODER_WRITES, Half
@@ -28,8 +27,12 @@ WHOLE_RUN, LOOK_EVERY = 4, 8
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
 
-# Backends that run windows: others build something for each shape that takes long, or have not been measured.
-_IN_PARTS = ("eager", "openvino")
+# Runs one half of the autoencoder on a window; None where there is no network for its shape yet.
+OfWindow = Callable[[torch.Tensor], torch.Tensor | None]
+
+# Backends that run windows. Graphs on a GPU can, one for each shape, but have not been measured; others build something
+# for each shape that takes long.
+IN_PARTS: tuple[str, ...] = ("eager", "openvino")
 
 
 class SparseEngine:
@@ -48,22 +51,21 @@ class SparseEngine:
         self.notes: list[str] = []
         self._decoded: tuple[Change, ...] | None = None  # of the pictures decoded last
         self._backend = model.backend
-        self.name = model.backend.name
+        self.name, self.shares_weights = model.backend.name, model.backend.shares_weights
         self._factor = model.autoencoder.factor
         self._encoder = self._decoder = None
         self._unet: SparseUNet | None = None
-        if self.name not in _IN_PARTS:
+        if self.name not in IN_PARTS:
             self.notes.append(f"sparse: {self.name} runs whole pictures; only a still scene is spared")
         elif model.autoencoder.is_tiny:
             encode, decode = self._backend.encode, self._backend.decode
-            shaped = self.name != "eager"
-            self._encoder = Half(encode, self._factor, True, encode if shaped else None)
-            self._decoder = Half(decode, self._factor, False, self._decode_window if shaped else None)
-            self._make_decoder = partial(_compiled_decoder, model.autoencoder)
+            encode_window, decode_window = self._windows(model)
+            self._encoder = Half(encode, self._factor, True, encode_window)
+            self._decoder = Half(decode, self._factor, False, decode_window)
         else:
             self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
         try:
-            self._unet = SparseUNet(model) if self.name in _IN_PARTS else None
+            self._unet = SparseUNet(model) if self.name in IN_PARTS else None
         except Unsupported as problem:
             self.notes.append(f"sparse: the UNet runs on whole pictures: {problem}")
         self._detectors: list[ChangeDetector] = []
@@ -279,10 +281,26 @@ class SparseEngine:
             return self._backend.decode(latents)
         return self._decoder(latents, self._flight[-1] if self._flight else self._each(None))
 
-    def _decode_window(self, latents: torch.Tensor) -> torch.Tensor | None:
-        """By a network for just this shape: that for all shapes takes half as long again."""
-        found = self._backend.network("decoder", self._make_decoder, [latents], [])
-        return None if found is None else found[0]
+    def _windows(self, model: Model) -> tuple[OfWindow | None, OfWindow | None]:
+        """What encodes and decodes windows whose shapes have to be prepared; None where all shapes are alike."""
+        if self.name == "eager":
+            return None, None
+        if self._backend.shares_weights:
+            from pipeline.acceleration import graphs
+
+            encode = self._by_network("encoder", partial(graphs.Encoder, model))
+            return encode, self._by_network("decoder", partial(graphs.Decoder, model))
+        from pipeline.acceleration.openvino_graph import Decoder
+
+        # Its encoder takes all shapes. A decoder for all of them takes half as long again as one for just this shape.
+        return self._backend.encode, self._by_network("decoder", partial(Decoder, model.autoencoder))
+
+    def _by_network(self, name: str, make: Callable[[], torch.nn.Module]) -> OfWindow:
+        def run(x: torch.Tensor) -> torch.Tensor | None:
+            found = self._backend.network(name, make, [x], [])
+            return None if found is None else found[0]
+
+        return run
 
     def network(
         self,
@@ -310,9 +328,3 @@ class SparseEngine:
         for part in (self._encoder, self._unet, self._decoder):
             if part is not None:
                 part.forget()
-
-
-def _compiled_decoder(autoencoder: Autoencoder) -> torch.nn.Module:
-    from pipeline.acceleration.openvino_graph import Decoder
-
-    return Decoder(autoencoder)

@@ -350,5 +350,7 @@ class SparseUNet:
         return self._modules[kind]
 
     def _copy(self, kind: type[Network]) -> Network:
-        """For a compiler."""
+        """For a compiler, or to be captured."""
+        if self._model.backend.shares_weights:
+            return kind(shared_copy(self._model.unet))
         return kind(uncached_copy(self._model.unet).float())

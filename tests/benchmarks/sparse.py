@@ -2,12 +2,12 @@
 
 ``uv run python -m tests.benchmarks.sparse`` changes a square, four blobs or a line of a still picture in every frame,
 at areas from 1.2 to 100 %, and plays real clips; and writes ``results/sparse-512-T1-float32-cpu.json`` (or
-``-bfloat16``, or ``-cuda``). Beside the sparse engine it measures one bounding box with a halo instead of several
-rectangles, the whole-frame similarity filter, and the dense path once more: what chance does. All play the same frames
-in turns, a few frames each, and each is sometimes the first: a machine's slow moments meet them alike. ``speed`` is the
-median, over all frames, of the dense time of a frame over its time here; ``unet_speed`` is the same of the UNet's stage
-alone (with the solver's step). ``mean_ms`` has its share of keyframes in it. The PSNR is against the dense picture of
-the same frame, and of the input as the sparse engine sees it.
+``-bfloat16``, or ``-cuda``, and with the acceleration where one was chosen). Beside the sparse engine it measures one
+bounding box with a halo instead of several rectangles, the whole-frame similarity filter, and the dense path once more:
+what chance does. All play the same frames in turns, a few frames each, and each is sometimes the first: a machine's
+slow moments meet them alike. ``speed`` is the median, over all frames, of the dense time of a frame over its time here;
+``unet_speed`` is the same of the UNet's stage alone (with the solver's step). ``mean_ms`` has its share of keyframes in
+it. The PSNR is against the dense picture of the same frame, and of the input as the sparse engine sees it.
 
 ``--model sd15`` is Stable Diffusion 1.5's architecture with random weights (at 512x512: minutes a case on a CPU, where
 ``--ways sparse --frames 5 --burst 2 --rounds 1`` is enough).
@@ -290,10 +290,13 @@ def main() -> None:
         if spec != "embedded":
             spec = str(material.model_folder(spec, Path(folder) / "model"))
         model = accelerate(load_model(spec), options.acceleration)
+    engine.IN_PARTS = (*engine.IN_PARTS, model.acceleration)  # what is no default is measured, too
     config = StreamConfig(prompt=material.PROMPT, strength=0.8, steps=options.steps)
     name = "sparse" if options.model == "embedded" else f"sparse-{options.model}"
     dtype = str(model.dtype).removeprefix("torch.")  # of other processors: figures do not compare
     name += f"-{options.size}-T{options.steps}-{dtype}"
+    if options.acceleration != "auto":
+        name += f"-{model.acceleration}"
     results: dict[str, Any] = {
         "model": options.model,
         "size": options.size,

@@ -11,6 +11,7 @@ import torch
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.acceleration import AccelerationError, accelerate
 from pipeline.acceleration.graphs import GraphBackend
+from pipeline.sparse import engine
 
 pytestmark = [
     pytest.mark.gpu,
@@ -62,6 +63,28 @@ def test_accelerated_pictures_are_those_of_the_model(acceleration: str) -> None:
         model.backend.wait()
     assert isinstance(model.backend, GraphBackend)
     assert {spec[0] for spec in model.backend._builder.ready()} == {"encoder", "unet", "decoder"}
+    model.backend.close()
+
+
+@pytest.mark.parametrize("acceleration", ["eager", "cuda-graphs"])
+def test_sparse_pictures_are_nearly_those_of_the_whole(acceleration: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "IN_PARTS", ("eager", "cuda-graphs"))
+    model = accelerate(load_model(device="cuda"), acceleration)
+    config = StreamConfig(prompt="a watercolour", steps=2)
+    clip = clip_of(1).repeat(8, 1, 1, 1)
+    for number, frame in enumerate(clip):
+        frame[:, 96:128, 8 * number + 64 : 8 * number + 96] = number % 2
+    sparse, dense = Stream(model, replace(config, sparse=True)), Stream(model, config)
+    for _ in range(4):
+        for frame in clip:
+            sparse(frame)
+            model.backend.wait()
+    sparse.reset()
+    for index, frame in enumerate(clip):
+        error = (sparse(frame).image - dense(frame).image).square().mean()
+        assert -10 * torch.log10(error) >= 36, index
+    assert sparse.sparse is not None
+    assert max(sparse.sparse.shares().values()) < 1
     model.backend.close()
 
 

@@ -145,7 +145,7 @@ def test_of_a_model_whose_time_embedding_scales_the_norms_too() -> None:
 class SomeShapes:
     """A backend that has networks for windows of some shapes only, as one that is still building the others."""
 
-    name = "openvino"
+    name, shares_weights = "openvino", False
 
     def __init__(self, *shapes: tuple[int, int]) -> None:
         self.shapes = shapes

@@ -8,6 +8,7 @@ of their few shapes. On a CPU there is nothing to capture, and the compiled func
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ Optimise = Callable[[torch.nn.Module, Sequence[torch.Tensor]], Function]
 _WARM_UPS = 3
 # Networks of the sparse engine's windows that are kept: of the UNet and both halves of the autoencoder.
 _MOST_NETWORKS = 40
+# Whole pictures' and windows' graphs are built on a thread each; a capture begins with waiting for the device, and
+# should not meet another one.
+_CAPTURE = threading.Lock()
 
 
 class GraphBackend:
@@ -143,16 +147,21 @@ class _Runner:
         if moving[0].device.type != "cuda":
             function(*inputs)  # a compiler works at the first call
             return
-        stream = torch.cuda.Stream(moving[0].device)
-        stream.wait_stream(torch.cuda.current_stream(moving[0].device))
+        with _CAPTURE:
+            self._capture(inputs)
+
+    def _capture(self, inputs: Sequence[torch.Tensor]) -> None:
+        device = inputs[0].device
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
-                function(*inputs)
+                self._function(*inputs)
             stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
             # The stream on screen goes on in another thread meanwhile, and may allocate.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._outputs = _listed(function(*inputs))
+                self._outputs = _listed(self._function(*inputs))
         stream.synchronize()
 
     def __call__(self, moving: Sequence[torch.Tensor], staying: tuple[torch.Tensor, ...] = ()) -> list[torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -115,9 +115,9 @@ class _Playing:
         self._joules: float | None = 0.0
         for note in self.stream.notes:
             tell(note)
-        self._call(frames[:1].repeat(2, 1, 1, 1))  # by now every engine that this stream needs is ordered
+        self._call([frames[0]] * 2)  # by now every engine that this stream needs is ordered
         model.backend.wait()
-        self._call(frames[:1].repeat(config.steps + 2, 1, 1, 1))
+        self._call([frames[0]] * (config.steps + 2))
         for _ in range(_SPARSE_ROUNDS if config.sparse else 0):
             self._call(frames)
             model.backend.wait()
@@ -150,7 +150,7 @@ class _Playing:
             watts=None if self._joules is None else round(self._joules / sum(self.seconds), 1),
         )
 
-    def _call(self, frames: torch.Tensor) -> None:
+    def _call(self, frames: Iterable[torch.Tensor]) -> None:
         for frame in frames:
             self.stream(frame, tags=[None])
 
@@ -165,12 +165,12 @@ def measure(
     """Stream ``frames`` (N, 3, S, S) round and round, by streams of all ``configs`` in turns.
 
     Args:
-        seconds: for each of them.
+        seconds: for each of them, about.
         tell: is given what a stream has to say of its settings.
     """
     playing = [_Playing(model, frames, config, tell) for config in configs]
-    fewest = _FEWEST_FRAMES + max(config.steps for config in configs)
-    while sum(sum(one.seconds) for one in playing) < seconds * len(playing) or len(playing[0].seconds) < fewest:
+    fewest, end = _FEWEST_FRAMES + max(config.steps for config in configs), time.perf_counter() + seconds * len(configs)
+    while time.perf_counter() < end or len(playing[0].seconds) < fewest:
         for one in playing:
             one.burst()
     usual = [percentile(sorted(one.seconds), 50) for one in playing]
@@ -222,20 +222,20 @@ def _measure(model: Model, arguments: argparse.Namespace, sizes: list[int], cons
             continue
         seen.add(fast.acceleration)
         for size in sizes:
+            frames = _frames(size)
             for steps in arguments.steps:
                 try:
-                    yield from _with_sparse(fast, size, steps, arguments, console)
+                    yield from _with_sparse(fast, frames, steps, arguments, partial(say, console))
                 except (RuntimeError, MemoryError) as error:  # torch says so where memory is too small
                     say(console, f"{fast.acceleration}, {size}x{size}, {steps} steps cannot be run: {error}")
         fast.backend.close()
 
 
-def _with_sparse(model: Model, size: int, steps: int, arguments: argparse.Namespace, console: Console) -> Iterator[Row]:
+def _with_sparse(
+    model: Model, frames: torch.Tensor, steps: int, arguments: argparse.Namespace, tell: Callable[[str], object]
+) -> Iterator[Row]:
     """The row of one combination, then one with sparse inference for each share of the picture that changes."""
-    from app.commands.progress import say
-
-    config, tell = StreamConfig(prompt=_PROMPT, steps=steps), partial(say, console)
-    frames = _frames(size)
+    config = StreamConfig(prompt=_PROMPT, steps=steps)
     yield from measure(model, frames, [config], arguments.seconds, tell)
     if arguments.sparse is None:
         return

@@ -74,8 +74,8 @@ class Backend(Protocol):
             make: makes it, around their own weights where these are shared, else of a copy and in float32; called on
                 another thread, where it is needed.
             moving: its first inputs, float of any kind or int64.
-            staying: its other inputs. The very same tensor as at the call before is taken to hold the same values where
-                weights are copied, but for contiguous float32 on the CPU, which may be written to between calls.
+            staying: its other inputs, mostly the very tensors of the call before. They may be written to between calls
+                where weights are shared, or where they are contiguous float32 on the CPU.
 
         Returns:
             Its outputs; None where there is no engine for these shapes, or not yet.

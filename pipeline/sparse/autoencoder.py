@@ -29,6 +29,9 @@ ENCODER_SHAPES, DECODER_SHAPES = 48, 20
 # After the first few, one is prepared in so many windows wanted.
 ENCODER_ONE_IN, DECODER_ONE_IN = 8, 16
 
+# Runs one half of the autoencoder on a window; None where there is no network for its shape yet.
+OfWindow = Callable[[torch.Tensor], torch.Tensor | None]
+
 
 class Half:
     """An autoencoder's encoder or decoder. Keeps what it gave last, and computes parts of it anew.
@@ -43,7 +46,7 @@ class Half:
         run: Callable[[torch.Tensor], torch.Tensor],
         factor: int,
         encodes: bool,
-        shaped: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+        shaped: OfWindow | None = None,
     ) -> None:
         """Args:
         run: the network, (B, c, h, w) to (B, C, H, W).

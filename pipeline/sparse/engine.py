@@ -12,7 +12,7 @@ import torch
 from pipeline.attention_cache import AttentionCache
 from pipeline.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.sparse.autoencoder import ENCODER_WRITES, Half
+from pipeline.sparse.autoencoder import ENCODER_WRITES, Half, OfWindow
 from pipeline.sparse.context import Unsupported
 from pipeline.sparse.detector import ChangeDetector
 from pipeline.sparse.rectangles import Change, Rectangle, cover, filled, grown, scaled
@@ -26,9 +26,6 @@ DENSE_AREA = 0.5
 WHOLE_RUN, LOOK_EVERY = 4, 8
 # Every so many calls a frame is taken as wholly changed, which washes out whatever has drifted.
 KEYFRAME_EVERY = 90
-
-# Runs one half of the autoencoder on a window; None where there is no network for its shape yet.
-OfWindow = Callable[[torch.Tensor], torch.Tensor | None]
 
 # Backends that run windows. Graphs on a GPU can, one for each shape, but have not been measured; others build something
 # for each shape that takes long.

@@ -390,17 +390,3 @@ def test_the_app_opens_with_the_saved_settings_and_the_source(
     assert opened == [(Settings(mirror=True), "testcard"), (Settings(), None)]
     assert len(shown) == 1
     assert "damaged" in complaint(capsys)
-
-
-def test_threads_take_short_turns_in_a_process_of_its_own(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = sys.getswitchinterval()
-    refuse(capsys, "nowhere.mp4", "out.mp4")
-    assert sys.getswitchinterval() == before, "whoever calls it from Python keeps theirs"
-    monkeypatch.setattr(sys, "argv", ["vitrail", "render", "nowhere.mp4", "out.mp4"])
-    try:
-        assert main() == 2
-        assert sys.getswitchinterval() < before
-    finally:
-        sys.setswitchinterval(before)

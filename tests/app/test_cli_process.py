@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+import app.commands.logs
+from app.cli import main
 from app.commands.demo import TOUR
 from tests.tiny_model import write_tiny_model
 
@@ -118,3 +120,22 @@ def test_ctrl_c_leaves_a_file_that_plays_and_its_report(environment: dict[str, s
         written = sum(1 for _ in container.decode(video=0))
     assert written > 5
     assert written - 1 <= json.loads(report.read_text())["frames_out"] <= written
+
+
+def test_threads_take_short_turns_in_a_process_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(app.commands.logs.platformdirs, "user_log_dir", lambda *_, **__: str(tmp_path / "log"))
+    arguments = ["render", "nowhere.mp4", "out.mp4"]
+    before = sys.getswitchinterval()
+    assert main(arguments) == 2
+    assert sys.getswitchinterval() == before, "whoever calls it from Python keeps theirs"
+    monkeypatch.setattr(sys, "argv", ["vitrail", *arguments])
+    try:
+        assert main() == 2
+        assert sys.getswitchinterval() < before
+    finally:
+        sys.setswitchinterval(before)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.startswith("vitrail: nowhere.mp4 ") for line in said.err.splitlines()] == [True, True]

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 # Threads of Python take turns of so many seconds, a tenth of what is usual. The one that makes the picture calls
-# libraries a hundred times a frame, and after each call waits for the end of another's turn: beside one that traces a
-# network, a frame would take twice as long.
+# libraries a hundred times a frame, and after each call waits for the end of another's turn, such as that of one which
+# traces a network.
 _TURN_SECONDS = 0.0005
 
 _WITHOUT_WINDOW = "`vitrail demo` and `vitrail render` work without a window"

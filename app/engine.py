@@ -150,7 +150,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
     """
     # Here and not above: to import torch takes seconds, which `vitrail --help` should not.
     from pipeline import ModelError, Stream, load_model
-    from pipeline.acceleration import AccelerationError, accelerate
+    from pipeline.backends import AccelerationError, accelerate
 
     try:
         model = load_model(

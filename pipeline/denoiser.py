@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.attention_cache import AttentionCache, lay_out, stack
-from pipeline.guidance import RowLayout
+from pipeline.conditioning.attention_cache import AttentionCache, lay_out, stack
+from pipeline.conditioning.prompt_syntax import Mix
+from pipeline.conditioning.prompt_travel import Embedding, PromptTravel, mixed
+from pipeline.diffusion.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.prompt_syntax import Mix
-from pipeline.prompt_travel import Embedding, PromptTravel, mixed
 
 
 class Denoiser:

@@ -8,23 +8,23 @@ from typing import Any
 
 import torch
 
-from pipeline.acceleration.backend import Backend
+from pipeline.backends.backend import Backend
+from pipeline.conditioning.prompt_syntax import blended
 from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
+from pipeline.diffusion.guidance import needs_negative_prompt
+from pipeline.diffusion.noise import blended_noise
+from pipeline.diffusion.similarity import SimilarityFilter
+from pipeline.diffusion.solver import SolverTable, plan
+from pipeline.diffusion.stream_batch import StreamBatch
+from pipeline.diffusion.text_to_image import Wander, colours, prompt_share, starting_noise
 from pipeline.frames import checked
-from pipeline.guidance import needs_negative_prompt
 from pipeline.models.model import Model
-from pipeline.noise import blended_noise
 from pipeline.output import Output, Tags
-from pipeline.prompt_syntax import blended
 from pipeline.setting import described
-from pipeline.similarity import SimilarityFilter
-from pipeline.solver import SolverTable, plan
 from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
-from pipeline.stream_batch import StreamBatch
-from pipeline.text_to_image import Wander, colours, prompt_share, starting_noise
 from pipeline.timing import StageClock
 
 # For each frame, where it differs from the one before, where that is known.
@@ -223,7 +223,7 @@ class Stream:
         return notes
 
     def save_memory(self, mode: str) -> None:
-        """Run in another of ``MEMORY_MODES`` from the next call on; see ``pipeline.memory.MemorySaver.set``."""
+        """Run in another of ``MEMORY_MODES`` from the next call on; see ``pipeline.models.memory.MemorySaver.set``."""
         if mode != self.model.memory.mode:
             self.model.memory.set(mode)
             self.model.backend.weights_changed()  # engines that were built take memory, too

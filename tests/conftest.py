@@ -33,8 +33,8 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """``auto`` runs the model itself: building engines for models of a few frames would cost more than the tests."""
-    from pipeline.acceleration import choice
-    from pipeline.acceleration.eager import EagerBackend
+    from pipeline.backends import choice
+    from pipeline.backends.eager import EagerBackend
 
     monkeypatch.setattr(choice, "_best", lambda model, *_: EagerBackend(model))
 

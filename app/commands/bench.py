@@ -205,7 +205,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _measure(model: Model, arguments: argparse.Namespace, sizes: list[int], console: Console) -> Iterator[Row]:
     """A row for each combination; what cannot be had or does not fit is said, and left out."""
     from app.commands.progress import say
-    from pipeline.acceleration import AccelerationError, accelerate
+    from pipeline.backends import AccelerationError, accelerate
 
     seen: set[str] = set()
     for wanted in arguments.acceleration:

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from pipeline.acceleration.quantised import read_bounds
-from pipeline.autoencoder import Autoencoder
+from pipeline.backends.quantised import read_bounds
+from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.device import choose_device, choose_dtype
+from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.families import VITRAIL, Character, character_of, defaults_for
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
@@ -18,8 +20,6 @@ from pipeline.models.model import Model, ModelError
 from pipeline.models.parts import Parts
 from pipeline.models.tiny import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
-from pipeline.prompt import PromptEncoder
-from pipeline.schedule import NoiseSchedule
 
 EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).resolve().parents[2] / "assets" / "models" / "vitrail-mini"

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline.acceleration.backend import Backend
-from pipeline.acceleration.eager import EagerBackend
-from pipeline.acceleration.quantised import Bounds
-from pipeline.autoencoder import Autoencoder
+from pipeline.backends.backend import Backend
+from pipeline.backends.eager import EagerBackend
+from pipeline.backends.quantised import Bounds
+from pipeline.conditioning.prompt_encoder import PromptEncoder
+from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.families import OTHER, Family
-from pipeline.prompt import PromptEncoder
-from pipeline.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
-    from pipeline.memory import MemorySaver
     from pipeline.models.adapters import Adapters
+    from pipeline.models.memory import MemorySaver
 
 
 class ModelError(Exception):
@@ -38,7 +38,7 @@ class Model:
         device, dtype: where and in which number format the parts are.
         default_size: side in pixels that the model was made for.
         notes: what was chosen or lacking while loading, in words that a user can act on.
-        backend: what runs the networks; by default the modules themselves (see ``pipeline.acceleration``).
+        backend: what runs the networks; by default the modules themselves (see ``pipeline.backends``).
         family: which kind of model it is.
         few_step: whether it was distilled to take a few steps without guidance.
         defaults: values of ``StreamConfig`` that suit it, by name.
@@ -67,8 +67,8 @@ class Model:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from pipeline.memory import MemorySaver
         from pipeline.models.adapters import Adapters
+        from pipeline.models.memory import MemorySaver
 
         if self.backend is None:
             self.backend = EagerBackend(self)
@@ -85,7 +85,7 @@ class Model:
     @property
     def networks(self) -> Backend:
         """What runs the networks now: the backend or, where memory is saved, the modules themselves in slices."""
-        from pipeline.memory import SlicedBackend
+        from pipeline.models.memory import SlicedBackend
 
         return self.backend if self.memory.mode == "full" else SlicedBackend(self)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from pipeline.conditioning.prompt_encoder import TextEncoder
 from pipeline.models.families import Family
 from pipeline.models.model import ModelError
-from pipeline.prompt import TextEncoder
 
 
 @dataclass(slots=True, eq=False)

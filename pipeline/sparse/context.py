@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.attention_cache import heads, merged, plain_attentions, self_attentions
+from pipeline.conditioning.attention_cache import heads, merged, plain_attentions, self_attentions
 
 
 class Unsupported(Exception):

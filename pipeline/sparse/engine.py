@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from pipeline.attention_cache import AttentionCache
-from pipeline.guidance import RowLayout
+from pipeline.conditioning.attention_cache import AttentionCache
+from pipeline.diffusion.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.autoencoder import ENCODER_WRITES, Half, OfWindow
 from pipeline.sparse.context import Unsupported
@@ -283,11 +283,11 @@ class SparseEngine:
         if self.name == "eager":
             return None, None
         if self._backend.shares_weights:
-            from pipeline.acceleration import graphs
+            from pipeline.backends import graphs
 
             encode = self._by_network("encoder", partial(graphs.Encoder, model))
             return encode, self._by_network("decoder", partial(graphs.Decoder, model))
-        from pipeline.acceleration.openvino_graph import Decoder
+        from pipeline.backends.openvino.graph import Decoder
 
         # Its encoder takes all shapes. A decoder for all of them takes half as long again as one for just this shape.
         return self._backend.encode, self._by_network("decoder", partial(Decoder, model.autoencoder))

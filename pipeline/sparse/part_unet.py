@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.attention_cache import AttentionCache
+from pipeline.conditioning.attention_cache import AttentionCache
 from pipeline.sparse.context import Context
 
 

@@ -10,9 +10,9 @@ from functools import partial
 
 import torch
 
-from pipeline.acceleration.graphs import shared_copy
-from pipeline.attention_cache import AttentionCache, uncached_copy
-from pipeline.guidance import RowLayout
+from pipeline.backends.graphs import shared_copy
+from pipeline.conditioning.attention_cache import AttentionCache, uncached_copy
+from pipeline.diffusion.guidance import RowLayout
 from pipeline.models.model import Model
 from pipeline.sparse.context import Context, Unsupported
 from pipeline.sparse.costs import Costs, Shape

@@ -28,7 +28,7 @@ def start_once() -> None:
 
     reached.append(time.time() - began)
     from pipeline import Stream, StreamConfig, load_model
-    from pipeline.acceleration import accelerate
+    from pipeline.backends import accelerate
 
     model = accelerate(load_model())
     reached.append(time.time() - began)

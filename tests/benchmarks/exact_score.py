@@ -15,10 +15,10 @@ from functools import cached_property
 import torch
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 
-from pipeline.guidance import RowLayout
-from pipeline.schedule import NoiseSchedule
-from pipeline.solver import plan
-from pipeline.stream_batch import StreamBatch
+from pipeline.diffusion.guidance import RowLayout
+from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.solver import plan
+from pipeline.diffusion.stream_batch import StreamBatch
 
 # Stable Diffusion's noise schedule.
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.tensors import mark
 from pipeline import Model, load_model
-from pipeline.acceleration import accelerate
-from pipeline.attention_cache import AttentionCache
+from pipeline.backends import accelerate
+from pipeline.conditioning.attention_cache import AttentionCache
 from tests.benchmarks import machine, material
 
 _LISTED = 12

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import Stream, StreamConfig, load_model
-from pipeline.acceleration import accelerate
+from pipeline.backends import accelerate
 from tests.benchmarks import machine, material
 from tests.benchmarks.measure import Contestant, in_turns, timed
 

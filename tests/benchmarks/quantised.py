@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from pipeline import Model, Stream, StreamConfig, load_model
-from pipeline.acceleration import accelerate
+from pipeline.backends import accelerate
 from tests.benchmarks import machine, material
 from tests.benchmarks.measure import in_turns, timed
 

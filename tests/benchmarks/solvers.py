@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pipeline.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import NoiseSchedule
 from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, slope
 from tests.benchmarks.log_plot import Line, log_plot
 from tests.benchmarks.machine import save
@@ -98,9 +98,9 @@ def embedded_distances(frames: int = 3) -> dict[tuple[str, str], list[float]]:
     """
     from pipeline import load_model
     from pipeline.denoiser import Denoiser
-    from pipeline.noise import seeded_noise
-    from pipeline.solver import plan
-    from pipeline.stream_batch import StreamBatch
+    from pipeline.diffusion.noise import seeded_noise
+    from pipeline.diffusion.solver import plan
+    from pipeline.diffusion.stream_batch import StreamBatch
 
     model = load_model("embedded", device="cpu")
     denoiser = Denoiser(model)

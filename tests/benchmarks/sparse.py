@@ -33,7 +33,7 @@ import torch
 from rich.console import Console
 
 from pipeline import Model, Stream, StreamConfig, load_model
-from pipeline.acceleration import accelerate
+from pipeline.backends import accelerate
 from pipeline.sparse import engine, unet
 from pipeline.sparse.rectangles import cover
 from tests.benchmarks import machine, material

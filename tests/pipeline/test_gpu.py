@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
-from pipeline.acceleration import AccelerationError, accelerate
-from pipeline.acceleration.graphs import GraphBackend
+from pipeline.backends import AccelerationError, accelerate
+from pipeline.backends.graphs import GraphBackend
 from pipeline.sparse import engine
 
 pytestmark = [

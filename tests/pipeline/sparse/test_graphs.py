@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline import Stream, StreamConfig, load_model
-from pipeline.acceleration.graphs import GraphBackend, as_it_is
+from pipeline.backends.graphs import GraphBackend, as_it_is
 from pipeline.models.model import Model
 from pipeline.sparse import engine as engine_module
 from pipeline.sparse import shapes as shapes_module

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.acceleration import accelerate
-from pipeline.acceleration import openvino as openvino_module
-from pipeline.acceleration.engine_cache import EngineCache
-from pipeline.acceleration.openvino_compiler import Compiler, GaveWayError
-from pipeline.acceleration.openvino_package import is_installed
-from pipeline.attention_cache import uncached_copy
+from pipeline.backends import accelerate
+from pipeline.backends.engine_cache import EngineCache
+from pipeline.backends.openvino import backend as openvino_module
+from pipeline.backends.openvino.compiler import Compiler, GaveWayError
+from pipeline.backends.openvino.package import is_installed
+from pipeline.conditioning.attention_cache import uncached_copy
 from pipeline.models import load_model
 from pipeline.models.model import Model
 from pipeline.sparse import shapes as shapes_module

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
-from pipeline.acceleration.eager import EagerBackend
+from pipeline.backends.eager import EagerBackend
 from pipeline.sparse import autoencoder as autoencoder_module
 from pipeline.sparse import engine as engine_module
 from pipeline.sparse import unet as unet_module

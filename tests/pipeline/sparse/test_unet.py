@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from pipeline import Stream, StreamConfig
-from pipeline.acceleration import accelerate
-from pipeline.acceleration.engine_cache import EngineCache
-from pipeline.acceleration.graphs import shared_copy
+from pipeline.backends import accelerate
+from pipeline.backends.engine_cache import EngineCache
+from pipeline.backends.graphs import shared_copy
 from pipeline.denoiser import Denoiser
 from pipeline.models import load_model
 from pipeline.models.model import Model

@@ -1,0 +1,73 @@
+"""One graph that OpenVINO has compiled: torch tensors in, torch tensors out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.backends.openvino.package import import_openvino
+
+# Inputs of more bytes than this are read where they lie, if they can be; others are copied to where the request reads
+# from, which takes less time than telling it of another place.
+_SMALL = 1 << 18
+
+
+def _kind(tensor: torch.Tensor) -> torch.dtype:
+    """What the graph takes `tensor` as."""
+    return torch.float32 if tensor.is_floating_point() else tensor.dtype
+
+
+class Engine:
+    """Calls a compiled graph.
+
+    Small networks are called in a few milliseconds, of which handing all inputs over anew would be one. Inputs that
+    stay the same are therefore bound once, as is the memory of small ones that move, and of parts of larger ones.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._tensor: Any = import_openvino().Tensor
+        self._request = compiled.create_infer_request()
+        self._staying: dict[int, torch.Tensor] = {}
+        self._moving: dict[int, torch.Tensor] = {}  # memory that inputs are copied to
+        self._arrays: dict[int, Any] = {}  # what the request reads from, kept alive
+        # Two streams may share a model; a request serves one at a time.
+        self._lock = threading.Lock()
+
+    def __call__(self, moving: Sequence[torch.Tensor], staying: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
+        """Every output in turn, float32.
+
+        Args:
+            moving: the first inputs, float of any kind or int64.
+            staying: the others. The very same tensor as at the call before is taken to hold the same values, but for
+                contiguous float32 on the CPU: such a tensor is read where it lies, and may be written to between calls.
+        """
+        with self._lock:
+            for number, tensor in enumerate(moving):
+                self._staying.pop(number, None)
+                self._move(number, tensor)
+            for number, tensor in enumerate(staying, len(moving)):
+                if self._staying.get(number) is not tensor:
+                    self._moving.pop(number, None)
+                    self._bind(number, tensor)
+                    self._staying[number] = tensor
+            # The next call writes over them.
+            return [torch.from_numpy(found.copy()) for found in self._request.infer(share_outputs=True).to_tuple()]
+
+    def _move(self, number: int, tensor: torch.Tensor) -> None:
+        if tensor.nbytes > _SMALL and tensor.is_contiguous():
+            self._moving.pop(number, None)
+            self._bind(number, tensor)
+            return
+        place = self._moving.get(number)
+        if place is None or place.shape != tensor.shape:
+            with torch.inference_mode(False):  # it may be written to in this mode and out of it
+                place = self._moving[number] = torch.empty(tensor.shape, dtype=_kind(tensor))
+            self._bind(number, place)
+        place.copy_(tensor)
+
+    def _bind(self, number: int, tensor: torch.Tensor) -> None:
+        array = self._arrays[number] = tensor.detach().to("cpu", _kind(tensor)).contiguous().numpy()
+        self._request.set_input_tensor(number, self._tensor(array, shared_memory=True))

@@ -1,0 +1,39 @@
+"""TensorRT by way of torch-tensorrt, an optional package: NVIDIA's own compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pipeline.backends.backend import AccelerationError
+from pipeline.backends.engine_cache import default_folder
+from pipeline.backends.graphs import Function, check_cuda
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
+
+
+def check_tensorrt(model: Model) -> None:
+    """Raise ``AccelerationError`` where TensorRT is not to be had."""
+    check_cuda(model, "tensorrt")
+    if find_spec("torch_tensorrt") is None:
+        raise AccelerationError("TensorRT is not installed: pip install torch-tensorrt, in the version of your torch")
+
+
+def with_tensorrt(module: torch.nn.Module, examples: Sequence[torch.Tensor]) -> Function:
+    """For ``tensorrt``: minutes at the first time; its engines are kept on disk, by graph and weights."""
+    import torch_tensorrt  # type: ignore[import-not-found]
+
+    compiler: Any = torch_tensorrt
+    return compiler.compile(
+        module,
+        ir="torch_compile",
+        inputs=list(examples),
+        use_explicit_typing=True,
+        cache_built_engines=True,
+        reuse_cached_engines=True,
+        engine_cache_dir=str(default_folder() / "tensorrt"),
+    )

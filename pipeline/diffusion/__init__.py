@@ -1,0 +1,1 @@
+"""The mathematics of denoising a stream: schedules, solvers, guidance, and the batch of frames in flight."""

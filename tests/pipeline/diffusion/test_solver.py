@@ -1,0 +1,189 @@
+"""Each solver table against diffusers' scheduler of that name, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+
+from pipeline.diffusion.dpm_solver import group_starts
+from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.solver import SolverTable, build_table, plan
+from pipeline.diffusion.spacing import Ladder
+from tests.pipeline.reference import DPM_SCHEDULERS, dpm_scheduler
+
+CONFIG: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+}
+CLOSE = 1e-5
+SHAPE = (1, 4, 8, 8)
+
+
+def model_output(k: int) -> torch.Tensor:
+    """What a model might answer at step k; nothing depends on what it is."""
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(100 + k), dtype=torch.float64)
+
+
+def run_table(table: SolverTable, start: torch.Tensor, noise: Callable[[int], torch.Tensor]) -> list[torch.Tensor]:
+    """The latents after each step of ``table``."""
+    x, h1, h2, anchor = start, torch.zeros_like(start), torch.zeros_like(start), start
+    latents = []
+    for k in range(table.steps):
+        anchor = x if table.group_start[k] == k else anchor
+        data = table.skip[k] * x + table.keep[k] * (table.p[k] * x + table.q[k] * model_output(k))
+        x, h1, h2 = (
+            table.a[k] * x
+            + table.b[k] * data
+            + table.c[k] * h1
+            + table.d[k] * h2
+            + table.e[k] * anchor
+            + table.f[k] * noise(k),
+            data,
+            h1,
+        )
+        latents.append(x)
+    return latents
+
+
+def no_noise(k: int) -> torch.Tensor:  # noqa: ARG001 - one signature
+    """For solvers that must not look at it."""
+    return torch.zeros(SHAPE, dtype=torch.float64)
+
+
+def some_noise(k: int) -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+
+
+def start_latent() -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+def test_ddim_equals_diffusers(steps: int, prediction_type: str) -> None:
+    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
+    timesteps = schedule.timesteps(steps, 1.0)
+    options: dict[str, Any] = {**CONFIG, "prediction_type": prediction_type, "clip_sample": False}
+    theirs = DDIMScheduler(**options, timestep_spacing="trailing")
+    theirs.set_timesteps(steps)
+    assert theirs.timesteps.tolist() == timesteps.tolist()
+    x = start_latent()
+    ours = run_table(build_table("ddim", schedule, Ladder.at(schedule, timesteps)), x, no_noise)
+    for k, timestep in enumerate(theirs.timesteps.tolist()):
+        x = theirs.step(model_output(k), timestep, x).prev_sample  # type: ignore[union-attr]
+        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 6, 7, 8, 10, 16])
+@pytest.mark.parametrize("solver", DPM_SCHEDULERS)
+def test_dpm_solvers_equal_diffusers(solver: str, steps: int, prediction_type: str) -> None:
+    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
+    timesteps = schedule.timesteps(steps, 1.0)
+    theirs = dpm_scheduler(solver, prediction_type=prediction_type)
+    theirs.set_timesteps(timesteps=timesteps.numpy())
+    assert theirs.timesteps.tolist() == timesteps.tolist()
+    alpha, sigma = schedule.alpha_sigma(timesteps)
+    assert torch.allclose(theirs.sigmas[:-1].double(), sigma / alpha, rtol=1e-5)
+    # Theirs are single precision, which alone adds up to more than the tolerance over many steps.
+    theirs.sigmas = torch.cat([sigma / alpha, theirs.sigmas[-1:].double()])
+    x = start_latent()
+    ours = run_table(build_table(solver, schedule, Ladder.at(schedule, timesteps)), x, some_noise)
+    # DPM-Solver of noise prediction ends at a little noise with them; ours ends without, as all others do.
+    compared = steps - 1 if solver.startswith("dpm-") else steps
+    for k, timestep in enumerate(theirs.timesteps[:compared]):
+        noise = {"variance_noise": some_noise(k)} if solver.endswith("sde") else {}
+        x = theirs.step(model_output(k), timestep, x, **noise).prev_sample
+        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_singlestep_groups_equal_diffusers(steps: int, order: int) -> None:
+    theirs = DPMSolverSinglestepScheduler(solver_order=order, lower_order_final=True).get_order_list(steps)
+    starts = group_starts(steps, order)
+    assert [k - start + 1 for k, start in enumerate(starts)] == theirs
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+def test_euler_equals_diffusers(steps: int, prediction_type: str) -> None:
+    """Theirs runs at unit data variance, ours at unit total variance: ours = alpha theirs."""
+    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
+    timesteps = schedule.timesteps(steps, 1.0)
+    theirs = EulerDiscreteScheduler(**CONFIG, prediction_type=prediction_type, timestep_spacing="trailing")
+    theirs.set_timesteps(steps)
+    table = build_table("euler", schedule, Ladder.at(schedule, timesteps))
+    x = start_latent()
+    ours = run_table(table, x, no_noise)
+    x = x / table.alpha[0]
+    for k, timestep in enumerate(theirs.timesteps):
+        x = theirs.step(model_output(k), timestep, x).prev_sample  # type: ignore[union-attr]
+        following = table.alpha[k + 1] if k + 1 < steps else 1.0
+        assert torch.allclose(ours[k], x * following, atol=CLOSE, rtol=CLOSE), k
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize(("steps", "strength"), [(1, 1.0), (2, 1.0), (4, 1.0), (4, 0.8), (3, 0.47)])
+def test_lcm_equals_diffusers(steps: int, strength: float, prediction_type: str) -> None:
+    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
+    timesteps = schedule.timesteps(steps, strength, grid=50)
+    theirs = LCMScheduler(**CONFIG, prediction_type=prediction_type, clip_sample=False)
+    theirs.set_timesteps(steps, strength=strength)
+    assert theirs.timesteps.tolist() == timesteps.tolist()
+    x = start_latent()
+
+    ours = run_table(build_table("lcm", schedule, Ladder.at(schedule, timesteps)), x, some_noise)
+    for k, timestep in enumerate(theirs.timesteps):
+        generator = torch.Generator().manual_seed(k)
+        x = theirs.step(model_output(k), timestep, x, generator=generator).prev_sample  # type: ignore[union-attr]
+        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
+
+
+@pytest.mark.parametrize("schedule_kind", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_noise_schedules_equal_diffusers(schedule_kind: str) -> None:
+    config = {**CONFIG, "beta_schedule": schedule_kind}
+    theirs = DDIMScheduler(**config)
+    assert torch.allclose(NoiseSchedule.from_config(config).alpha_bar, theirs.alphas_cumprod.double(), atol=1e-6)
+
+
+def test_zero_terminal_snr_equals_diffusers_and_stays_finite() -> None:
+    config = {**CONFIG, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    schedule = NoiseSchedule.from_config(config)
+    assert torch.allclose(schedule.alpha_bar, DDIMScheduler(**config).alphas_cumprod.double(), atol=1e-5)
+    table = plan("dpmpp-2m", schedule, 4, 1.0)
+    assert all(bool(getattr(table, name).isfinite().all()) for name in "abcdefpq")
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 50])
+def test_timesteps_start_at_the_strength_and_decrease(steps: int, strength: float) -> None:
+    timesteps = NoiseSchedule.from_config(CONFIG).timesteps(steps, strength)
+    assert len(timesteps) == steps
+    assert timesteps[0] == round(1000 * strength) - 1
+    assert timesteps[-1] >= 0
+    assert bool((timesteps.diff() < 0).all())
+
+
+def test_misuse_is_refused_in_words() -> None:
+    schedule = NoiseSchedule.from_config(CONFIG)
+    with pytest.raises(ValueError, match="the solver is 'heun'; it must be one of lcm"):
+        build_table("heun", schedule, Ladder.at(schedule, torch.tensor([5, 3])))
+    for timesteps in ([3, 5], [4, 4], []):
+        with pytest.raises(ValueError, match="must decrease"):
+            Ladder.at(schedule, torch.tensor(timesteps, dtype=torch.long))
+    with pytest.raises(ValueError, match="the spacing is 'square'; it must be one of trailing"):
+        plan("ddim", schedule, 4, 1.0, "square")
+    with pytest.raises(ValueError, match="prediction type is 'flow'"):
+        NoiseSchedule.from_config({**CONFIG, "prediction_type": "flow"})
+    with pytest.raises(ValueError, match="schedule is 'sigmoid'"):
+        NoiseSchedule.from_config({**CONFIG, "beta_schedule": "sigmoid"})

@@ -1,0 +1,125 @@
+"""Each spacing against diffusers' own, with every solver of the family, step by step."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline import SPACINGS
+from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.solver import build_table, plan
+from pipeline.diffusion.spacing import space
+from tests.pipeline.diffusion.test_solver import CLOSE, CONFIG, model_output, run_table, some_noise, start_latent
+from tests.pipeline.reference import DPM_SCHEDULERS, dpm_scheduler
+
+SCHEDULE = NoiseSchedule.from_config(CONFIG)
+
+# diffusers' option for each spacing, of its multistep scheduler; the singlestep one has no logSNR of that name, but has
+# sigmas evenly spaced in logarithm, which is the same.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "trailing": {"timestep_spacing": "trailing"},
+    "leading": {"timestep_spacing": "leading"},
+    "linspace": {"timestep_spacing": "linspace"},
+    "karras": {"use_karras_sigmas": True},
+    "logsnr": {"use_lu_lambdas": True},
+}
+SINGLESTEP_OPTIONS: dict[str, dict[str, Any]] = {
+    "linspace": {},
+    "karras": {"use_karras_sigmas": True},
+    "logsnr": {"use_exponential_sigmas": True},
+}
+MULTISTEP = ("dpmpp-2m", "dpmpp-3m", "dpmpp-2m-sde")
+FAMILY = [
+    (solver, spacing)
+    for solver, spacing in product(DPM_SCHEDULERS, SPACINGS)
+    if solver in MULTISTEP or spacing in SINGLESTEP_OPTIONS
+]
+
+
+def test_the_family_is_compared_in_all_spacings_that_diffusers_has() -> None:
+    assert set(OPTIONS) == set(SPACINGS)
+    assert len(FAMILY) == 3 * len(OPTIONS) + 3 * len(SINGLESTEP_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("steps", "prediction_type"), [(1, "sample"), (2, "epsilon"), (3, "v_prediction"), (8, "epsilon"), (17, "sample")]
+)
+@pytest.mark.parametrize(("solver", "spacing"), FAMILY)
+def test_solver_and_spacing_equal_diffusers(solver: str, spacing: str, steps: int, prediction_type: str) -> None:
+    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
+    options = OPTIONS if solver in MULTISTEP else SINGLESTEP_OPTIONS
+    theirs = dpm_scheduler(solver, prediction_type=prediction_type, **options[spacing])
+    theirs.set_timesteps(steps)
+    table = plan(solver, schedule, steps, 1.0, spacing)
+    if options[spacing] != {"use_exponential_sigmas": True}:  # there they cut the fraction off, we take the nearest
+        assert theirs.timesteps.tolist() == table.timesteps.tolist()
+    ratio = table.sigma / table.alpha
+    assert torch.allclose(theirs.sigmas[:-1].double(), ratio, rtol=2e-5)
+    # Theirs are single precision, which alone adds up to more than the tolerance over many steps.
+    theirs.sigmas = torch.cat([ratio, theirs.sigmas[-1:].double()])
+    theirs.set_begin_index(0)  # near the end two steps may be told the same timestep
+    x = start_latent()
+    ours = run_table(table, x, some_noise)
+    # DPM-Solver of noise prediction ends at a little noise with them; ours ends without, as all others do.
+    compared = steps - 1 if solver.startswith("dpm-") else steps
+    for k, timestep in enumerate(theirs.timesteps[:compared]):
+        noise = {"variance_noise": some_noise(k)} if solver.endswith("sde") else {}
+        x = theirs.step(model_output(k), timestep, x, **noise).prev_sample
+        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
+
+
+@pytest.mark.parametrize("steps", [5, 14])
+@pytest.mark.parametrize("solver", ["dpmpp-2m", "dpmpp-3m"])
+def test_without_a_lower_order_final_it_equals_diffusers_too(solver: str, steps: int) -> None:
+    theirs = dpm_scheduler(solver, lower_order_final=False, timestep_spacing="trailing")
+    theirs.set_timesteps(steps)
+    ladder = space(SCHEDULE, "trailing", steps, 1.0)
+    theirs.sigmas = torch.cat([ladder.sigma / ladder.alpha, theirs.sigmas[-1:].double()])
+    x = start_latent()
+    ours = run_table(build_table(solver, SCHEDULE, ladder, lower_order_final=False), x, some_noise)
+    descending = run_table(build_table(solver, SCHEDULE, ladder), x, some_noise)
+    for k, timestep in enumerate(theirs.timesteps):
+        x = theirs.step(model_output(k), timestep, x).prev_sample
+        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
+    assert torch.allclose(ours[-1], descending[-1], atol=CLOSE) == (
+        solver == "dpmpp-2m"
+    )  # of order 1 at its end anyway
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_every_run_goes_down_from_no_more_than_its_strength(spacing: str, steps: int, strength: float) -> None:
+    ladder = space(SCHEDULE, spacing, steps, strength)
+    assert len(ladder.timesteps) == steps
+    assert bool((ladder.sigma.diff() < 0).all())
+    assert bool((ladder.timesteps.diff() <= 0).all())
+    assert torch.allclose(ladder.alpha**2 + ladder.sigma**2, torch.ones(steps, dtype=torch.float64))
+    highest = max(round(1000 * strength), steps + 1)
+    assert int(ladder.timesteps[0]) < highest
+    if spacing != "leading":  # which starts below the strength by its nature
+        assert int(ladder.timesteps[0]) >= min(highest, round(1000 * strength)) - 1
+    assert int(ladder.timesteps[-1]) >= 0
+
+
+def test_even_means_even() -> None:
+    snr = space(SCHEDULE, "logsnr", 9, 1.0)
+    steps = (snr.alpha / snr.sigma).log().diff()
+    assert torch.allclose(steps, steps[:1].expand_as(steps))
+    times = space(SCHEDULE, "linspace", 9, 1.0).timesteps.diff()
+    assert times.unique().tolist() == [-111]
+
+
+def test_lcm_keeps_to_the_timesteps_that_it_was_distilled_on() -> None:
+    tables = [plan("lcm", SCHEDULE, 4, 1.0, spacing).timesteps.tolist() for spacing in SPACINGS]
+    assert tables == [[999, 759, 499, 259]] * len(SPACINGS)
+
+
+def test_a_schedule_without_any_signal_at_its_end_stays_finite() -> None:
+    schedule = NoiseSchedule.from_config({**CONFIG, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
+    for spacing in SPACINGS:
+        table = plan("dpmpp-2m", schedule, 8, 1.0, spacing)
+        assert all(bool(getattr(table, name).isfinite().all()) for name in "abcdefpq"), spacing

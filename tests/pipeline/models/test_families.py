@@ -1,0 +1,246 @@
+"""Stable Diffusion 1, 2, Turbo, XL and InstructPix2Pix: folders and single files, recognised and streamed."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from pipeline import Model, ModelError, Stream, StreamConfig, load_model
+from pipeline.denoiser import Denoiser
+from pipeline.diffusion.guidance import combine_full, combine_image
+from pipeline.diffusion.noise import seeded_noise
+from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, character_of, defaults_for
+from tests.checkpoints import KINDS, write_model, write_original
+
+diffusers: Any = importlib.import_module("diffusers")  # it exports its pipelines in a way that type checkers miss
+
+FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "pix2pix": PIX2PIX}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@cache
+def folder_of(kind: str, shelf: Path) -> Path:
+    return write_model(shelf / kind, kind)
+
+
+@cache
+def model_of(kind: str, shelf: Path) -> Model:
+    return settled(load_model(str(folder_of(kind, shelf)), device="cpu", dtype="float32"))
+
+
+def frame() -> torch.Tensor:
+    return torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+def settle(*modules: nn.Module) -> None:
+    """Lay weights where the allocator lays them: a file's mapped ones lie anywhere, which moves some CPUs' rounding."""
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = tensor.data.clone()
+
+
+def settled(model: Model) -> Model:
+    settle(model.unet, model.autoencoder.module, *(encoder.module for encoder in model.prompts.encoders))
+    return model
+
+
+def picture(model: Model, **settings: object) -> torch.Tensor:
+    config = StreamConfig(**{**model.defaults, "prompt": "a cat", "steps": 2, **settings})
+    return Stream(model, config)(frame()).image
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_is_recognised_and_streams(kind: str, shelf: Path) -> None:
+    model = model_of(kind, shelf)
+    assert model.family is FAMILIES[kind]
+    assert model.few_step == (kind == "turbo")
+    assert model.schedule.prediction_type == ("v_prediction" if kind == "sd21" else "epsilon")
+    assert model.defaults["solver"] == ("lcm" if kind == "turbo" else "dpmpp-2m")
+    assert 8 <= model.defaults["steps"] <= 12 or model.few_step
+    assert model.defaults.get("spacing") == (None if model.few_step else "logsnr")
+    assert "full autoencoder is used" in model.notes[0]
+    image = picture(model)
+    assert bool(image.isfinite().all())
+    assert not torch.allclose(image, picture(model, prompt="a dog"), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_file_gives_the_same_pictures_as_the_folder(kind: str, shelf: Path) -> None:
+    folder = folder_of(kind, shelf)
+    says = {"modelspec.prediction_type": "v"} if kind == "sd21" else {}
+    path = write_original(folder, shelf / "files" / f"{kind}-model.safetensors", kind, says)
+    model = settled(load_model(str(path), device="cpu", dtype="float32"))
+    assert model.family is FAMILIES[kind]
+    assert model.few_step == (kind == "turbo")
+    torch.testing.assert_close(picture(model), picture(model_of(kind, shelf)), atol=1e-5, rtol=0)
+
+
+def diffusers_parts(folder: Path, kinds: dict[str, Any]) -> dict[str, Any]:
+    return {part: kind.from_pretrained(folder / part, local_files_only=True) for part, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp-2m"])
+@torch.inference_mode()
+def test_instruct_pix2pix_equals_diffusers_pipeline(solver: str, shelf: Path) -> None:
+    """The same noise, prompt, picture, and both guidances: the same picture, from noise to pixels."""
+    folder = folder_of("pix2pix", shelf)
+    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    parts = diffusers_parts(folder, {**kinds, "tokenizer": CLIPTokenizer})
+    settle(parts["unet"], parts["vae"], parts["text_encoder"])
+    schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = {"ddim": diffusers.DDIMScheduler, "dpmpp-2m": diffusers.DPMSolverMultistepScheduler}[solver]
+    clipping = {"clip_sample": False} if solver == "ddim" else {}
+    pipeline = diffusers.StableDiffusionInstructPix2PixPipeline(
+        **parts,
+        scheduler=scheduler(**schedule, timestep_spacing="trailing", **clipping),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    guidance = {"guidance_scale": 6.0, "image_guidance_scale": 1.7}
+    expected = pipeline(
+        "make it snow",
+        image=frame()[None],
+        num_inference_steps=4,
+        latents=seeded_noise(5, 1, (4, 4, 4)),
+        output_type="pt",
+        **guidance,
+    ).images
+    ours = picture(
+        model_of("pix2pix", shelf),
+        prompt="make it snow",
+        steps=4,
+        seed=5,
+        solver=solver,
+        spacing="trailing",
+        guidance_scale=6.0,
+        image_guidance=1.7,
+    )
+    # The decoder of these tests has 20 times a real one's contrast, and float32's rounding with it (2.5e-3 seen).
+    torch.testing.assert_close(ours, expected, atol=5e-3, rtol=0)
+    assert float((ours - expected).abs().mean()) < 1e-4
+
+
+@torch.inference_mode()
+def test_sdxl_is_told_what_diffusers_pipeline_tells_it(shelf: Path) -> None:
+    """Both text encoders' embeddings, the pooled one, an empty negative prompt of zeros, and the picture's size."""
+    model = model_of("sdxl", shelf)
+    pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(folder_of("sdxl", shelf), local_files_only=True)
+    tokens, no_tokens, pooled, no_pooled = pipeline.encode_prompt("a cat", device="cpu")
+    ours, negative = model.prompts.embed("a cat"), model.prompts.embed_negative("")
+    assert ours.pooled is not None
+    assert negative.pooled is not None
+    for mine, theirs in (
+        (ours.tokens, tokens),
+        (ours.pooled, pooled),
+        (negative.tokens, no_tokens),
+        (negative.pooled, no_pooled),
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+    sizes = pipeline._get_add_time_ids((48, 32), (0, 0), (48, 32), torch.float32, model.prompts.encoders[1].width)
+    rows = torch.randn(2, 4, 6, 4)
+    expected = pipeline.unet(
+        rows,
+        torch.tensor([500, 500]),
+        torch.cat([tokens, no_tokens]),
+        added_cond_kwargs={"text_embeds": torch.cat([pooled, no_pooled]), "time_ids": sizes.expand(2, -1)},
+    ).sample
+    denoiser = Denoiser(model)
+    denoiser.set_prompts("a cat", "")
+    got = denoiser(rows, torch.tensor([500, 500]), ((0, 1), (1, 1)))
+    denoiser.close()
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_guidance_by_image_at_one_is_plain_guidance(shelf: Path) -> None:
+    model = model_of("pix2pix", shelf)
+    assert not torch.allclose(picture(model, image_guidance=1.0), picture(model, image_guidance=1.5), atol=1e-3)
+    outputs = torch.randn(3, 2, 1, 4, 4, 4)
+    torch.testing.assert_close(combine_image(outputs, 3.0, 1.0), combine_full(outputs[0], outputs[1], 3.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "few", "hints"),
+    [
+        ("stabilityai/sd-turbo", {}, True, {"solver": "lcm", "steps": 1}),
+        ("ByteDance/SDXL-Lightning", {}, True, {"solver": "euler", "steps": 4}),
+        ("hyper-sdxl-4step", {}, True, {"solver": "ddim", "steps": 4}),
+        ("SimianLuo/LCM_Dreamshaper_v7", {}, True, {"solver": "lcm", "steps": 4}),
+        ("mine", {"_class_name": "LCMScheduler"}, True, {"solver": "lcm", "steps": 4}),
+        ("mine", {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, True, {}),
+        ("mine", {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}, False, {}),
+        ("runwayml/stable-diffusion-v1-5", {"_class_name": "PNDMScheduler"}, False, {}),
+    ],
+)
+def test_few_step_models_are_told(name: str, scheduler: dict[str, Any], few: bool, hints: dict[str, Any]) -> None:
+    character = character_of(name, scheduler, {})
+    assert character.few_step == few
+    assert hints.items() <= dict(character.hints).items()
+    StreamConfig(**defaults_for(SD1, character))  # every default is in its range
+
+
+NOT_FOR_STREAMING = {
+    "double_blocks.0.img_attn.norm.key_norm.scale": "is a Flux model",
+    "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": "is a LoRA: load a model",
+    "emb_params": "is a textual inversion",
+    "some.other.weight": "is not a Stable Diffusion checkpoint",
+    "model.diffusion_model.input_blocks.0.0.weight": "is not a Stable Diffusion checkpoint",
+}
+
+
+@pytest.mark.parametrize("key", NOT_FOR_STREAMING)
+def test_a_file_of_another_kind_is_one_sentence(key: str, tmp_path: Path) -> None:
+    save_file({key: torch.zeros(4, 4, 3, 3)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=NOT_FOR_STREAMING[key]):
+        load_model(str(tmp_path / "model.safetensors"), device="cpu")
+
+
+def test_an_inpainting_checkpoint_is_refused_in_words(tmp_path: Path) -> None:
+    state = {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 9, 3, 3),
+        "model.diffusion_model.out.2.weight": torch.zeros(4, 8, 3, 3),
+    }
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"inpainting or depth model .its UNet takes 9 channels"):
+        load_model(str(tmp_path / "model.safetensors"), device="cpu")
+
+
+def test_a_file_without_a_tokenizer_says_where_to_put_one(shelf: Path) -> None:
+    path = write_original(folder_of("sd15", shelf), shelf / "alone" / "model.safetensors", "sd15")
+    shutil.rmtree(path.parent / "tokenizer")
+    with pytest.raises(
+        ModelError, match=r"holds no tokenizer, and CLIP's cannot be fetched.*vocab.json and merges.txt at"
+    ):
+        load_model(str(path), device="cpu")
+
+
+def test_parts_of_two_models_do_not_stream_together(shelf: Path, tmp_path: Path) -> None:
+    mixed = shutil.copytree(folder_of("sd15", shelf), tmp_path / "mixed")
+    shutil.rmtree(mixed / "unet")
+    shutil.copytree(folder_of("sdxl", shelf) / "unet", mixed / "unet")
+    with pytest.raises(ModelError, match="embeddings are 64 wide, the UNet takes 192"):
+        load_model(str(mixed), device="cpu")
+
+
+def test_sdxl_in_half_precision_keeps_its_full_autoencoder_in_float32(shelf: Path) -> None:
+    model = load_model(str(folder_of("sdxl", shelf)), device="cpu", dtype="float16", autoencoder="full")
+    assert (model.unet.dtype, model.autoencoder.module.dtype) == (torch.float16, torch.float32)
+    latent = model.autoencoder.encode(frame()[None].half())
+    assert bool(model.autoencoder.decode(latent.half()).isfinite().all())

@@ -25,8 +25,8 @@ def with_weights(settings: Settings, path: Path) -> tuple[dict[str, str], str]:
         WeightsError: it is a pickle, damaged, or cannot be read.
     """
     # Here and not above: these import torch, and so does whatever reads such a file.
+    from pipeline.models.errors import ModelError
     from pipeline.models.lora import is_lora
-    from pipeline.models.model import ModelError
     from pipeline.models.weights import read_header
 
     try:

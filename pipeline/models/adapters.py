@@ -11,10 +11,10 @@ import torch
 from pipeline.adapter_list import Wanted, parse_files, parse_loras
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.config import StreamConfig
+from pipeline.models.errors import ModelError
 from pipeline.models.families import Family, tells_few_steps
 from pipeline.models.hub import download_part, looks_like_hub_id
 from pipeline.models.lora import Lora, flat_modules, read_lora
-from pipeline.models.model import ModelError
 from pipeline.models.textual_inversion import read_embedding
 
 

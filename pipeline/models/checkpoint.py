@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from pipeline.conditioning.prompt_encoder import TextEncoder
+from pipeline.models.errors import ModelError
 from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, Family
-from pipeline.models.model import ModelError
 from pipeline.models.parts import Parts, explained
 from pipeline.models.tokenizers import clip_tokenizer
 from pipeline.models.weights import Header, read_header

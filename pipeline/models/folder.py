@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from pipeline.conditioning.prompt_encoder import TextEncoder
+from pipeline.models.errors import ModelError
 from pipeline.models.families import SDXL, VITRAIL, family_of
-from pipeline.models.model import ModelError
 from pipeline.models.parts import Parts, explained, read_json
 from pipeline.models.weights import PICKLES, read_header
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.models.model import ModelError
+from pipeline.models.errors import ModelError
 
 # Told of a download: bytes so far, and bytes in all (0 where that is not known). May raise, to cancel it.
 Progress = Callable[[int, int], None]

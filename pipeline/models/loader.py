@@ -13,10 +13,11 @@ from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.device import choose_device, choose_dtype
 from pipeline.diffusion.schedule import NoiseSchedule
 from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.errors import ModelError
 from pipeline.models.families import VITRAIL, Character, character_of, defaults_for
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
-from pipeline.models.model import Model, ModelError
+from pipeline.models.model import Model
 from pipeline.models.parts import Parts
 from pipeline.models.tiny import choose_autoencoder
 from pipeline.models.weights import refuse_pickle

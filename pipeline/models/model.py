@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from pipeline.models.memory import MemorySaver
 
 
-class ModelError(Exception):
-    """A model cannot be found or loaded. The message is one sentence: what, why, and what to do."""
-
-
 @dataclass(slots=True, eq=False)
 class Model:
     """Everything that is the same for all streams of one model.

@@ -12,8 +12,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pipeline.conditioning.prompt_encoder import TextEncoder
+from pipeline.models.errors import ModelError
 from pipeline.models.families import Family
-from pipeline.models.model import ModelError
 
 
 @dataclass(slots=True, eq=False)

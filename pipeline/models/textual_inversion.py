@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.models.model import ModelError
+from pipeline.models.errors import ModelError
 from pipeline.models.parts import explained
 from pipeline.models.weights import read_header
 

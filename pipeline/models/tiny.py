@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from pipeline.models.errors import ModelError
 from pipeline.models.families import Family
 from pipeline.models.folder import read_autoencoder
 from pipeline.models.hub import Progress, download_part
-from pipeline.models.model import ModelError
 
 CHOICES = ("auto", "tiny", "full")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.models.errors import ModelError
 from pipeline.models.hub import download_part
-from pipeline.models.model import ModelError
 from pipeline.models.parts import explained
 
 _HUB_NAME = "openai/clip-vit-large-patch14"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.models.model import ModelError
+from pipeline.models.errors import ModelError
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 

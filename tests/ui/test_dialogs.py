@@ -28,7 +28,7 @@ from app.sources.idle import IdleSource
 from app.status import SessionState
 from app.window_list import NoWindows
 from app.window_list import Window as OtherWindow
-from pipeline.models.model import ModelError
+from pipeline.models.errors import ModelError
 from tests.app.fakes import FACTS, FakeEngine
 from tests.ui.scripted import open_scripted, run_card
 from ui import source_dialog

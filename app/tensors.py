@@ -82,22 +82,6 @@ class ToHost:
         return torch.cuda.stream(self._stream)
 
 
-def ran_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error``, or one that led to it, is a lack of memory on any device."""
-    import torch
-
-    while error is not None:
-        # Apple's and Intel's devices have no error of their own for it, and neither has torch for main memory.
-        said = str(error).lower()
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in _SHORT_OF_MEMORY):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-_SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
-
 def give_memory_back(error: BaseException | None = None) -> None:
     """Return what is held and not used, so that others find it free.
 

@@ -18,8 +18,9 @@ from app.model_swap import ModelSwap
 from app.settings import Settings
 from app.status import StatusBoard
 from app.styled import Styled
-from app.tensors import give_memory_back, mark, ran_out_of_memory, stacked
+from app.tensors import give_memory_back, mark, stacked
 from app.words import remarks, runnable
+from pipeline.device import ran_out_of_memory
 from pipeline.setting import Cost, cost_of_change
 
 # A live engine that fails this often in a row will not recover.

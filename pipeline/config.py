@@ -70,6 +70,25 @@ class StreamConfig:
     image_guidance: float = setting(
         1.0, "how strongly the input picture steers (InstructPix2Pix, full guidance)", low=0, high=10, step=0.1
     )
+    attention_guidance: float = setting(
+        1.0,
+        "how strongly the negative prompt is avoided inside the attentions, which works at one and two steps as well; "
+        "1 is off",
+        low=1,
+        high=20,
+        step=0.5,
+        cost=Cost.PROMPT,
+    )
+    attention_limit: float = setting(
+        2.5,
+        "how far guidance inside the attentions may go, in multiples of what it starts from",
+        low=1,
+        high=10,
+        step=0.1,
+    )
+    attention_blend: float = setting(
+        0.25, "how much of the guided attention is taken: 0 nothing, 1 nothing else", low=0, high=1, step=0.05
+    )
     delta: float = setting(1.0, "weight of the virtual negative residual (RCFG)", low=0, high=2, step=0.05)
     seed: int = setting(0, "which noise is used", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
     seed_b: int = setting(0, "a second seed, to blend the first with", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)

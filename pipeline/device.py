@@ -62,3 +62,24 @@ def cpu_has_amx() -> bool:
     """Whether the CPU has Intel's matrix tiles, which make bfloat16 pay."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe and probe())
+
+
+def uploaded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """``tensor`` on ``device``, without the host waiting for the device: on CUDA by way of pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+# Apple's and Intel's devices have no error of their own for it, and neither has torch for main memory.
+_SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or one that led to it, is a lack of memory on any device."""
+    while error is not None:
+        said = str(error).lower()
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in _SHORT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

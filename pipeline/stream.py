@@ -9,17 +9,23 @@ from typing import Any
 import torch
 
 from pipeline.backends.backend import Backend
+from pipeline.backends.eager import EagerBackend
+from pipeline.backends.sliced import SlicedBackend
 from pipeline.conditioning.prompt_syntax import blended
 from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
+from pipeline.device import uploaded
 from pipeline.diffusion.guidance import needs_negative_prompt
 from pipeline.diffusion.noise import blended_noise
 from pipeline.diffusion.similarity import SimilarityFilter
 from pipeline.diffusion.solver import SolverTable, plan
 from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import Wander, colours, prompt_share, starting_noise
+from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
 from pipeline.models.model import Model
+from pipeline.models.networks import DecoderNetwork, EncoderNetwork
+from pipeline.models.residency import DENOISER
 from pipeline.output import Output, Tags
 from pipeline.setting import described
 from pipeline.sparse.engine import SparseEngine
@@ -33,6 +39,7 @@ Changed = Sequence[Sequence[Rectangle] | None] | None
 _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
 _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
+_IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -44,7 +51,7 @@ class Stream:
     size and frame buffer F are read off the frames and may change between calls. Not for use by two threads at once.
 
     Attributes:
-        model: as given.
+        model, backend: as given.
         sparse: what computes only what changed, where the settings ask for it (see ``pipeline.sparse``); else None.
 
     Example::
@@ -54,10 +61,20 @@ class Stream:
         output.image            # (1, 3, 256, 256) float 0..1
     """
 
-    def __init__(self, model: Model, config: StreamConfig | None = None) -> None:
+    def __init__(self, model: Model, config: StreamConfig | None = None, backend: Backend | None = None) -> None:
+        """Args:
+        model: as ``load_model`` gives it.
+        config: the settings to begin with.
+        backend: what runs the networks (see ``pipeline.backends.accelerate``); by default the modules themselves.
+        """
         self.model = model
+        self.backend: Backend = EagerBackend(model) if backend is None else backend
         self._config = _allowed(config or StreamConfig())
-        self._denoiser = Denoiser(model)
+        self._running = self.backend
+        self._encoder, self._decoder = EncoderNetwork(model), DecoderNetwork(model)
+        self._denoiser = Denoiser(model, self.backend)
+        self._changed_parts: set[str] = set()
+        self._watch = FiniteWatch()
         self._clock = StageClock(model.device)
         self._batch: StreamBatch | None = None
         self._frames_shape: tuple[int, ...] = ()
@@ -69,9 +86,11 @@ class Stream:
         self._wander = Wander()
         self._prompt_share = 0.0
         notes = self.prepare(self._config)
-        model.adapters.follow(self._config)
+        model.adapters.follow(self._config, self)
+        model.residency.subscribe(self)
         self.sparse: SparseEngine | None = None
-        self.notes = [*notes, *self._set_sparse()]
+        self.notes = [*notes, *self._set_backend()]
+        self._denoiser.set_guidance(self._config)
         self._set_prompts()
         self._set_filter()
 
@@ -106,7 +125,8 @@ class Stream:
 
         Args:
             frames: (F, 3, H, W) or (3, H, W) float in 0..1, on any device; H and W multiples of the autoencoder's
-                factor (8 for all common models). Of a text-to-image stream, only the shape counts.
+                factor (8 for all common models). Of a text-to-image stream, only the shape counts. Memory that is
+                pinned is uploaded while this returns: it must not be written to before the picture is there.
             tags: one for each frame, given back with its picture; by default counted from 0.
             at: when the last of these frames was taken, in seconds of any steady clock; by default 1/30 s a frame.
                 A transition between prompts is timed by it.
@@ -118,6 +138,7 @@ class Stream:
             ValueError: the frames have another shape or type.
         """
         frames = checked(frames, self.model.autoencoder.factor)
+        self._catch_up()
         arriving = self._tagged(tags, len(frames))
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
@@ -143,6 +164,8 @@ class Stream:
     @torch.inference_mode()
     def flush(self) -> list[Output]:
         """Finish all frames in flight: their outputs, in order, each once. The next frame starts anew."""
+        self._catch_up()
+        self._watch.restart()
         finished = []
         while self._in_flight and self._batch is not None:
             leaving, repeated = self._in_flight.popleft()
@@ -195,8 +218,9 @@ class Stream:
         """
         _allowed(config)
         self.prepare(config)
-        reword = self.model.adapters.follow(config)
+        self.model.adapters.follow(config, self)
         old, self._config = self._config, config
+        self._watch.restart()
 
         def differ(*names: str) -> bool:
             return any(getattr(old, name) != getattr(config, name) for name in names)
@@ -207,14 +231,17 @@ class Stream:
             self._clear()
         if differ("text_to_image", "seed_travel", "seed"):
             self._wander.restart()
+        if differ("guidance_scale", *_IN_ATTENTION):
+            self._denoiser.set_guidance(config)
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
-        if reword or differ(*wording):
+        if differ(*wording, *_IN_ATTENTION):
             self._set_prompts()
+        self._catch_up()
         if differ("steps", "strength", "solver", "spacing", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
-        notes = self._set_sparse() if differ("sparse", "text_to_image") else []
+        notes = self._set_backend() if differ("sparse", "text_to_image") else []
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
             self._filter.reset()
@@ -223,17 +250,39 @@ class Stream:
         return notes
 
     def save_memory(self, mode: str) -> None:
-        """Run in another of ``MEMORY_MODES`` from the next call on; see ``pipeline.models.memory.MemorySaver.set``."""
-        if mode != self.model.memory.mode:
-            self.model.memory.set(mode)
-            self.model.backend.weights_changed()  # engines that were built take memory, too
-            self._set_sparse()
+        """Run in another of ``MEMORY_MODES`` from the next call on; see ``WeightPlaces.set`` and ``SlicedBackend``."""
+        self.model.memory.set(mode)
+        self._catch_up()
+
+    def changed(self, part: str, *, moved: bool) -> None:
+        """See ``pipeline.models.residency.Listener``: what was made of the old weights is made anew before its use."""
+        self._changed_parts.add(part)
+
+    def news(self) -> list[str]:
+        """What has come up since the last call that the user should know; may be asked on any thread."""
+        return [*self.backend.news(), *self._watch.news()]
 
     def close(self) -> None:
-        """Give the model back as it was; for using the model without Vitrail afterwards."""
+        """Have done with the model. Once no stream is left on it, it is as it was loaded, LoRAs and words included."""
         if self.sparse is not None:
             self.sparse.close()
-        self._denoiser.close()
+        self.model.adapters.release(self)
+
+    def _catch_up(self) -> None:
+        """Follow what has become of the model since the last call: its weights, and how much memory it may take."""
+        if isinstance(self._running, SlicedBackend) != (self.model.memory.mode != "full"):
+            self._set_backend()
+        if not self._changed_parts:
+            return
+        with self.model.residency.lock:  # until whoever writes has done
+            parts, self._changed_parts = self._changed_parts, set()
+            if parts - {DENOISER}:
+                self._set_prompts()
+            if DENOISER in parts:
+                self._denoiser.weights_changed()
+        self._filter.reset()
+        if self.sparse is not None:
+            self.sparse.settings_changed(self._config.steps)
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
         """Denoise the first frames of a kind at once and fill the slots with them."""
@@ -275,7 +324,8 @@ class Stream:
 
     def _output(self, tags: Tags, skipped: bool = False, repeated: bool = False) -> Output:
         self._last_tags = tags
-        image = self._image
+        # What may be given once more is the stream's own: whoever writes to a picture must not change the next one.
+        image = self._image.clone() if self._config.similarity_filter else self._image
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
         return Output(image, tags, skipped, repeated)
@@ -297,7 +347,7 @@ class Stream:
             autoencoder = self.model.autoencoder
             shape = (autoencoder.latent_channels, height // autoencoder.factor, width // autoencoder.factor)
             noise = torch.cat([starting_noise(config, *place, shape) for place in places])
-            self._start = noise.to(self.model.device)
+            self._start = uploaded(noise, self.model.device)
             self._latent = torch.zeros_like(self._start)
         else:
             drawn = torch.cat([colours(config, *place, height, width) for place in places])
@@ -308,16 +358,13 @@ class Stream:
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._clock("encode"):
-            return self._backend.encode(frames)
+            return self._running.run(self._encoder, {"pictures": frames}, {})["latents"]
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
         with self._clock("decode"):
-            return self._backend.decode(latent)
-
-    @property
-    def _backend(self) -> Backend:
-        """What runs the networks: the model's backend, that in slices, or that on what changed."""
-        return self.model.networks if self.sparse is None else self.sparse
+            picture = self._running.run(self._decoder, {"latents": latent}, {})["pictures"]
+        self._watch.look(latent, picture)
+        return picture
 
     def _tagged(self, tags: Sequence[Any] | None, count: int) -> Tags:
         tags = tuple(tags) if tags is not None else tuple(range(self._count, self._count + count))
@@ -335,7 +382,7 @@ class Stream:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""
         config, shape = self._config, self._latent.shape[1:]
         noise = blended_noise(config.seed, config.seed_b, config.seed_blend, config.steps + 1, shape)
-        return noise.to(self.model.device)
+        return uploaded(noise, self.model.device)
 
     def _change_table(self, old_steps: int) -> None:
         if self._batch is None:
@@ -364,7 +411,8 @@ class Stream:
 
     def _set_prompts(self) -> None:
         config = self._config
-        negative = config.negative_prompt if needs_negative_prompt(config.guidance) else None
+        in_attention = config.attention_guidance != 1 and config.attention_blend > 0
+        negative = config.negative_prompt if in_attention or needs_negative_prompt(config.guidance) else None
         if config.text_to_image and config.prompt_travel:
             # Both at any weight, 0 included, so that the way needs their keys and values only once.
             share = self._prompt_share
@@ -373,16 +421,21 @@ class Stream:
         mix = blended(config.prompt, config.prompt_b, config.blend)
         self._denoiser.set_prompts(mix, negative, config.transition)
 
-    def _set_sparse(self) -> list[str]:
-        """Switch it on or off as the settings say; notes for the user."""
+    def _set_backend(self) -> list[str]:
+        """Run on the backend, on slices where memory is saved, or on what changed; notes for the user."""
         if self.sparse is not None:
             self.sparse.close()
             self.sparse = None
+        saving = self.model.memory.mode != "full"
+        if saving:
+            self.backend.release()  # engines that were built take memory, too
+        self._running = SlicedBackend(self.model) if saving else self.backend
         # Pictures made of words alone have no frame that could stand still; what is kept of pictures takes memory.
-        if self._config.sparse and not self._config.text_to_image and self.model.memory.mode == "full":
-            self.sparse = SparseEngine(self.model)
+        if self._config.sparse and not self._config.text_to_image and not saving:
+            self.sparse = SparseEngine(self.model, self.backend)
             self.sparse.settings_changed(self._config.steps)
-        self._denoiser.backend = self._backend
+            self._running = self.sparse
+        self._denoiser.backend = self._running
         return [] if self.sparse is None else self.sparse.notes
 
     def _set_filter(self) -> None:

@@ -21,6 +21,7 @@ class StageClock:
 
     def __init__(self, device: torch.device) -> None:
         self._accelerator = {"cuda": torch.cuda, "xpu": torch.xpu}.get(device.type)
+        self._device = device
         self._finished: dict[str, deque[float]] = {stage: deque(maxlen=_WINDOW) for stage in STAGES}
         self._pending: deque[tuple[str, torch.Event, torch.Event]] = deque(maxlen=_WINDOW)
 
@@ -34,9 +35,11 @@ class StageClock:
             return
         start = self._accelerator.Event(enable_timing=True)
         end = self._accelerator.Event(enable_timing=True)
-        start.record()
+        # On this device's queue: without one, events are recorded on that of whichever device is the current one.
+        queue = self._accelerator.current_stream(self._device)
+        start.record(queue)
         yield
-        end.record()
+        end.record(queue)
         self._pending.append((stage, start, end))
 
     def medians_ms(self) -> dict[str, float]:

@@ -36,7 +36,7 @@ def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.backends import choice
     from pipeline.backends.eager import EagerBackend
 
-    monkeypatch.setattr(choice, "_best", lambda model, *_: EagerBackend(model))
+    monkeypatch.setattr(choice, "_best", lambda model, _: EagerBackend(model))
 
 
 pytest_plugins = [] if missing_libraries("offscreen") else ["pytestqt.plugin"]

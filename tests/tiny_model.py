@@ -84,6 +84,11 @@ def write_index(folder: Path) -> None:
 @cache
 def tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", latent_channels: int = 4) -> Model:
     """A tiny model on the CPU in float32; shared between tests, which must leave its weights as they are."""
+    return new_tiny_model(sees_input, prediction_type, latent_channels)
+
+
+def new_tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", latent_channels: int = 4) -> Model:
+    """The same model, with the same weights, loaded anew: a test may do with it what it likes."""
     with TemporaryDirectory() as folder:
         path = write_tiny_model(
             Path(folder) / "tiny",

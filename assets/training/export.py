@@ -22,7 +22,8 @@ from assets.training.store import PictureStore
 from assets.training.text import encode_texts, load_text
 from assets.training.unet import load_unet, new_unet
 from assets.training.vocabulary import STYLES, TINTS, Phrases
-from pipeline.backends.quantised import BOUNDS_FILE, measure_bounds
+from pipeline.backends.quantised import measure_bounds
+from pipeline.models.bounds import BOUNDS_FILE
 
 log = logging.getLogger(__name__)
 

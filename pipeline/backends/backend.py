@@ -1,89 +1,78 @@
-"""What every backend is to a stream: the three networks of a model, each one call."""
+"""What every backend is to a stream: one way to run any network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.diffusion.guidance import RowLayout
+from pipeline.models.networks import Network
+
+# Inputs or outputs of a network, by name.
+Tensors = Mapping[str, torch.Tensor]
 
 
 class AccelerationError(Exception):
     """A backend cannot be had here. The message is one sentence: what is missing, and what to do."""
 
 
-class Backend(Protocol):
-    """Runs a model's networks. Used by one thread at a time.
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a stream may want to know of a backend, so that nobody has to ask for its name.
 
-    A backend that builds engines does so beside the stream: until one is ready, the model itself answers.
+    Attributes:
+        any_shape: a network runs on inputs of any shape at once. Otherwise it has an engine for each, which is built
+            beside the stream, and PyTorch runs the network until it is there.
+        shares_weights: networks run on the model's own weights, in their number format; otherwise on a copy in float32.
+        reads_in_place: staying inputs that are contiguous float32 on the CPU are read where they lie, so that they may
+            be written to between two calls.
+        windows: networks of small windows pay here, so that the sparse engine may use them.
+    """
+
+    any_shape: bool
+    shares_weights: bool
+    reads_in_place: bool
+    windows: bool
+
+
+class Backend(Protocol):
+    """Runs a model's networks. Used by one thread at a time, but for ``changed`` and ``news``.
+
+    A backend that builds engines does so beside the stream: until one is ready, the model's own modules answer.
 
     Attributes:
         name: which one, for people: ``eager``, ``openvino``.
-        shares_weights: whether it runs networks where the model's own weights are, and in their number format.
+        capabilities: what it can do.
+        patient: ``run`` and ``ready`` wait for an engine that is being built, so that all pictures of a file are drawn
+            by the same engines. Off for a live picture.
     """
 
     name: str
-    shares_weights: bool
+    capabilities: Capabilities
+    patient: bool
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(F, 3, H, W) float pictures in 0..1 on any device to (F, C, h, w) float32 latents."""
-        ...
-
-    def denoise(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        cache: AttentionCache,
-        layout: RowLayout,
-        added: Mapping[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """One UNet call.
+    def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        """The outputs of ``network`` for these inputs.
 
         Args:
-            rows: (B, C or 2C, h, w) float32.
-            timesteps: (B,) int64.
-            embeddings: (B, L, D), for UNets that pool them into the time embedding.
-            cache: holds the prompts' keys and values.
-            layout: which prompt is for which rows.
-            added: what SDXL's UNet is told besides: ``text_embeds`` (B, D') and ``time_ids`` (B, 6).
-
-        Returns:
-            (B, C, h, w) float32.
+            network: which one.
+            moving: inputs that differ from call to call, (B, ...) each; float of any kind or int64, on any device.
+            staying: inputs of which the very same tensor holds the same values as at the call before.
         """
         ...
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """(F, C, h, w) float32 latents to (F, 3, H, W) float32 pictures in 0..1."""
+    def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:
+        """Whether ``run`` has what it needs to be fast for inputs of these shapes; if not, this orders it."""
         ...
 
-    def network(
-        self,
-        name: str,
-        make: Callable[[], torch.nn.Module],
-        moving: Sequence[torch.Tensor],
-        staying: Sequence[torch.Tensor],
-    ) -> list[torch.Tensor] | None:
-        """Run another network that is made of the UNet or the autoencoder, for the sparse engine.
-
-        Args:
-            name: the same for the same network; begins with ``unet`` where it is made of the UNet.
-            make: makes it, around their own weights where these are shared, else of a copy and in float32; called on
-                another thread, where it is needed.
-            moving: its first inputs, float of any kind or int64.
-            staying: its other inputs, mostly the very tensors of the call before. They may be written to between calls
-                where weights are shared, or where they are contiguous float32 on the CPU.
-
-        Returns:
-            Its outputs; None where there is no engine for these shapes, or not yet.
-        """
+    def changed(self, part: str, *, moved: bool) -> None:
+        """See ``pipeline.models.residency.Listener``: nothing built of the part's old weights is used again."""
         ...
 
-    def weights_changed(self) -> None:
-        """The model's weights are others now (a LoRA was put in or taken out): nothing built before is used again."""
+    def release(self) -> None:
+        """Give up all that was built, as its memory is needed; it is built anew where it is asked for."""
         ...
 
     def wait(self) -> None:
@@ -91,7 +80,7 @@ class Backend(Protocol):
         ...
 
     def news(self) -> list[str]:
-        """What has come up beside the stream since the last call that its user should know; may be asked anywhere."""
+        """What has come up since the last call that the user should know; may be asked on any thread."""
         ...
 
     def close(self) -> None:

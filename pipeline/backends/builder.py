@@ -11,18 +11,23 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from pipeline.backends.spec import Spec
+from pipeline.text import first_line
 
 logger = logging.getLogger(__name__)
 
 Engine = TypeVar("Engine")
-# What an engine is built for; hashable, and JSON-able, so that it can be part of a key.
-Spec = tuple[Any, ...]
 
-# The autoencoder's two, and a UNet's for full and for warming-up batches: what one stream uses. Those of the settings
-# before come back from the disk in less than a second.
+# The autoencoder's two, and a denoiser's for full and for warming-up batches: what one stream uses. Those of the
+# settings before come back from the disk in less than a second.
 MOST_ENGINES = 5
+# What could not be built is tried once more after so many seconds: another build may have been in its way, or memory
+# was short.
+ATTEMPTS, RETRY_SECONDS = 2, 20.0
 # An interpreter that ends waits for so long until nothing is being built: it ends other threads wherever they are, and
 # a thread that is ended inside of a library written in C++ ends the whole process, with a crash.
 _LAST_SECONDS = 5.0
@@ -36,7 +41,7 @@ class Builder(Generic[Engine]):
 
     Args:
         build: makes an engine of a specification; called on the builder's thread, and may take minutes.
-        name: of the backend, for the log.
+        name: of the backend, for people.
         most: how many engines are kept, at least 1; the one unused for longest goes first.
     """
 
@@ -47,20 +52,30 @@ class Builder(Generic[Engine]):
         self._engines: dict[Spec, Engine] = {}
         self._used: dict[Spec, float] = {}  # when each was last asked for, by ``time.monotonic()``
         self._ordered: set[Spec] = set()
-        self._failed: set[str] = set()  # parts of which a failure was told
+        self._failed: dict[Spec, tuple[int, float]] = {}  # how often, and when last
+        self._told: set[str] = set()  # networks of which a failure was told
         self._news: list[str] = []
         self._orders: queue.LifoQueue[tuple[int, Spec] | None] = queue.LifoQueue()
         self._changed = threading.Condition()
         self._open = 0  # orders that are neither done nor given up
-        self._round = 0  # engines of an earlier round are of weights that are gone
+        self._rounds: Counter[str] = Counter()  # by part; engines of an earlier round are of weights that are gone
+        self._closed = False
         self._thread: threading.Thread | None = None
 
-    def get(self, spec: Spec) -> Engine | None:
-        """The engine for ``spec``, or None while it is being built or where it cannot be. Never waits."""
+    def get(self, spec: Spec, *, patient: bool = False) -> Engine | None:
+        """The engine for ``spec``; None while it is being built, and where it cannot be.
+
+        Args:
+            patient: wait while it is being built.
+        """
         engine = self._engines.get(spec)
         self._used[spec] = time.monotonic()
-        if engine is None and spec not in self._ordered:
+        if engine is None and spec not in self._ordered and self._may_try(spec):
             self._order(spec)
+        if engine is None and patient:
+            with self._changed:
+                self._changed.wait_for(lambda: spec not in self._ordered or spec in self._engines)
+                engine = self._engines.get(spec)
         return engine
 
     def ready(self) -> dict[Spec, Engine]:
@@ -68,20 +83,32 @@ class Builder(Generic[Engine]):
         return dict(self._engines)
 
     def news(self) -> list[str]:
-        """What could not be built since the last call, in one sentence for each part of the model."""
+        """What could not be built or run since the last call, in one sentence for each network."""
         with self._changed:
             news, self._news = self._news, []
             return news
 
-    def clear(self) -> None:
-        """Forget all engines and orders: what is asked for from now on is built anew."""
+    def failed(self, spec: Spec, error: Exception) -> None:
+        """The engine for ``spec`` cannot be run: it is given up, and its failure is told."""
         with self._changed:
-            self._round += 1
-            self._engines = {}
-            self._ordered = set()
-            self._used = {}
-            self._failed = set()
-            self._news = []
+            self._engines = {one: engine for one, engine in self._engines.items() if one != spec}
+        self._give_up(spec, error, f"{self._name} failed while it ran the {spec.network}")
+
+    def clear(self, part: str | None = None) -> None:
+        """Forget the engines and orders of a part (None: of all): what is asked for from now on is built anew."""
+
+        def stays(spec: Spec) -> bool:
+            return part is not None and spec.part != part
+
+        with self._changed:
+            for gone in {part} if part is not None else {*self._rounds, *(spec.part for spec in self._ordered)}:
+                self._rounds[gone] += 1
+            self._engines = {spec: engine for spec, engine in self._engines.items() if stays(spec)}
+            self._ordered = set(filter(stays, self._ordered))
+            self._used = {spec: at for spec, at in self._used.items() if stays(spec)}
+            self._failed = {spec: times for spec, times in self._failed.items() if stays(spec)}
+            self._told = {spec.network for spec in self._failed}
+            self._changed.notify_all()
 
     def wait(self) -> None:
         """Sleep until nothing is ordered any more."""
@@ -91,13 +118,23 @@ class Builder(Generic[Engine]):
     def close(self) -> None:
         """Build nothing more; an engine that is being built is finished in vain."""
         self.clear()
+        with self._changed:
+            self._closed = True
+            with contextlib.suppress(queue.Empty):
+                while self._orders.get_nowait() is not None:
+                    self._open -= 1
+            self._changed.notify_all()
         self._orders.put(None)
+
+    def _may_try(self, spec: Spec) -> bool:
+        times, last = self._failed.get(spec, (0, 0.0))
+        return not self._closed and (times == 0 or (times < ATTEMPTS and time.monotonic() - last >= RETRY_SECONDS))
 
     def _order(self, spec: Spec) -> None:
         with self._changed:
             self._ordered.add(spec)
             self._open += 1
-            self._orders.put((self._round, spec))
+            self._orders.put((self._rounds[spec.part], spec))
             if self._thread is None:
                 # A daemon: a compiler cannot be interrupted, and must not keep the program from ending.
                 self._thread = threading.Thread(target=self._run, name="vitrail-engines", daemon=True)
@@ -109,27 +146,30 @@ class Builder(Generic[Engine]):
             number, spec = order
             engine = None
             try:
-                if number == self._round:
+                if number == self._rounds[spec.part]:
                     engine = self._build(spec)
             except Exception as error:  # noqa: BLE001 - a compiler may raise anything; the model itself goes on
-                if number == self._round:  # what was given up in the meantime is nobody's concern
-                    self._tell_failure(spec, error)
+                if number == self._rounds[spec.part]:  # what was given up in the meantime is nobody's concern
+                    self._give_up(spec, error, f"{self._name} cannot run the {spec.network}")
             with self._changed:
-                if engine is not None and number == self._round:
+                if engine is not None and number == self._rounds[spec.part]:
                     self._keep(spec, engine)
                 self._open -= 1
                 self._changed.notify_all()
             del engine  # this thread waits for its next order with nothing in hand
             _give_back()
 
-    def _tell_failure(self, spec: Spec, error: Exception) -> None:
-        logger.warning("%s cannot be used for %s, the model runs without: %s", self._name, spec, error)
-        part = str(spec[0])
+    def _give_up(self, spec: Spec, error: Exception, what: str) -> None:
+        logger.warning("%s (%s), and PyTorch does: %s", what, spec.described(), error)
         with self._changed:
-            if part in self._failed:
-                return  # what fails for one size mostly fails for all, and need not be told for each
-            self._failed.add(part)
-            self._news.append(f"{self._name} cannot run the {part}; PyTorch does, more slowly: {_first_line(error)}")
+            times, _ = self._failed.get(spec, (0, 0.0))
+            self._failed[spec] = times + 1, time.monotonic()
+            self._ordered.discard(spec)
+            # What fails for one size mostly fails for all, and need not be told for each.
+            if spec.network not in self._told:
+                self._told.add(spec.network)
+                self._news.append(f"{what}; PyTorch does, more slowly: {first_line(error)}")
+            self._changed.notify_all()
 
     def _keep(self, spec: Spec, engine: Engine) -> None:
         kept = heapq.nlargest(self._most - 1, self._engines, key=lambda one: self._used.get(one, 0.0))
@@ -151,8 +191,3 @@ def _give_back() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

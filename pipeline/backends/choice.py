@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.backends.backend import AccelerationError, Backend
@@ -13,12 +12,12 @@ if TYPE_CHECKING:
     from pipeline.models.model import Model
 
 
-def accelerate(model: Model, wanted: str = "auto", cache: EngineCache | None = None) -> Model:
-    """The same model on another backend. Its modules are shared, and stay as they are.
+def accelerate(model: Model, wanted: str = "auto", cache: EngineCache | None = None) -> Backend:
+    """A backend for ``model``. Its modules stay as they are, and several streams may share the backend.
 
     Args:
         model: as ``load_model`` gave it.
-        wanted: one of ``ACCELERATIONS``; ``auto`` takes the best that is there, and a note says what is missing.
+        wanted: one of ``ACCELERATIONS``; ``auto`` takes the best that is there, and its ``news`` say what is missing.
         cache: where engines are kept between two runs; by default the user's cache folder.
 
     Raises:
@@ -26,11 +25,7 @@ def accelerate(model: Model, wanted: str = "auto", cache: EngineCache | None = N
     """
     if wanted not in ACCELERATIONS:
         raise AccelerationError(f"the acceleration is {wanted!r}; it must be one of {', '.join(ACCELERATIONS)}")
-    notes = list(model.notes)
-    backend = _best(model, notes, cache) if wanted == "auto" else _named(model, wanted, cache)
-    if model.sized and backend.name.startswith("openvino"):
-        notes.append("OpenVINO runs this model's autoencoder only: an SDXL UNet stays with PyTorch")
-    return replace(model, backend=backend, notes=notes)
+    return _best(model, cache) if wanted == "auto" else _named(model, wanted, cache)
 
 
 def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
@@ -50,24 +45,25 @@ def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
 
 
 def _graphs(model: Model, wanted: str) -> Backend:
-    from pipeline.backends import graphs, tensorrt
+    from pipeline.backends import graphs, inductor, tensorrt
 
     if wanted == "tensorrt":
         tensorrt.check_tensorrt(model)
-        return graphs.GraphBackend(model, wanted, tensorrt.with_tensorrt)
+        return graphs.GraphBackend(model, wanted, tensorrt.with_tensorrt, bakes_weights=True)
     if wanted == "compile":
-        graphs.check_compiler(model)
-        return graphs.GraphBackend(model, wanted, graphs.with_inductor)
+        inductor.check_compiler(model)
+        return graphs.GraphBackend(model, wanted, inductor.with_inductor)
     graphs.check_cuda(model, wanted)
     return graphs.GraphBackend(model, wanted, graphs.as_it_is)
 
 
-def _best(model: Model, notes: list[str], cache: EngineCache | None) -> Backend:
+def _best(model: Model, cache: EngineCache | None) -> Backend:
     if model.device.type != "cpu":
         # CUDA graphs and compilers are there to be asked for; none is the default before it has been measured on a GPU.
         return _named(model, "eager", cache)
     try:
         return _named(model, "openvino", cache)
     except AccelerationError as error:
-        notes.append(f"the model runs without acceleration, at about half the speed: {error}")
-        return _named(model, "eager", cache)
+        from pipeline.backends.eager import EagerBackend
+
+        return EagerBackend(model, notes=(f"the model runs without acceleration, at about half the speed: {error}",))

@@ -2,73 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.diffusion.guidance import RowLayout
+from pipeline.backends.backend import Capabilities, Tensors
+from pipeline.backends.packed import pack
+from pipeline.models.networks import Network
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
 
+# A network of more weights than this is packed for its windows (see ``pack``).
+LARGE = 300_000_000
+
 
 class EagerBackend:
-    """Calls the model's own modules; nothing is built."""
+    """Calls the networks' modules, which stand on the model's own weights; nothing is built.
+
+    Sparse windows are not run on a graphics card: a window launches as many kernels as the whole picture, and their
+    launches are what it takes its time for (``tests/benchmarks/sparse.py``).
+    """
 
     name = "eager"
-    shares_weights = True
+    patient = False
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, notes: Sequence[str] = ()) -> None:
+        """``notes`` are the first ``news``."""
+        on_cpu = model.device.type == "cpu"
+        self.capabilities = Capabilities(any_shape=True, shares_weights=True, reads_in_place=on_cpu, windows=on_cpu)
         self._model = model
+        self._news = list(notes)
+        self._modules: dict[str, _Module] = {}
+        model.residency.subscribe(self)
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        # Uploaded first and converted there: the device does it faster, and the host need not wait for it.
-        pictures = self._laid_out(pictures.to(self._model.device, non_blocking=True))
-        return self._model.autoencoder.encode(pictures).float()
+    def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        module = self._module(network)
+        # Uploaded as they come and converted there: the device does it faster, and the host need not wait for it.
+        device = self._model.device
+        return module(**{name: tensor.to(device, non_blocking=True) for name, tensor in moving.items()}, **staying)
 
-    def denoise(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        cache: AttentionCache,
-        layout: RowLayout,
-        added: Mapping[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        cache.select(layout)
-        return self.ask(rows, timesteps, embeddings, added)
+    def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:
+        self._module(network)
+        return True
 
-    def ask(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        added: Mapping[str, torch.Tensor] | None,
-    ) -> torch.Tensor:
-        """The UNet's answer to these rows, with the keys and values that its cache has selected."""
-        rows = self._laid_out(rows)
-        output = self._model.unet(rows, timesteps, embeddings, added_cond_kwargs=added, return_dict=False)[0]
-        return output.float()
+    def changed(self, part: str, *, moved: bool) -> None:
+        # A module sees new weights by itself, unless it holds them in another layout, or they lie elsewhere now.
+        stale = {name for name, one in self._modules.items() if one.part == part and (moved or one.packed)}
+        self._modules = {name: one for name, one in self._modules.items() if name not in stale}
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        return self._model.autoencoder.decode(self._laid_out(latents))
-
-    def network(self, *_: object, **__: object) -> None:
-        return None  # the caller has the module
-
-    def weights_changed(self) -> None:
-        pass  # the modules are asked anew each time
+    def release(self) -> None:
+        self._modules = {}
 
     def wait(self) -> None:
         pass
 
     def news(self) -> list[str]:
-        return []
+        news, self._news = self._news, []
+        return news
 
     def close(self) -> None:
-        pass
+        self.release()
 
-    def _laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self._model.dtype, memory_format=torch.channels_last)
+    def _module(self, network: Network) -> torch.nn.Module:
+        known = self._modules.get(network.name)
+        if known is None:
+            with self._model.residency.lock:
+                module = self._made(network)
+                packed = network.window and sum(weight.numel() for weight in module.parameters()) > LARGE
+                if packed:
+                    pack(module)
+            known = self._modules[network.name] = _Module(module, network.part, packed)
+        return known.module
+
+    def _made(self, network: Network) -> torch.nn.Module:
+        return network.module().eval()
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    """A network's module, and whether it has weights of its own, in another layout."""
+
+    module: torch.nn.Module
+    part: str
+    packed: bool

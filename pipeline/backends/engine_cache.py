@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-import torch
 
 logger = logging.getLogger(__name__)
 
@@ -95,19 +94,6 @@ class EngineCache:
             # Left behind by a process that was ended while it wrote.
             if time.time() - draft.stat().st_mtime > 3600:
                 draft.unlink(missing_ok=True)
-
-
-def weights_digest(module: torch.nn.Module) -> str:
-    """Hexadecimal digest of a module's structure and of every weight and buffer in it."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr(sorted(getattr(module, "config", {}).items(), key=lambda item: item[0])).encode())
-    digest.update(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        flat = tensor.detach().cpu().contiguous().flatten()
-        if flat.numel():
-            digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def key_of(**parts: Any) -> str:

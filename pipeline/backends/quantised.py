@@ -6,35 +6,14 @@ to 255 steps for each output channel. It is written as "fake" quantisation, whic
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from math import inf
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-# Name of a convolution to the lowest and the highest value that it is given.
-Bounds = Mapping[str, tuple[float, float]]
-
-# In a model's folder: the bounds of its parts, ``encoder``, ``decoder`` and ``unet``, as measured when it was made.
-BOUNDS_FILE = "bounds.json"
-
-
-def read_bounds(folder: Path) -> dict[str, Bounds]:
-    """The bounds of a model's parts in its ``folder``; empty where it states none, or any that make no sense."""
-    try:
-        stored = json.loads((folder / BOUNDS_FILE).read_text(encoding="utf-8"))
-        bounds = {
-            str(part): {str(name): (float(low), float(high)) for name, (low, high) in ends.items()}
-            for part, ends in stored.items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-    sound = all(-inf < low <= 0 < high < inf for ends in bounds.values() for low, high in ends.values())
-    return dict(bounds) if sound else {}
+from pipeline.models.bounds import Bounds
 
 
 def measure_bounds(module: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> dict[str, tuple[float, float]]:

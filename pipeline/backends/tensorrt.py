@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline.backends.backend import AccelerationError
+from pipeline.backends.backend import AccelerationError, Tensors
 from pipeline.backends.engine_cache import default_folder
 from pipeline.backends.graphs import Function, check_cuda
 
@@ -23,16 +22,19 @@ def check_tensorrt(model: Model) -> None:
         raise AccelerationError("TensorRT is not installed: pip install torch-tensorrt, in the version of your torch")
 
 
-def with_tensorrt(module: torch.nn.Module, examples: Sequence[torch.Tensor]) -> Function:
-    """For ``tensorrt``: minutes at the first time; its engines are kept on disk, by graph and weights."""
+def with_tensorrt(module: torch.nn.Module, _: Tensors) -> Function:
+    """For ``tensorrt``: minutes at the first time; its engines are kept on disk, by graph and weights.
+
+    Engines are kept only where their weights may be others later: those with immutable weights are never written.
+    """
     import torch_tensorrt  # type: ignore[import-not-found]
 
     compiler: Any = torch_tensorrt
     return compiler.compile(
         module,
         ir="torch_compile",
-        inputs=list(examples),
         use_explicit_typing=True,
+        immutable_weights=False,
         cache_built_engines=True,
         reuse_cached_engines=True,
         engine_cache_dir=str(default_folder() / "tensorrt"),

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.conditioning.embedding import Embedding
 from pipeline.conditioning.prompt_syntax import emphasis
-from pipeline.conditioning.prompt_travel import Embedding
 
 # Prompts remembered, so that going back to one is free: a style's chips, an undo, a negative prompt that stays.
 _REMEMBERED = 64
@@ -112,9 +112,11 @@ class PromptEncoder:
             self._nothing = Embedding(torch.zeros_like(plain.tokens), pooled)
         return self._nothing
 
-    def forget(self) -> None:
-        """Encode every prompt anew: the encoders' weights have changed."""
-        self._known.clear()
+    def changed(self, part: str, *, moved: bool = False) -> None:
+        """The weights of a part are about to be others: those of a text encoder make all embeddings others, too."""
+        if part.startswith("text"):
+            self._known.clear()
+            self._nothing = None
 
     def learn(self, words: Mapping[str, Sequence[torch.Tensor]]) -> None:
         """Teach these words, and no others, as textual inversion does (arXiv 2208.01618).
@@ -134,7 +136,7 @@ class PromptEncoder:
         for word, vectors in words.items():
             self._words[word] = tuple(range(following, following + len(vectors[0])))
             following += len(vectors[0])
-        self.forget()
+        self.changed("text")
 
     def _encode(self, prompt: str) -> Embedding:
         pieces = emphasis(prompt)

@@ -23,8 +23,8 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 def grey_copy(frames: torch.Tensor) -> torch.Tensor:
     """(F, 3, H, W) float 0..1 to a flat float64 vector of small grey pictures."""
     small = F.interpolate(frames, size=(_GREY_SIDE, _GREY_SIDE), mode="area")
-    # Double precision: in single, a frame would be only 0.9999999 similar to itself.
-    return (small * small.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1).flatten().double() + _PEDESTAL
+    # Double precision, which not every device has: in single, a frame would be only 0.9999999 similar to itself.
+    return (small * small.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1).flatten().cpu().double() + _PEDESTAL
 
 
 def skip_probability(similarity: float, threshold: float) -> float:

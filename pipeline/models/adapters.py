@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+import weakref
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,24 @@ from pipeline.models.errors import ModelError
 from pipeline.models.families import Family, tells_few_steps
 from pipeline.models.hub import download_part, looks_like_hub_id
 from pipeline.models.lora import Lora, flat_modules, read_lora
+from pipeline.models.residency import DENOISER, TEXT, TEXT_2, Residency
 from pipeline.models.textual_inversion import read_embedding
 
-
-@dataclass(slots=True, eq=False)
-class _Touched:
-    """A layer that a LoRA has changed: its own weight, kept beside, and the layer."""
-
-    layer: Any
-    base: torch.Tensor
+# Part and flat name of a layer.
+Place = tuple[str, str]
+# LoRAs that have been read and are not in use are kept up to this many bytes, for whoever tries several in turn.
+UNUSED_BYTES = 256 * 2**20
 
 
 class Adapters:
     """The LoRAs and learned words of one model.
 
-    ``read`` may run on any thread, at any time; ``apply`` on the thread that runs the model, between two calls. Weights
-    are changed where they lie, so that captured graphs go on with the new ones; the originals are kept in main memory,
-    so that no strength, however often it is changed, leaves a trace.
+    ``read`` may run on any thread, at any time; ``follow`` on a thread that runs the model, between two calls. Weights
+    are changed where they lie, so that what runs on them goes on with the new ones; the originals are kept in main
+    memory, so that no strength, however often it is changed, leaves a trace.
 
     Args:
+        residency: the owner of the weights, through which all of them are changed.
         unet: the UNet.
         prompts: the text encoders.
         family: which kind of model it is.
@@ -41,24 +42,25 @@ class Adapters:
 
     Attributes:
         applied: the LoRAs that the weights now have in them.
-        revision: grows with each change of the weights, for whoever has compiled them in.
     """
 
-    def __init__(self, unet: Any, prompts: PromptEncoder, family: Family, few_step: bool) -> None:
+    def __init__(self, residency: Residency, unet: Any, prompts: PromptEncoder, family: Family, few_step: bool) -> None:
         self.applied: Wanted = ()
-        self.revision = 0
+        self._residency = residency
         self._unet = unet
         self._prompts = prompts
         self._lcm_lora = "" if few_step else family.lcm_lora
-        self._loras: dict[str, Lora] = {}
+        self._loras: OrderedDict[str, Lora] = OrderedDict()  # the one used last at the end
         self._words: dict[str, tuple[str, list[torch.Tensor]]] = {}
         self._learned: tuple[str, ...] = ()
-        self._touched: dict[tuple[str, str], _Touched] = {}
+        self._base: dict[Place, torch.Tensor] = {}  # the own values, in main memory, of what LoRAs have changed
+        self._followers: weakref.WeakSet[object] = weakref.WeakSet()
+        self._reading = threading.Lock()  # of what has been read, which another thread adds to
 
     @property
-    def in_unet(self) -> bool:
-        """Whether LoRAs have changed weights of the UNet."""
-        return any(part == "unet" for part, _ in self._touched)
+    def in_denoiser(self) -> bool:
+        """Whether LoRAs have changed weights of the denoiser."""
+        return any(place[0] == DENOISER for place in self._base)
 
     def loras_of(self, config: StreamConfig) -> Wanted:
         """The LoRAs that ``config`` asks for, the one that the LCM solver needs included."""
@@ -92,75 +94,100 @@ class Adapters:
         per_block = self._unet.config.layers_per_block
         per_block = per_block if isinstance(per_block, int) else per_block[0]
         try:
-            self._loras[spec] = read_lora(find_file(spec, "LoRA"), self._targets(), per_block)
+            lora = read_lora(find_file(spec, "LoRA"), self._targets(), per_block)
         except ModelError as error:
             if spec != self._lcm_lora:
                 raise
             # It was the program's wish, not the user's: the stream goes on without, and says what that means.
-            self._loras[spec] = Lora(spec, {})
+            self._keep(spec, Lora(spec, {}))
             return [
                 "this model takes many steps, and the LCM-LoRA that would spare them cannot be had "
                 f"({error}); choose the solver dpmpp-2m with 8 to 12 steps"
             ]
+        self._keep(spec, lora)
         own = [f"{spec} is added, so that the model takes few steps"] if spec == self._lcm_lora else []
-        return own + list(self._loras[spec].notes)
+        return own + list(lora.notes)
 
-    def follow(self, config: StreamConfig) -> bool:
+    def _keep(self, spec: str, lora: Lora) -> None:
+        with self._reading:
+            self._loras[spec] = lora
+
+    def follow(self, config: StreamConfig, follower: object) -> None:
         """Make the model the one that ``config`` asks for, all of whose files have been read.
 
-        Returns:
-            Whether prompts must be encoded anew.
+        Args:
+            follower: whoever has the model so; see ``release``.
         """
-        words = parse_files(config.embeddings)
-        turned = words != self._learned
-        if turned:
-            self._prompts.learn(dict(self._words[spec] for spec in words))
-            self._learned = words
-        if self.apply(self.loras_of(config)):
-            self._prompts.forget()
-            turned = True
-        return turned
+        self._followers.add(follower)
+        self._learn(parse_files(config.embeddings))
+        self._apply(self.loras_of(config))
+
+    def release(self, follower: object) -> None:
+        """``follower`` has done with the model: once nobody follows any more, it is as it was loaded."""
+        self._followers.discard(follower)
+        if not self._followers:
+            self._learn(())
+            self._apply(())
+
+    def _learn(self, words: tuple[str, ...]) -> None:
+        if words != self._learned:
+            with self._residency.changing(*self._text_parts()):
+                self._prompts.learn(dict(self._words[spec] for spec in words))
+                self._learned = words
+                self._words = {spec: self._words[spec] for spec in words}
 
     @torch.inference_mode()
-    def apply(self, wanted: Wanted) -> bool:
-        """Make the weights those of the model with these LoRAs, all of which have been read.
-
-        Returns:
-            Whether a text encoder has changed, so that prompts must be encoded anew.
-        """
+    def _apply(self, wanted: Wanted) -> None:
+        """Make the weights those of the model with these LoRAs, all of which have been read."""
         if wanted == self.applied:
-            return False
+            return
         strengths: dict[str, float] = {}
         for spec, strength in wanted:
             strengths[spec] = strengths.get(spec, 0.0) + strength
+            with self._reading:
+                self._loras.move_to_end(spec)
         loras = [(self._loras[spec], strength) for spec, strength in strengths.items() if strength]
-        places = {place for lora, _ in loras for place in lora.updates} | set(self._touched)
+        places = {place for lora, _ in loras for place in lora.updates} | set(self._base)
         targets = self._targets()
-        for place in places:
-            self._set(place, targets[place[0]][place[1]], loras)
-        self.applied = wanted
-        self.revision += 1
-        return any(part != "unet" for part, _ in places)
+        with self._residency.changing(*sorted({place[0] for place in places})):
+            for place in places:
+                self._write(place, targets[place[0]][place[1]], loras)
+            self.applied = wanted
+        self._forget_unused(set(strengths))
 
-    def _set(self, place: tuple[str, str], layer: Any, loras: list[tuple[Lora, float]]) -> None:
+    def _write(self, place: Place, layer: Any, loras: list[tuple[Lora, float]]) -> None:
         """The layer's own weight plus all updates of it, rounded once."""
-        touched = self._touched.get(place)
-        if touched is None:
-            touched = self._touched[place] = _Touched(layer, layer.weight.detach().cpu().clone())
+        weight = layer.weight
+        base = self._base.get(place)
+        if base is None:
+            base = self._base[place] = weight.detach().cpu().clone()
         updates = [(lora.updates[place], strength) for lora, strength in loras if place in lora.updates]
         if not updates:
-            layer.weight.copy_(touched.base)
-            del self._touched[place]
+            weight.copy_(self._base.pop(place))
             return
-        base = touched.base.to(layer.weight.device, torch.float32)
-        total = base
+        own = base.to(weight.device, torch.float32)
+        total = own
         for update, strength in updates:
-            total = total + strength * update.delta(base)
-        layer.weight.copy_(total)
+            total = total + strength * update.delta(own)
+        weight.copy_(total)
+
+    def _forget_unused(self, used: set[str]) -> None:
+        kept = 0
+        with self._reading:
+            for spec in reversed([spec for spec in self._loras if spec not in used]):
+                factors = [
+                    tensor for update in self._loras[spec].updates.values() for tensor in update.factors.values()
+                ]
+                kept += sum(tensor.nbytes for tensor in factors)
+                if kept > UNUSED_BYTES:
+                    del self._loras[spec]
+
+    def _text_parts(self) -> tuple[str, ...]:
+        return (TEXT, TEXT_2)[: len(self._prompts.encoders)]
 
     def _targets(self) -> dict[str, dict[str, Any]]:
-        parts = zip(("text", "text_2"), self._prompts.encoders, strict=False)
-        return {"unet": flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
+        parts = zip(self._text_parts(), self._prompts.encoders, strict=True)
+        return {DENOISER: flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
 
 
 def find_file(spec: str, what: str) -> Path:

@@ -8,17 +8,20 @@ from typing import Any
 
 import torch
 
-from pipeline.backends.quantised import read_bounds
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.device import choose_device, choose_dtype
 from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.bounds import read_bounds
 from pipeline.models.errors import ModelError
 from pipeline.models.families import VITRAIL, Character, character_of, defaults_for
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
+from pipeline.models.memory import WeightPlaces
 from pipeline.models.model import Model
 from pipeline.models.parts import Parts
+from pipeline.models.residency import Residency
 from pipeline.models.tiny import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
 
@@ -117,16 +120,24 @@ def _assembled(
     names = f"{name} {parts.names}"
     character = Character(True, {}) if ours else character_of(names, parts.scheduler, unet.config)
     defaults = _own_defaults(path) if ours else defaults_for(parts.family, character)
+    prompts = PromptEncoder(parts.text_encoders, device, dtype, zero_negative=parts.zero_negative)
+    residency = Residency()
+    residency.subscribe(prompts)
+    adapters = Adapters(residency, unet, prompts, parts.family, character.few_step)
+    texts = [encoder.module for encoder in parts.text_encoders]
     return Model(
         name=name,
         unet=unet,
         autoencoder=autoencoder,
-        prompts=PromptEncoder(parts.text_encoders, device, dtype, zero_negative=parts.zero_negative),
+        prompts=prompts,
         schedule=schedule,
         device=device,
         dtype=dtype,
         default_size=size,
-        notes=parts.notes,
+        residency=residency,
+        adapters=adapters,
+        memory=WeightPlaces(residency, unet, autoencoder, texts, device),
+        notes=tuple(parts.notes),
         family=parts.family,
         few_step=character.few_step,
         defaults=defaults,

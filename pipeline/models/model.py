@@ -1,29 +1,28 @@
-"""``Model``: the bundle of loaded parts that a stream runs on."""
+"""``Model``: what is known of a model, and its modules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from pipeline.backends.backend import Backend
-from pipeline.backends.eager import EagerBackend
-from pipeline.backends.quantised import Bounds
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
+from pipeline.models.bounds import Bounds
 from pipeline.models.families import OTHER, Family
-
-if TYPE_CHECKING:
-    from pipeline.models.adapters import Adapters
-    from pipeline.models.memory import MemorySaver
+from pipeline.models.memory import WeightPlaces
+from pipeline.models.residency import Residency
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """Everything that is the same for all streams of one model.
+    """Everything that is the same for all streams of one model. Facts and modules; nothing here ever changes.
+
+    What does change are the weights inside of the modules, and that is the ``residency``'s business alone.
 
     Attributes:
         name: for people, and for reports.
@@ -33,14 +32,15 @@ class Model:
         schedule: the noise schedule, and what the UNet's output means.
         device, dtype: where and in which number format the parts are.
         default_size: side in pixels that the model was made for.
+        residency: the owner of the weights, which tells of every change of them.
+        adapters: its LoRAs and learned words.
+        memory: where its weights lie.
         notes: what was chosen or lacking while loading, in words that a user can act on.
-        backend: what runs the networks; by default the modules themselves (see ``pipeline.backends``).
         family: which kind of model it is.
         few_step: whether it was distilled to take a few steps without guidance.
+        grid: how many timesteps it was distilled on, evenly spaced over the schedule; None where it knows them all.
         defaults: values of ``StreamConfig`` that suit it, by name.
-        adapters: its LoRAs and learned words.
         raw_input: the UNet sees the input latent as the full autoencoder gives it, before its scale (InstructPix2Pix).
-        memory: how much memory it takes, and how to make that less.
         bounds: by part (``encoder``, ``decoder``, ``unet``), between which convolutions may calculate in eight bits.
     """
 
@@ -52,38 +52,16 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     default_size: int
-    notes: list[str] = field(default_factory=list)
-    backend: Backend = None  # type: ignore[assignment]
+    residency: Residency
+    adapters: Adapters
+    memory: WeightPlaces
+    notes: tuple[str, ...] = ()
     family: Family = OTHER
     few_step: bool = False
+    grid: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     raw_input: bool = False
-    adapters: Adapters = None  # type: ignore[assignment]
-    memory: MemorySaver = None  # type: ignore[assignment]
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        from pipeline.models.adapters import Adapters
-        from pipeline.models.memory import MemorySaver
-
-        if self.backend is None:
-            self.backend = EagerBackend(self)
-        if self.adapters is None:
-            self.adapters = Adapters(self.unet, self.prompts, self.family, self.few_step)
-        if self.memory is None:
-            self.memory = MemorySaver(self)
-
-    @property
-    def acceleration(self) -> str:
-        """Which backend runs the networks."""
-        return self.backend.name
-
-    @property
-    def networks(self) -> Backend:
-        """What runs the networks now: the backend or, where memory is saved, the modules themselves in slices."""
-        from pipeline.models.memory import SlicedBackend
-
-        return self.backend if self.memory.mode == "full" else SlicedBackend(self)
 
     @property
     def sees_input(self) -> bool:
@@ -99,3 +77,8 @@ class Model:
     def sized(self) -> bool:
         """Whether the UNet is told the size of the picture and a pooled embedding (SDXL)."""
         return self.unet.config.addition_embed_type == "text_time"
+
+    @property
+    def guidance_width(self) -> int:
+        """Width of the embedding in which the UNet is told the guidance scale (LCM); 0 for one that is not told."""
+        return int(self.unet.config.time_cond_proj_dim or 0)

@@ -140,7 +140,7 @@ class Study:
             x = theirs.step(output, int(timestep), x).prev_sample  # type: ignore[union-attr]
         return self._distance(x)
 
-    def _denoise(self, rows: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:  # noqa: ARG002
+    def _denoise(self, rows: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:
         """The model as the stream batch sees it; like every other, it is told the timestep and nothing else."""
         return self._output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
 

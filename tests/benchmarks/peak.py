@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pipeline.conditioning.attention_cache import AttentionCache
 from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from app.tensors import mark
 from pipeline import Model, load_model
 from pipeline.backends import accelerate
-from pipeline.conditioning.attention_cache import AttentionCache
 from tests.benchmarks import machine, material
 
 _LISTED = 12

@@ -10,28 +10,35 @@ built beside the stream, and until it is there, smaller ones take turns with the
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
+from torch import nn
 
-from pipeline.backends.backend import AccelerationError
-from pipeline.backends.builder import Builder, Spec
-from pipeline.backends.eager import EagerBackend
-from pipeline.backends.engine_cache import EngineCache, key_of, weights_digest
+from pipeline.backends.backend import AccelerationError, Capabilities, Tensors
+from pipeline.backends.builder import Builder
+from pipeline.backends.engine_backend import Engine, EngineBackend
+from pipeline.backends.engine_cache import EngineCache, key_of
+from pipeline.backends.folding import fold_tail
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError, StoppedError
-from pipeline.backends.openvino.engine import Engine
-from pipeline.backends.openvino.graph import OPEN, CachedUNet, Decoder, Encoder, WrittenGraphs, write_graph
+from pipeline.backends.openvino.engine import Engine as CompiledGraph
+from pipeline.backends.openvino.graph import WrittenGraphs, write_graph
 from pipeline.backends.openvino.package import import_openvino, is_installed
-from pipeline.backends.quantised import Bounds, quantise
-from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.diffusion.guidance import RowLayout
+from pipeline.backends.quantised import quantise
+from pipeline.backends.spec import OPEN, Spec
+from pipeline.backends.weights_digest import WeightsDigests, weights_digest
+from pipeline.models.bounds import Bounds
+from pipeline.models.networks import Network
+from pipeline.models.residency import AUTOENCODER, DENOISER
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
@@ -40,18 +47,22 @@ logger = logging.getLogger(__name__)
 
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
-_GRAPHS = 4
+_GRAPHS = 5
 
 # Networks made of the UNet that are kept besides: as many as have room for their weights here, within these bounds.
-# However small its weights, one takes some 100 MB; a hand that moves about asks for a dozen, and with eight few are
-# built twice. And of the autoencoder, some megabytes each.
-_NETWORKS_BYTES, _LEAST_NETWORKS, _MOST_NETWORKS = 2**30, 3, 10
+# However small its weights, one takes some 100 MB; a hand that moves in front of a camera wants a dozen shapes of
+# window, and with eight kept few are built twice. And of the autoencoder, some megabytes each.
+_WINDOWS_BYTES, _LEAST_WINDOWS, _MOST_WINDOWS = 2**30, 3, 10
 _MOST_OF_AUTOENCODER = 24
+# While a network is built its weights are in memory in float32 this many times: the copy that is traced, the graph, and
+# what the compiler makes of it.
+_COPIES = 3
 
-ENCODER, DECODER = ("encoder",), ("decoder",)
+# Where in a network's module the convolutions lie whose bounds a model states, by the name it states them under.
+_BOUNDED = {"encoder": "autoencoder.encoder", "decoder": "autoencoder.decoder", "unet": "denoiser"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(EngineBackend):
     """Runs a model through OpenVINO.
 
     Args:
@@ -63,170 +74,138 @@ class OpenVinoBackend:
         AccelerationError: the package or the device is not there.
     """
 
-    shares_weights = False
-
     def __init__(self, model: Model, device: str = "CPU", cache: EngineCache | None = None) -> None:
         if not is_installed():
             raise AccelerationError("OpenVINO is not installed: pip install 'vitrail[openvino]'")
         openvino = import_openvino()
-        self.name = "openvino" if device == "CPU" else f"openvino-{device.lower()}"
         self._core = openvino.Core()
         found = {name.partition(".")[0] for name in self._core.available_devices}
         if device not in found:
             raise AccelerationError(f"OpenVINO finds no {device} here; it has {', '.join(sorted(found))}")
-        self._model = model
+        name = "openvino" if device == "CPU" else f"openvino-{device.lower()}"
         self._device = device
         self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[model.dtype]}
         self._cache = cache or EngineCache()
-        self._eager = EagerBackend(model)
-        self._builder: Builder[Engine] = Builder(self._build, self.name)
         self._compiler = Compiler()
         self._written = WrittenGraphs(self._cache)  # of networks of windows
-        self._round = 0  # of the model's weights
-        self._digests: dict[str, str] = {}
-        self._whole: tuple[int, ...] = ()  # latent size of the stream's pictures
+        self._digests = WeightsDigests()
+        self._whole: tuple[int, int] = (0, 0)  # latent size of the stream's pictures
         self._bounds = dict(model.bounds) if device == "CPU" else {}
+        self._pictures: Builder[Engine] = Builder(self._build, name)
         # The sparse engine has one network for each shape of window.
         weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
-        most = min(_MOST_NETWORKS, max(_LEAST_NETWORKS, _NETWORKS_BYTES // weights))
-        self._networks: Builder[Engine] = Builder(self._build, self.name, most)
-        self._small_networks: Builder[Engine] = Builder(self._build, self.name, _MOST_OF_AUTOENCODER)
-        self._builders = (self._builder, self._networks, self._small_networks)
-        self._makers: dict[str, Callable[[], torch.nn.Module]] = {}
+        most = min(_MOST_WINDOWS, max(_LEAST_WINDOWS, _WINDOWS_BYTES // weights))
+        self._windows: Builder[Engine] = Builder(self._build, name, most)
+        self._of_autoencoder: Builder[Engine] = Builder(self._build, name, _MOST_OF_AUTOENCODER)
+        own = Capabilities(
+            any_shape=False, shares_weights=False, reads_in_place=device == "CPU", windows=device == "CPU"
+        )
+        super().__init__(model, name, own)
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        engine = self._builder.get(ENCODER)
-        return self._eager.encode(pictures) if engine is None else engine([pictures])[0]
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        # Parts of pictures come in many sizes: they go the exact way, but for those that come often (``network``).
-        if "decoder" in self._bounds and tuple(latents.shape[2:]) == self._whole:
-            found = self.network("decoder", partial(Decoder, self._model.autoencoder), [latents], [])
-            if found is not None:
-                return found[0]
-        engine = self._builder.get(DECODER)
-        return self._eager.decode(latents) if engine is None else engine([latents])[0]
-
-    def denoise(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        cache: AttentionCache,
-        layout: RowLayout,
-        added: Mapping[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        if added is not None:  # SDXL's further inputs are not in the graphs
-            return self._eager.denoise(rows, timesteps, embeddings, cache, layout, added)
-        self._whole = tuple(rows.shape[2:])
-        prompts = (embeddings, *cache.laid_out(layout))
-        kind = ("unet", tuple(rows.shape[1:]), tuple(tuple(prompt.shape[1:]) for prompt in prompts))
-        engine = self._builder.get((*kind, len(rows)))
-        if engine is not None:
-            return engine([rows, timesteps], prompts)[0]
-        parts = _cover(len(rows), {spec[-1]: one for spec, one in self._builder.ready().items() if spec[:-1] == kind})
-        if not parts:
-            return self._eager.denoise(rows, timesteps, embeddings, cache, layout)
-        for first, end, _ in parts:
-            self._builder.get((*kind, end - first))  # in use, and so not to be given up
-        inputs = (rows, timesteps, *prompts)
-        return torch.cat([one([value[first:end] for value in inputs])[0] for first, end, one in parts])
-
-    def network(
-        self,
-        name: str,
-        make: Callable[[], torch.nn.Module],
-        moving: Sequence[torch.Tensor],
-        staying: Sequence[torch.Tensor],
-    ) -> list[torch.Tensor] | None:
-        self._makers[name] = make
-        inputs = (*moving, *staying)
-        shapes = tuple(("float32" if one.is_floating_point() else "int64", *one.shape) for one in inputs)
-        builder = self._networks if name.startswith("unet") else self._small_networks
-        engine = builder.get(("network", name, shapes))
-        return None if engine is None else engine(moving, staying)
-
-    def weights_changed(self) -> None:
-        self._digests = {}
-        self._round += 1
-        self._written.clear()
-        for builder in self._builders:
-            builder.clear()
-
-    def wait(self) -> None:
-        for builder in self._builders:
-            builder.wait()
-
-    def news(self) -> list[str]:
-        return [news for builder in self._builders for news in builder.news()]
+    def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        """See ``Backend``."""
+        if network.part == DENOISER and not network.window:
+            height, width = next(iter(moving.values())).shape[2:]
+            self._whole = height, width
+        return super().run(network, moving, staying)
 
     def close(self) -> None:
-        for builder in self._builders:
-            builder.close()
+        """See ``Backend``."""
+        super().close()
         self._compiler.stop()
         self._written.clear()
 
-    # -- on the builder's thread --------------------------------------------------------------------------------------
+    def _builders(self) -> Iterable[Builder[Engine]]:
+        return self._pictures, self._windows, self._of_autoencoder
+
+    def _builder_of(self, spec: Spec) -> Builder[Engine]:
+        if spec.part == AUTOENCODER:
+            return self._pictures if spec.rows == OPEN else self._of_autoencoder
+        return self._windows if self._networks[spec.network].window else self._pictures
+
+    def _forget(self, part: str, *, moved: bool) -> None:
+        self._written.clear()
+        for builder in self._builders():
+            builder.clear(part)
+
+    def _choices(self, network: Network, spec: Spec) -> Sequence[Spec]:
+        if not network.open_sizes:
+            return (spec,)
+        # Parts of pictures come in many sizes: they go the exact way, but for those that come often (``window``).
+        if network.name == "decoder" and "decoder" in self._bounds and spec.size == self._whole:
+            return spec, spec.opened()
+        return (spec.opened(),)
+
+    def _without_engine(
+        self, network: Network, spec: Spec, moving: Tensors, staying: Tensors
+    ) -> dict[str, torch.Tensor]:
+        if network.open_sizes or network.window:
+            return super()._without_engine(network, spec, moving, staying)
+        ready = self._pictures.ready()
+        engines = {one.rows: engine for one, engine in ready.items() if one.with_rows(spec.rows) == spec}
+        parts = _cover(spec.rows, engines)
+        if not parts:
+            return super()._without_engine(network, spec, moving, staying)
+        outputs = []
+        for first, end, engine in parts:
+            self._pictures.get(spec.with_rows(end - first))  # in use, and so not to be given up
+            given = [{name: one[first:end] for name, one in inputs.items()} for inputs in (moving, staying)]
+            outputs.append(engine(*given))
+        return {name: torch.cat([one[name] for one in outputs]) for name in outputs[0]}
+
+    # -- on the builders' threads -------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
-        weights = self._round
-        bounds = self._bounds_of(spec)  # another builder's thread may find out meanwhile that they cannot be used
-        key = key_of(
-            **self._ground(spec, bounds),
-            spec=spec,
-            config=self._config,
-            device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
-            abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
-        )
-        stored = self._cache.load(key)
+        # Another builder's thread may find out meanwhile that bounds cannot be used: asked for once.
+        bounds = self._bounds_of(spec)
+        stored = self._cache.load(self._key(spec, bounds, self._digests.of(self._part(spec))))
         if stored is not None:
             try:
                 return self._imported(stored)
             except RuntimeError:
-                self._cache.remove(key)  # whole, but not for this OpenVINO
+                logger.warning("a stored engine is not for this OpenVINO; it is built again")
         try:
-            blob = self._compiled(spec, bounds)
+            blob, digest = self._compiled(spec, bounds)
         except RuntimeError as error:
             if isinstance(error, StoppedError) or not bounds:
                 raise
-            logger.warning("%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, _part(spec), error)
+            logger.warning(
+                "%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, spec.network, error
+            )
             self._bounds.pop(_bounded(spec), None)
             return self._build(spec)
         engine = self._imported(blob)
-        if weights == self._round:  # or else it may be of others than its key says
-            self._cache.store(key, blob)
+        self._cache.store(self._key(spec, bounds, digest), blob)
         return engine
 
-    def _ground(self, spec: Spec, bounds: Bounds) -> dict[str, Any]:
-        """What a graph is made from beside its spec, JSON-able."""
-        return {
-            "graphs": _GRAPHS,
-            "weights": self._digest("unet" if _of_unet(spec) else "autoencoder"),
-            "bounds": dict(bounds),
-            "versions": [version(name) for name in ("openvino", "torch", "diffusers")],
-        }
+    def _key(self, spec: Spec, bounds: Bounds, digest: str) -> str:
+        return key_of(
+            **_ground(bounds, digest),
+            spec=spec.described(),
+            config=self._config,
+            device=self._core.get_property(self._device, "FULL_DEVICE_NAME"),
+            abilities=sorted(self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")),
+        )
 
     def _bounds_of(self, spec: Spec) -> Bounds:
         """Between which values the network of ``spec`` is to calculate in eight bits; empty where in floating point."""
         bounds = self._bounds.get(_bounded(spec), {})
         if _bounded(spec) == "decoder":
-            return bounds if spec[0] == "network" else {}
+            return {} if spec.rows == OPEN else bounds
         # In bfloat16 they would be no faster; and with other weights its values are others.
-        exact = self._model.dtype != torch.float32 or (_of_unet(spec) and self._model.adapters.in_unet)
+        exact = self._model.dtype != torch.float32 or (spec.part == DENOISER and self._model.adapters.in_denoiser)
         return {} if exact else bounds
 
-    def _digest(self, part: str) -> str:
-        if part not in self._digests:
-            module = self._model.unet if part == "unet" else self._model.autoencoder.module
-            self._digests[part] = weights_digest(module)
-        return self._digests[part]
+    def _part(self, spec: Spec) -> nn.Module:
+        return self._model.unet if spec.part == DENOISER else self._model.autoencoder.module
 
     def _imported(self, blob: bytes) -> Engine:
-        return Engine(self._core.import_model(io.BytesIO(blob), self._device, self._config))
+        return CompiledGraph(self._core.import_model(io.BytesIO(blob), self._device, self._config))
 
-    def _compiled(self, spec: Spec, bounds: Bounds) -> bytes:
+    def _compiled(self, spec: Spec, bounds: Bounds) -> tuple[bytes, str]:
+        """The engine, and the digest of the very weights that are in it."""
         # The stream needs its own engines now; those of windows only make it faster.
-        background = spec[0] == "network" and tuple(spec[2][0][-2:]) != self._whole
+        background = self._networks[spec.network].window and spec.size != self._whole
         while True:
             with self._compiler.turn(background), tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
                 try:
@@ -234,67 +213,61 @@ class OpenVinoBackend:
                 except GaveWayError:
                     continue
 
-    def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds) -> bytes:
-        kind, weights, graph = _kind(spec), self._round, folder / "graph.xml"
+    def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds) -> tuple[bytes, str]:
+        graph, of_window = folder / "graph.xml", self._networks[spec.network].window
         compiled = partial(self._compiler.compile, out=folder / "blob", device=self._device, config=self._config)
-        key = None if kind is None else key_of(**self._ground(spec, bounds), kind=kind)
-        written = None if key is None else self._written.find(key)
+        digest = self._digests.of(self._part(spec))
+        written = self._written.find(_graph_key(spec, bounds, digest)) if of_window else None
         if written is not None:
             try:
-                return compiled(written, shapes=[shape for _, *shape in spec[2]])
+                return compiled(written, shapes=[shape for _, _, shape in spec.inputs]), digest
             except (StoppedError, GaveWayError):
                 raise
             except RuntimeError as error:
                 logger.debug("the graph of another size does not do for %s: %s", spec, error)
-        self._write(spec, bounds, graph)
-        if key is not None and weights == self._round:
-            self._written.keep(key, graph)
-        return compiled(graph)
+        module, digest = self._copied(spec)
+        if path := _BOUNDED.get(_bounded(spec)):
+            quantise(module.get_submodule(path), bounds)
+        write_graph(module, spec, graph)
+        del module
+        if of_window:
+            self._written.keep(_graph_key(spec, bounds, digest), graph)
+        return compiled(graph), digest
 
-    def _write(self, spec: Spec, bounds: Bounds, path: Path) -> None:
-        channels = self._model.autoencoder.latent_channels
-        if spec == ENCODER:
-            encoder = Encoder(self._model.autoencoder)
-            quantise(encoder.module.encoder, bounds)
-            write_graph(encoder, [torch.zeros(1, 3, 64, 64)], [[OPEN, 3, OPEN, OPEN]], path)
-        elif spec == DECODER:
-            latent = torch.zeros(1, channels, 8, 8)
-            write_graph(Decoder(self._model.autoencoder), [latent], [[OPEN, channels, OPEN, OPEN]], path)
-        elif spec[0] == "network":
-            examples = [torch.zeros(shape, dtype=getattr(torch, kind)) for kind, *shape in spec[2]]
-            made = self._makers[spec[1]]()
-            # Whole or in parts: one is to look like the other.
-            quantise(made.module.decoder if isinstance(made, Decoder) else made.get_submodule("unet"), bounds)
-            write_graph(made, examples, [list(one.shape) for one in examples], path)
-        else:
-            _, latent_shape, prompt_shapes, rows = spec
-            prompts = [torch.zeros(rows, *shape) for shape in prompt_shapes]
-            examples = [torch.zeros(rows, *latent_shape), torch.zeros(rows, dtype=torch.int64), *prompts]
-            unet = CachedUNet(self._model.unet)
-            quantise(unet.unet, bounds)
-            write_graph(unet, examples, [list(one.shape) for one in examples], path)
+    def _copied(self, spec: Spec) -> tuple[nn.Module, str]:
+        """The network on a copy of the weights in float32, and the digest of the weights that were copied."""
+        network = self._networks[spec.network]
+        needed = 4 * _COPIES * sum(parameter.numel() for parameter in self._part(spec).parameters())
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise RuntimeError(f"building it takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
+        with self._model.residency.lock:
+            module = copy.deepcopy(network.module())
+        digest = weights_digest(module.get_submodule(spec.part))
+        module = module.float().eval()
+        for one in list(module.modules()):
+            fold_tail(one)
+        return module, digest
 
 
-def _kind(spec: Spec) -> tuple[Any, ...] | None:
-    """What networks have in common that only differ in sizes, JSON-able; None where each is written on its own."""
-    if spec[0] != "network":
-        return None
-    _, name, shapes = spec
-    return name, shapes[0][1], tuple((kind, len(shape)) for kind, *shape in shapes)
+def _ground(bounds: Bounds, digest: str) -> dict[str, Any]:
+    """What a graph is made from beside its specification, JSON-able."""
+    return {
+        "graphs": _GRAPHS,
+        "weights": digest,
+        "bounds": dict(bounds),
+        "versions": [version(name) for name in ("openvino", "torch", "diffusers")],
+    }
 
 
-def _part(spec: Spec) -> str:
-    """What of the model it is of: ``encoder``, ``unet-part`` ..."""
-    return str(spec[1] if spec[0] == "network" else spec[0])
-
-
-def _of_unet(spec: Spec) -> bool:
-    return _part(spec).startswith("unet")
+def _graph_key(spec: Spec, bounds: Bounds, digest: str) -> str:
+    """Of a graph that is compiled for many sizes."""
+    return key_of(**_ground(bounds, digest), kind=spec.kind())
 
 
 def _bounded(spec: Spec) -> str:
     """By what name the model states the bounds of what the network is of."""
-    return "unet" if _of_unet(spec) else _part(spec)
+    return "unet" if spec.part == DENOISER else spec.network.partition("/")[0]
 
 
 def _cover(rows: int, engines: dict[int, Engine]) -> list[tuple[int, int, Engine]]:

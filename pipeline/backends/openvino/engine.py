@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from pipeline.backends.backend import Tensors
 from pipeline.backends.openvino.package import import_openvino
+from pipeline.conditioning.conditions import Conditions
 
 # Inputs of more bytes than this are read where they lie, if they can be; others are copied to where the request reads
 # from, which takes less time than telling it of another place.
@@ -33,28 +35,35 @@ class Engine:
         self._staying: dict[int, torch.Tensor] = {}
         self._moving: dict[int, torch.Tensor] = {}  # memory that inputs are copied to
         self._arrays: dict[int, Any] = {}  # what the request reads from, kept alive
+        self._seen: Conditions | None = None
+        self._outputs = [output_name(port.get_names()) for port in compiled.outputs]
         # Two streams may share a model; a request serves one at a time.
         self._lock = threading.Lock()
 
-    def __call__(self, moving: Sequence[torch.Tensor], staying: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
-        """Every output in turn, float32.
+    def __call__(self, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        """Every output by its name, float32.
 
         Args:
-            moving: the first inputs, float of any kind or int64.
-            staying: the others. The very same tensor as at the call before is taken to hold the same values, but for
-                contiguous float32 on the CPU: such a tensor is read where it lies, and may be written to between calls.
+            moving: the first inputs in order, float of any kind or int64.
+            staying: the others in order. The very same tensor as at the call before is taken to hold the same values,
+                but for contiguous float32 on the CPU: such a tensor is read where it lies, and may be written to
+                between calls.
         """
         with self._lock:
-            for number, tensor in enumerate(moving):
+            for number, tensor in enumerate(moving.values()):
                 self._staying.pop(number, None)
                 self._move(number, tensor)
-            for number, tensor in enumerate(staying, len(moving)):
-                if self._staying.get(number) is not tensor:
-                    self._moving.pop(number, None)
-                    self._bind(number, tensor)
-                    self._staying[number] = tensor
+            if staying is not self._seen:
+                for number, tensor in enumerate(staying.values(), len(moving)):
+                    if self._staying.get(number) is not tensor:
+                        self._moving.pop(number, None)
+                        self._bind(number, tensor)
+                        self._staying[number] = tensor
+                # A mapping that may change is looked at each time.
+                self._seen = staying if isinstance(staying, Conditions) else None
+            found = self._request.infer(share_outputs=True).to_tuple()
             # The next call writes over them.
-            return [torch.from_numpy(found.copy()) for found in self._request.infer(share_outputs=True).to_tuple()]
+            return {name: torch.from_numpy(one.copy()) for name, one in zip(self._outputs, found, strict=True)}
 
     def _move(self, number: int, tensor: torch.Tensor) -> None:
         if tensor.nbytes > _SMALL and tensor.is_contiguous():
@@ -71,3 +80,16 @@ class Engine:
     def _bind(self, number: int, tensor: torch.Tensor) -> None:
         array = self._arrays[number] = tensor.detach().to("cpu", _kind(tensor)).contiguous().numpy()
         self._request.set_input_tensor(number, self._tensor(array, shared_memory=True))
+
+
+_PREFIX = "vitrail:"
+
+
+def tensor_name(name: str) -> str:
+    """What an output ``name`` is called in a graph, where other names may be given to it besides."""
+    return _PREFIX + name
+
+
+def output_name(names: Iterable[str]) -> str:
+    """The output's own name among those that a compiled graph has for it."""
+    return next(name for name in sorted(names) if name.startswith(_PREFIX)).removeprefix(_PREFIX)

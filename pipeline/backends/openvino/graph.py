@@ -6,10 +6,10 @@ running beside would notice.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import shutil
 import tempfile
+import threading
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -21,57 +21,15 @@ from torch.jit import _recursive
 from torch.jit._trace import TracerWarning
 
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.backends.folding import fold_tail
+from pipeline.backends.openvino.engine import tensor_name
 from pipeline.backends.openvino.package import import_converter, import_openvino
-from pipeline.conditioning.attention_cache import AttentionCache, uncached_copy
-from pipeline.models.autoencoder import Autoencoder
+from pipeline.backends.spec import OPEN, Spec
 
-# A dimension that is left open.
-OPEN = -1
+# What torch keeps of traces is the whole process's, and is emptied after each: two at a time would break each other.
+_TRACING = threading.Lock()
 # A graph of more weights than this is not kept: the embedded UNet's take 15 MB.
 KEPT_BYTES = 2**26
 _LENGTH_BYTES = 8
-
-
-class Encoder(torch.nn.Module):
-    """``Autoencoder.encode`` of a copy, as a module."""
-
-    def __init__(self, autoencoder: Autoencoder) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(autoencoder.module).float()
-        self.autoencoder = Autoencoder(self.module)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.encode(pictures)
-
-
-class Decoder(torch.nn.Module):
-    """``Autoencoder.decode`` of a copy, as a module; its end is folded where it can be."""
-
-    def __init__(self, autoencoder: Autoencoder) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(autoencoder.module).float()
-        fold_tail(self.module)
-        self.autoencoder = Autoencoder(self.module)
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(latents)
-
-
-class CachedUNet(torch.nn.Module):
-    """A copy of a UNet whose cross-attention keys and values are inputs."""
-
-    def __init__(self, unet: torch.nn.Module) -> None:
-        super().__init__()
-        self.unet = uncached_copy(unet).float()
-        self._cache = AttentionCache(self.unet)
-        self._cache.inject()
-
-    def forward(
-        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *keys_values: torch.Tensor
-    ) -> torch.Tensor:
-        self._cache.use(keys_values)
-        return self.unet(rows, timesteps, embeddings, return_dict=False)[0]
 
 
 class WrittenGraphs:
@@ -121,34 +79,63 @@ class WrittenGraphs:
         self._paths[key] = path
 
 
-def write_graph(
-    module: torch.nn.Module, examples: Sequence[torch.Tensor], shapes: Sequence[list[int]], path: Path
-) -> None:
-    """Trace ``module`` on ``examples`` and write it as ``path`` (.xml) with its weights beside it (.bin).
+def write_graph(module: torch.nn.Module, spec: Spec, path: Path) -> None:
+    """Trace ``module`` and write it as ``path`` (.xml) with its weights beside it (.bin).
 
     Args:
-        shapes: of each input; ``OPEN`` leaves a dimension open.
+        module: named tensors in, named tensors out.
+        spec: names, types and shapes of its inputs; ``OPEN`` leaves a dimension open.
 
     Raises:
         RuntimeError: the module has something in it that OpenVINO cannot express.
     """
     openvino = import_openvino()
     manager, decode = import_converter()
-    with warnings.catch_warnings(), torch.no_grad():
-        # Shapes that become constants are meant to: every graph is for the shapes it is traced with.
-        warnings.simplefilter("ignore", TracerWarning)
-        # torch.export takes ten times as long and cannot leave these dimensions open.
-        warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*")
-        traced = torch.jit.trace(module.eval(), tuple(examples), check_trace=False)
+    inputs = [(name, shape, torch.float32 if dtype.is_floating_point else dtype) for name, dtype, shape in spec.inputs]
+    examples = [torch.zeros([_example(side, place) for place, side in enumerate(s)], dtype=t) for _, s, t in inputs]
+    positional = _Positional(module.eval(), [name for name, _, _ in inputs])
+    # These two warnings are of no use to anyone here: shapes that become constants are meant to, and torch.export takes
+    # ten times as long and cannot leave these dimensions open. The filters stay, as others' may not be taken away from
+    # another thread.
+    warnings.filterwarnings("ignore", category=TracerWarning)
+    warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*")
+    with _TRACING, torch.no_grad():
+        traced = torch.jit.trace(positional, tuple(examples), check_trace=False)
         # The decoder owns the memory of the graph's constants: it must live until the graph is written.
         decoder: Any = decode(traced)
         frontend = manager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
-    _fix_ranges(graph)
-    graph.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
-    openvino.save_model(graph, path, compress_to_fp16=False)
-    del graph, decoder, traced
-    _forget_traces()
+        _fix_ranges(graph)
+        graph.reshape({index: openvino.PartialShape(list(shape)) for index, (_, shape, _) in enumerate(inputs)})
+        for name, output in zip(positional.outputs, graph.outputs, strict=True):
+            output.get_tensor().add_names({tensor_name(name)})
+        openvino.save_model(graph, path, compress_to_fp16=False)
+        del graph, decoder, traced
+        _forget_traces()
+
+
+class _Positional(torch.nn.Module):
+    """Calls a module that takes and gives named tensors with tensors in order.
+
+    Attributes:
+        outputs: the names of what it gave at the last call.
+    """
+
+    def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self._module = module
+        self._names = tuple(names)
+        self.outputs: tuple[str, ...] = ()
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self._module(**dict(zip(self._names, tensors, strict=True)))
+        self.outputs = tuple(found)
+        return tuple(found.values())
+
+
+def _example(side: int, place: int) -> int:
+    """A size for an open dimension: one row, 64 pixels."""
+    return side if side != OPEN else 64 if place else 1
 
 
 def _fix_ranges(graph: Any) -> None:
@@ -167,7 +154,10 @@ def _fix_ranges(graph: Any) -> None:
 
 
 def _forget_traces() -> None:
-    """Have torch let go of what it has traced: it keeps every module's types and constants (15 MB for the embedded
-    UNet) for as long as the process lives, and has no public call for this."""
+    """Have torch let go of what it has traced, while nothing is being traced.
+
+    It keeps every module's types and constants (15 MB for the embedded UNet) for as long as the process lives, and has
+    no public call for this.
+    """
     torch._C._jit_clear_class_registry()
     _recursive.concrete_type_store = _recursive.ConcreteTypeStore()

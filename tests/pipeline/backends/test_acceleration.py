@@ -15,14 +15,18 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, SOLVERS, Model, Stream, StreamConfig, load_model
 from pipeline.backends import AccelerationError, accelerate
+from pipeline.backends.backend import Backend
 from pipeline.backends.choice import _best
 from pipeline.backends.eager import EagerBackend
-from pipeline.backends.engine_cache import EngineCache, weights_digest
-from pipeline.backends.graphs import GraphBackend, as_it_is, shared_copy
+from pipeline.backends.engine_cache import EngineCache
+from pipeline.backends.graphs import GraphBackend, as_it_is
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.package import is_installed
+from pipeline.backends.weights_digest import weights_digest
+from pipeline.models.networks import sharing_weights
+from pipeline.models.residency import DENOISER
 from tests.pipeline.pictures import psnr, sample_frame
-from tests.tiny_model import tiny_model
+from tests.tiny_model import new_tiny_model, tiny_model
 
 openvino = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
 BASE = StreamConfig(prompt="a watercolour", negative_prompt="a photo", steps=2, strength=0.7, guidance_scale=1.6)
@@ -35,24 +39,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> EngineCache:
 
 
 @pytest.fixture(scope="module")
-def fast(cache: EngineCache) -> Iterator[Model]:
+def fast(cache: EngineCache) -> Iterator[OpenVinoBackend]:
     """A tiny model on OpenVINO in float32, its engines for one and two rows of 8x8 latents built."""
-    model = accelerate(tiny_model(True), "openvino", cache)
+    model = tiny_model(True)
+    backend = accelerate(model, "openvino", cache)
+    assert isinstance(backend, OpenVinoBackend)
     for steps in (1, 2):
-        stream = Stream(model, replace(BASE, steps=steps))
+        stream = Stream(model, replace(BASE, steps=steps), backend)
         stream(frames(1)[0])
         stream(frames(1)[0])
-        model.backend.wait()
-    yield model
-    model.backend.close()
+        backend.wait()
+    yield backend
+    backend.close()
 
 
 @pytest.fixture
-def built_only(fast: Model, monkeypatch: pytest.MonkeyPatch) -> Model:
+def built_only(fast: OpenVinoBackend, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """``fast``, and nothing new is built: where rows are many, the engines that are there take turns."""
-    assert isinstance(fast.backend, OpenVinoBackend)
-    monkeypatch.setattr(fast.backend._builder, "_order", lambda _: None)
-    monkeypatch.setattr(fast.backend._eager, "denoise", lambda *_: pytest.fail("the model itself was called"))
+    monkeypatch.setattr(fast._pictures, "_order", lambda _: None)
+    monkeypatch.setattr(fast._eager, "run", lambda *_: pytest.fail("the model itself was called"))
     return fast
 
 
@@ -61,25 +66,28 @@ def frames(count: int, size: int = 64) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=generator)
 
 
-def pictures(model: Model, config: StreamConfig, clip: torch.Tensor, buffer: int = 1) -> torch.Tensor:
-    stream = Stream(model, config)
+def pictures(
+    model: Model, config: StreamConfig, clip: torch.Tensor, buffer: int = 1, backend: Backend | None = None
+) -> torch.Tensor:
+    stream = Stream(model, config, backend)
     return torch.cat([stream(group).image for group in clip.split(buffer)])
 
 
 @openvino
 @pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
 @pytest.mark.parametrize(("steps", "buffer"), list(product([1, 2, 4], [1, 2])))
-def test_every_stream_is_that_of_the_model_itself(built_only: Model, steps: int, buffer: int, guidance: str) -> None:
+def test_every_stream_is_that_of_the_model_itself(built_only: Backend, steps: int, buffer: int, guidance: str) -> None:
     clip = frames(2 * buffer)
     # A backend does not see the solver: a third of them in each case crosses them with everything else.
     for solver in SOLVERS[(steps + buffer + GUIDANCE_KINDS.index(guidance)) % 3 :: 3]:
         config = replace(BASE, steps=steps, guidance=guidance, solver=solver)
         expected = pictures(tiny_model(True), config, clip, buffer)
-        assert torch.allclose(pictures(built_only, config, clip, buffer), expected, atol=CLOSE), solver
+        found = pictures(tiny_model(True), config, clip, buffer, built_only)
+        assert torch.allclose(found, expected, atol=CLOSE), solver
 
 
 @openvino
-def test_live_changes_need_no_other_engine(built_only: Model) -> None:
+def test_live_changes_need_no_other_engine(built_only: Backend) -> None:
     changes = [
         {"prompt": "a neon sign"},
         {"strength": 0.3},
@@ -88,7 +96,7 @@ def test_live_changes_need_no_other_engine(built_only: Model) -> None:
         {"solver": "dpmpp-2m", "seed": 5, "steps": 4},
         {"steps": 1},
     ]
-    streams = [Stream(model, BASE) for model in (tiny_model(True), built_only)]
+    streams = [Stream(tiny_model(True), BASE, backend) for backend in (None, built_only)]
     config = BASE
     for change, clip in zip(changes, frames(5 * len(changes)).split(5), strict=True):
         config = replace(config, **change)
@@ -101,42 +109,56 @@ def test_live_changes_need_no_other_engine(built_only: Model) -> None:
 
 @openvino
 def test_the_model_itself_serves_until_an_engine_is_there(cache: EngineCache) -> None:
-    model = accelerate(tiny_model(True), "openvino", cache)
+    model = tiny_model(True)
+    backend = accelerate(model, "openvino", cache)
     clip = frames(3, 72)
-    expected = pictures(tiny_model(True), BASE, clip)
-    stream = Stream(model, BASE)
+    expected = pictures(model, BASE, clip)
+    stream = Stream(model, BASE, backend)
     assert torch.equal(stream(clip[0]).image, expected[:1])
-    model.backend.wait()
+    backend.wait()
     assert torch.allclose(torch.cat([stream(frame).image for frame in clip[1:]]), expected[1:], atol=CLOSE)
-    model.backend.close()
+    backend.close()
 
 
 @openvino
-def test_other_weights_are_seen_and_engines_are_found_again(fast: Model, cache: EngineCache) -> None:
-    before = set(cache._folder.iterdir())
-    own = accelerate(load_copy(tiny_model(True)), "openvino", cache)
+def test_a_patient_backend_draws_every_picture_by_the_same_engines(tmp_path: Path) -> None:
+    """As a file is rendered: twice the same pictures, to the bit, however long engines take to build."""
+    clip, runs = frames(4, 80), []
+    for _ in range(2):
+        model = tiny_model(True)
+        backend = accelerate(model, "openvino", EngineCache(tmp_path))
+        backend.patient = True
+        eager = backend._eager.run  # type: ignore[attr-defined]
+        backend._eager.run = lambda *_: pytest.fail("PyTorch drew a picture")  # type: ignore[attr-defined]
+        stream = Stream(model, BASE, backend)
+        runs.append(torch.cat([stream(frame).image for frame in clip[:2]]))
+        stream.configure(replace(BASE, steps=3))
+        runs[-1] = torch.cat([runs[-1], *(stream(frame).image for frame in clip[2:])])
+        backend._eager.run = eager  # type: ignore[attr-defined]
+        backend.close()
+    assert torch.equal(*runs)
+
+
+@openvino
+def test_other_weights_are_seen_and_engines_are_found_again(fast: OpenVinoBackend, cache: EngineCache) -> None:
+    before = set(cache._folder.glob("*.engine"))
+    own = new_tiny_model(True)
+    backend = accelerate(own, "openvino", cache)
     config, clip = replace(BASE, steps=1), frames(1)
-    stream = Stream(own, config)
+    stream = Stream(own, config, backend)
     stream(clip)
-    own.backend.wait()
-    assert set(cache._folder.iterdir()) == before, "engines of the same weights were built again"
-    with torch.no_grad():
+    backend.wait()
+    assert set(cache._folder.glob("*.engine")) == before, "engines of the same weights were built again"
+    with own.residency.changing(DENOISER), torch.no_grad():
         for module in own.unet.modules():
             if getattr(module, "is_cross_attention", False):
                 module.to_v.weight.mul_(3)
     stream(clip)
-    own.backend.wait()
-    expected = pictures(load_copy(own), config, clip)
-    assert not torch.allclose(expected, pictures(fast, config, clip), atol=10 * CLOSE)
+    backend.wait()
+    expected = pictures(own, config, clip)
+    assert not torch.allclose(expected, pictures(tiny_model(True), config, clip, backend=fast), atol=10 * CLOSE)
     assert torch.allclose(stream(clip).image, expected, atol=CLOSE)
-    own.backend.close()
-
-
-def load_copy(model: Model) -> Model:
-    """The same weights in modules of their own, run by PyTorch."""
-    from pipeline.conditioning.attention_cache import uncached_copy
-
-    return replace(model, unet=uncached_copy(model.unet), backend=None)  # type: ignore[arg-type]
+    backend.close()
 
 
 @openvino
@@ -186,26 +208,71 @@ def test_a_digest_knows_weights_and_structure() -> None:
 @pytest.mark.parametrize("guidance", GUIDANCE_KINDS)
 def test_captured_functions_give_the_pictures_of_the_model(guidance: str) -> None:
     """Everything but the capture itself, which needs a GPU (see test_gpu.py)."""
-    model = replace(tiny_model(True))
-    model.backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    model = tiny_model(True)
+    backend = GraphBackend(model, "cuda-graphs", as_it_is)
     config, clip = replace(BASE, guidance=guidance), frames(4)
-    stream, itself = Stream(model, config), Stream(tiny_model(True), config)
+    stream, itself = Stream(model, config, backend), Stream(model, config)
     for index, frame in enumerate(clip):
         if index == 2:
             for one in (stream, itself):
                 one.configure(replace(config, prompt="a neon sign", strength=0.4))
         assert torch.allclose(stream(frame).image, itself(frame).image, atol=1e-5), index
-        model.backend.wait()
-    kinds = sorted({spec[0] for spec in model.backend._builder.ready()})
-    assert kinds == ["decoder", "encoder", "unet"]
-    model.backend.close()
+        backend.wait()
+    assert {spec.network for spec in backend._pictures.ready()} == {"decoder", "denoiser", "encoder"}
+    backend.close()
 
 
-def test_captured_functions_see_a_change_of_the_weights_in_place() -> None:
-    model = load_copy(tiny_model())
-    copy = shared_copy(model.unet)
+def test_a_copy_that_shares_weights_has_a_structure_of_its_own() -> None:
+    model = tiny_model()
+    copy = sharing_weights(model.unet)
     assert all(a is b for a, b in zip(model.unet.parameters(), copy.parameters(), strict=True))
     assert all(a is not b for a, b in zip(model.unet.modules(), copy.modules(), strict=True))
+
+
+class FailsOnce:
+    """An engine that works, and then does not."""
+
+    def __init__(self, engine: object) -> None:
+        self.engine, self.calls = engine, 0
+
+    def __call__(self, *given: object) -> object:
+        self.calls += 1
+        if self.calls > 1:
+            raise RuntimeError("the device was lost\nand more")
+        return self.engine(*given)  # type: ignore[operator]
+
+
+def test_an_engine_that_fails_while_it_runs_hands_over_to_pytorch_and_says_so() -> None:
+    model, clip = tiny_model(True), frames(4)
+    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    stream, expected = Stream(model, BASE, backend), Stream(model, BASE)
+    for frame in clip[:2]:
+        stream(frame), expected(frame)
+        backend.wait()
+    backend._pictures._engines = {spec: FailsOnce(one) for spec, one in backend._pictures.ready().items()}  # type: ignore[misc]
+    for frame in clip:
+        torch.testing.assert_close(stream(frame).image, expected(frame).image, atol=1e-5, rtol=0)
+    news = stream.news()
+    assert len(news) == 3, "one sentence for each network"
+    assert all("failed while it ran the" in one and one.endswith("the device was lost") for one in news)
+    backend.close()
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_engine() -> None:
+    model, clip = tiny_model(True), frames(1)
+    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    stream = Stream(model, BASE, backend)
+    stream(clip)
+    backend.wait()
+
+    def full(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    backend._pictures._engines = dict.fromkeys(backend._pictures.ready(), full)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        stream(clip)
+    assert backend.news() == []
+    backend.close()
 
 
 @openvino
@@ -214,15 +281,16 @@ def test_engines_of_the_embedded_model_paint_the_same_picture(tmp_path: Path) ->
     frame = sample_frame()
     config = StreamConfig(prompt="a watercolour painting", steps=1)
     expected = Stream(load_model(device="cpu", dtype="float32"), config)(frame).image
-    model = accelerate(load_model(device="cpu"), "openvino", EngineCache(tmp_path))
-    stream = Stream(model, config)
+    model = load_model(device="cpu")
+    backend = accelerate(model, "openvino", EngineCache(tmp_path))
+    stream = Stream(model, config, backend)
     assert psnr(stream(frame).image, expected) >= 40  # PyTorch, in that number format
-    model.backend.wait()
-    assert isinstance(model.backend, OpenVinoBackend)
-    assert {spec[0] for spec in model.backend._builder.ready()} == {"encoder", "unet", "decoder"}
-    assert [spec[:2] for spec in model.backend._small_networks.ready()] == [("network", "decoder")], "in eight bits"
+    backend.wait()
+    assert isinstance(backend, OpenVinoBackend)
+    assert {spec.network for spec in backend._pictures.ready()} == {"encoder", "denoiser", "decoder"}
+    assert [spec.network for spec in backend._of_autoencoder.ready()] == ["decoder"], "in eight bits"
     assert psnr(stream(frame).image, expected) >= 40
-    model.backend.close()
+    backend.close()
 
 
 @pytest.mark.parametrize(
@@ -242,9 +310,10 @@ def test_what_cannot_be_had_is_said(wanted: str, words: str) -> None:
 
 def test_without_openvino_auto_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.backends.openvino.backend.is_installed", lambda: False)
-    notes: list[str] = []
-    assert isinstance(_best(tiny_model(), notes, None), EagerBackend)
-    assert "pip install 'vitrail[openvino]'" in notes[0]
+    backend = _best(tiny_model(), None)
+    assert isinstance(backend, EagerBackend)
+    assert "pip install 'vitrail[openvino]'" in backend.news()[0]
+    assert backend.news() == []
 
 
 @openvino

@@ -14,8 +14,12 @@ from pipeline import Stream, StreamConfig, load_model
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.package import is_installed
-from pipeline.backends.quantised import BOUNDS_FILE, Bounds, QuantisedConv, measure_bounds, quantise, read_bounds
+from pipeline.backends.quantised import QuantisedConv, measure_bounds, quantise
+from pipeline.backends.spec import Spec
 from pipeline.models.adapters import Adapters
+from pipeline.models.bounds import BOUNDS_FILE, Bounds, read_bounds
+from pipeline.models.residency import AUTOENCODER, DENOISER
+from tests.pipeline.backends.calls import decoded, encoded
 from tests.pipeline.pictures import psnr, sample_frame
 
 
@@ -59,18 +63,17 @@ def test_bounds_that_make_no_sense_are_none(tmp_path: Path, text: str):
 def test_whole_pictures_are_decoded_in_eight_bits_and_parts_exactly(tmp_path: Path):
     model = load_model(dtype="float32")
     backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
-    model.backend = backend
     latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     try:
-        Stream(model, StreamConfig(prompt="a watercolour"))(torch.zeros(3, 64, 64))
-        backend.decode(latents[:, :, :4])
+        Stream(model, StreamConfig(prompt="a watercolour"), backend)(torch.zeros(3, 64, 64))
+        decoded(backend, model, latents[:, :, :4])
         backend.wait()
-        whole = ("network", "decoder", (("float32", 1, 16, 8, 8),))
-        assert list(backend._small_networks.ready()) == [whole]
+        whole = Spec("decoder", AUTOENCODER, (("latents", torch.float32, (1, 16, 8, 8)),))
+        assert list(backend._of_autoencoder.ready()) == [whole]
         exact = model.autoencoder.decode(latents)
-        assert 35 < psnr(backend.decode(latents), exact) < 60
+        assert 35 < psnr(decoded(backend, model, latents), exact) < 60
         exact = model.autoencoder.decode(latents[:, :, :4])
-        assert psnr(backend.decode(latents[:, :, :4].contiguous()), exact) > 80
+        assert psnr(decoded(backend, model, latents[:, :, :4].contiguous()), exact) > 80
         assert backend.news() == []
     finally:
         backend.close()
@@ -93,11 +96,11 @@ def test_a_decoder_that_cannot_be_built_so_is_built_exactly(
     try:
         latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
         backend._whole = (8, 8)
-        backend.decode(latents)
+        decoded(backend, model, latents)
         backend.wait()
-        assert [spec[1] for spec in backend._small_networks.ready()] == ["decoder"]
-        assert {spec[0] for spec in backend._builder.ready()} == {"decoder"}
-        assert psnr(backend.decode(latents), model.autoencoder.decode(latents)) > 60
+        assert [spec.network for spec in backend._of_autoencoder.ready()] == ["decoder"]
+        assert [spec.network for spec in backend._pictures.ready()] == ["decoder"]
+        assert psnr(decoded(backend, model, latents), model.autoencoder.decode(latents)) > 60
         assert backend.news() == []
     finally:
         backend.close()
@@ -109,21 +112,22 @@ def test_in_float32_the_unet_calculates_in_eight_bits_but_with_loras(tmp_path: P
     frame = sample_frame()
     config = StreamConfig(prompt="a watercolour", steps=1)
     expected = Stream(plain, config)(frame).image
-    model.backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
-    stream = Stream(model, config)
+    backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    stream = Stream(model, config, backend)
     try:
         stream(frame)
-        model.backend.wait()
+        backend.wait()
         near = psnr(stream(frame).image, expected)
         assert 34 < near < 48
-        monkeypatch.setattr(Adapters, "in_unet", True)
-        model.backend.weights_changed()
+        monkeypatch.setattr(Adapters, "in_denoiser", True)
+        with model.residency.changing(DENOISER):
+            pass
         stream(frame)
-        model.backend.wait()
+        backend.wait()
         assert psnr(stream(frame).image, expected) > near + 4  # as near as the decoder in eight bits
-        assert model.backend.news() == []
+        assert backend.news() == []
     finally:
-        model.backend.close()
+        backend.close()
 
 
 @pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
@@ -132,13 +136,13 @@ def test_in_float32_the_encoder_calculates_in_eight_bits_but_for_its_trunk(tmp_p
     model = load_model(dtype="float32")
     assert all(".conv." in name for name in model.bounds["encoder"])
     if not named:
-        model.bounds = {}
+        model = replace(model, bounds={})
     backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
     pictures = sample_frame()[None]
     try:
-        backend.encode(pictures)
+        encoded(backend, model, pictures)
         backend.wait()
-        exact, found = model.autoencoder.encode(pictures), backend.encode(pictures)
+        exact, found = model.autoencoder.encode(pictures), encoded(backend, model, pictures)
         near = psnr(model.autoencoder.decode(found), model.autoencoder.decode(exact))
         assert 55 < near < 85 if named else near > 95
         assert backend.news() == []
@@ -155,11 +159,11 @@ def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkey
         quantise(module, bounds)
 
     model = load_model(dtype="float32")
-    model.backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
+    backend = OpenVinoBackend(model, cache=EngineCache(tmp_path))
     monkeypatch.setattr("pipeline.backends.openvino.backend.quantise", note)
     still = torch.nn.functional.interpolate(sample_frame()[None], scale_factor=2)[0]
     config = StreamConfig(prompt="a watercolour", steps=1)
-    sparse, dense = Stream(model, replace(config, sparse=True)), Stream(model, config)
+    sparse, dense = Stream(model, replace(config, sparse=True), backend), Stream(model, config, backend)
     kinds: set[str] = set()
     pictures: list[torch.Tensor] = []
     try:
@@ -167,13 +171,13 @@ def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkey
             frame = still.clone()
             frame[:, :40, :40] *= 0.5 + 0.4 * (number % 2)
             pictures = [stream(frame).image.clone() for stream in (sparse, dense)]
-            model.backend.wait()
-            kinds |= {str(spec[1]) for spec in model.backend._networks.ready()}
-        assert kinds == {"unet-whole", "unet-part"}
+            backend.wait()
+            kinds |= {spec.network for spec in backend._windows.ready()}
+        assert kinds == {"denoiser/recording", "denoiser/window"}
         parts = {"EncoderTiny": "encoder", "DecoderTiny": "decoder", "UNet2DConditionModel": "unet"}
         assert len(found) > 3
         assert all(bounds == model.bounds[parts[name]] for name, bounds in found)
         assert psnr(*pictures) > 40
-        assert model.backend.news() == []
+        assert backend.news() == []
     finally:
-        model.backend.close()
+        backend.close()

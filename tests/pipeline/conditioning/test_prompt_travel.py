@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from pipeline import Stream, StreamConfig
-from pipeline.conditioning.prompt_travel import Embedding, PromptTravel, combine
+from pipeline.backends.eager import EagerBackend
+from pipeline.conditioning.embedding import MOST_TOKENS, Embedding, combine, common_length, repeated
+from pipeline.conditioning.prompt_travel import PromptTravel
 from pipeline.denoiser import Denoiser
 from pipeline.diffusion.noise import blended_noise, seeded_noise, slerp
 from tests.tiny_model import tiny_model
@@ -37,11 +39,13 @@ def test_a_blend_is_exact_at_both_ends_and_between_them_in_the_middle() -> None:
 @torch.inference_mode()
 def test_blended_keys_and_values_are_those_of_the_blended_embedding() -> None:
     model = tiny_model()
-    denoiser, rows = Denoiser(model), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    denoiser, rows = (
+        Denoiser(model, EagerBackend(model)),
+        torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)),
+    )
     denoiser.set_prompts((("ink", 0.3), ("a mosaic", 0.7)))
     blended = denoiser(rows, torch.tensor([500]), ((0, 1),))
     embedding = 0.3 * model.prompts("ink") + 0.7 * model.prompts("a mosaic")
-    denoiser.close()
     expected = model.unet(rows, torch.tensor([500]), embedding).sample
     torch.testing.assert_close(blended, expected, atol=1e-5, rtol=0)
 
@@ -183,3 +187,36 @@ def test_a_seed_blend_changes_the_picture_and_ends_exactly() -> None:
     assert torch.equal(pictures[0], settled(replace(base, seed_b=0)))
     assert torch.equal(pictures[2], settled(replace(base, seed=2, seed_b=0)))
     assert not torch.allclose(pictures[0], pictures[1], atol=1e-3)
+
+
+def test_another_guidance_or_negative_prompt_starts_no_transition() -> None:
+    """A picture that goes from a prompt to the same prompt goes nowhere; one under way is not started again."""
+    config = replace(BASE, steps=1, transition=4.0, guidance="full", guidance_scale=1.3)
+    stream = Stream(tiny_model(), config)
+    stream(frame(), at=0.0)
+    travel = stream._denoiser._prompts._travel
+    stream.configure(replace(config, negative_prompt="grey"))
+    assert not travel.moving
+    stream.configure(replace(config, negative_prompt="grey", guidance="onetime-negative"))
+    assert not travel.moving
+    turned = replace(config, prompt="neon")
+    stream.configure(turned)
+    stream(frame(), at=2.0)
+    stream.configure(replace(turned, guidance="none"))
+    stream(frame(), at=4.0)
+    assert not travel.moving, "four seconds after it began, as before"
+
+
+def test_prompts_of_many_lengths_stay_within_bounds() -> None:
+    """Each length is a network of its own to a compiler, and interrupted transitions multiply lengths."""
+    travel = PromptTravel()
+    travel.advance(0.0)
+    longest = 0
+    for step, chunks in enumerate((2, 3, 5, 7, 11, 13), start=1):
+        travel.head_for([(Embedding(torch.full((1, 77 * chunks, 2), float(chunks))), 1.0)], 2.0)
+        travel.advance(float(step))
+        longest = max(longest, combine([one.tokens for one in travel.sources], travel.weights).shape[1])
+    assert longest <= MOST_TOKENS
+    assert common_length([2 * 77, 3 * 77]) == 6 * 77, "exact where it can be"
+    assert common_length([30 * 77, 77]) == 30 * 77, "one long prompt is never cut"
+    assert repeated(torch.arange(3.0).view(1, 3, 1), 7).flatten().tolist() == [0, 1, 2, 0, 1, 2, 0]

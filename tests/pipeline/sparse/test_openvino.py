@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from pipeline.conditioning.attention_cache import uncached_copy
 
 from pipeline.backends import accelerate
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError
 from pipeline.backends.openvino.package import is_installed
-from pipeline.conditioning.attention_cache import uncached_copy
 from pipeline.models import load_model
 from pipeline.models.model import Model
 from pipeline.sparse import shapes as shapes_module

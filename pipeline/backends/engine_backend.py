@@ -1,0 +1,136 @@
+"""What all backends have in common that build an engine for each shape of each network."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from pipeline.backends.backend import Capabilities, Tensors
+from pipeline.backends.builder import Builder
+from pipeline.backends.eager import EagerBackend
+from pipeline.backends.spec import Spec
+from pipeline.device import ran_out_of_memory
+from pipeline.models.networks import Network
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """A network that was built for the shapes of its inputs."""
+
+    def __call__(self, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        """As ``Backend.run``."""
+        ...
+
+
+class EngineBackend(ABC):
+    """Builds engines beside the stream; until one is there, and where none can be, PyTorch runs the network.
+
+    An engine that fails while it runs hands over to PyTorch, and its failure is told.
+
+    Args:
+        model: whose networks are run.
+        name: of the backend, for people.
+        capabilities: what it can do.
+    """
+
+    def __init__(self, model: Model, name: str, capabilities: Capabilities) -> None:
+        self.name = name
+        self.capabilities = capabilities
+        self.patient = False
+        self._model = model
+        self._eager = EagerBackend(model)
+        self._networks: dict[str, Network] = {}  # by name, for the builders' threads
+        self._last: dict[str, Spec] = {}  # of each network's last call
+        model.residency.subscribe(self)
+
+    @abstractmethod
+    def _builders(self) -> Iterable[Builder[Engine]]:
+        """All builders."""
+
+    @abstractmethod
+    def _builder_of(self, spec: Spec) -> Builder[Engine]:
+        """Who builds an engine for ``spec``."""
+
+    @abstractmethod
+    def _forget(self, part: str, *, moved: bool) -> None:
+        """Drop what was built of the weights of ``part``, as far as it would not see new ones by itself."""
+
+    def _choices(self, network: Network, spec: Spec) -> Sequence[Spec]:
+        """Specifications of engines that can answer a call of ``spec``, the best first."""
+        return (spec,)
+
+    def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        """See ``Backend``."""
+        spec = self._spec(network, moving, staying)
+        found = self._found(network, spec)
+        if found is None:
+            return self._without_engine(network, spec, moving, staying)
+        chosen, engine = found
+        try:
+            return engine(moving, staying)
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise
+            answer = self._eager.run(network, moving, staying)  # first: where the inputs are at fault, this raises too
+            self._builder_of(chosen).failed(chosen, error)
+            return answer
+
+    def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:
+        """See ``Backend``."""
+        return self._found(network, self._spec(network, moving, staying)) is not None
+
+    def _without_engine(
+        self, network: Network, spec: Spec, moving: Tensors, staying: Tensors
+    ) -> dict[str, torch.Tensor]:
+        """The answer to a call of ``spec``, for which there is no engine."""
+        return self._eager.run(network, moving, staying)
+
+    def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine] | None:
+        self._networks[network.name] = network
+        for choice in self._choices(network, spec):
+            engine = self._builder_of(choice).get(choice, patient=self.patient)
+            if engine is not None:
+                return choice, engine
+        return None
+
+    def _spec(self, network: Network, moving: Tensors, staying: Tensors) -> Spec:
+        spec = Spec.of(network, moving, staying)
+        last = self._last.get(network.name)
+        if last == spec:
+            return last  # the same object each time: found in a table at once
+        self._last[network.name] = spec
+        return spec
+
+    def changed(self, part: str, *, moved: bool) -> None:
+        """See ``Backend``."""
+        self._eager.changed(part, moved=moved)
+        self._forget(part, moved=moved)
+
+    def release(self) -> None:
+        """See ``Backend``."""
+        self._eager.release()
+        for builder in self._builders():
+            builder.clear()
+
+    def wait(self) -> None:
+        """See ``Backend``."""
+        for builder in self._builders():
+            builder.wait()
+
+    def news(self) -> list[str]:
+        """See ``Backend``."""
+        return [news for builder in self._builders() for news in builder.news()]
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        for builder in self._builders():
+            builder.close()
+        self._eager.close()

@@ -1,0 +1,137 @@
+"""The prompts as conditions: their embeddings, and the keys and values that cross-attention makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from pipeline.conditioning.attention import entry_name, project
+from pipeline.conditioning.conditions import Rows, lay_out
+from pipeline.conditioning.embedding import Embedding, common_length, mixed, repeated
+from pipeline.conditioning.prompt_encoder import PromptEncoder
+from pipeline.conditioning.prompt_syntax import Mix
+from pipeline.conditioning.prompt_travel import PromptTravel
+
+# Keys and values of each cross-attention in turn, (1, heads, L, size) each.
+KeysValues = Sequence[torch.Tensor]
+
+
+class Prompts:
+    """Producer of ``tokens``, ``pooled``, and of the keys and values of each cross-attention.
+
+    Keys and values are linear in the embedding: those of a mixture of prompts are the mixture of theirs, so that a
+    blend or a transition costs one weighted sum a frame, and neither a text encoder nor a projection.
+
+    Attributes:
+        revision: see ``Producer``.
+    """
+
+    def __init__(self, denoiser: nn.Module, encoder: PromptEncoder) -> None:
+        self.revision = 0
+        self._denoiser = denoiser
+        self._encoder = encoder
+        self._travel = PromptTravel()
+        self._negative: Embedding | None = None
+        self._projected: dict[Embedding, _Projected] = {}
+        self._rows: list[tuple[Embedding, KeysValues]] = []  # of the positive prompt and, where asked for, the negative
+
+    def set(self, positive: str | Mix, negative: str | None = None, seconds: float = 0.0) -> None:
+        """Encode the prompts.
+
+        Args:
+            positive: one prompt, or a mixture.
+            negative: None where nothing ever asks for it.
+            seconds: how long the way from the mixture before to this one takes; at once before the first frame.
+        """
+        texts = ((positive, 1.0),) if isinstance(positive, str) else positive
+        self._travel.head_for([(self._encoder.embed(text), weight) for text, weight in texts], seconds)
+        self._negative = None if negative is None else self._encoder.embed_negative(negative)
+        self._weigh()
+
+    def advance(self, at: float | None, frames: int) -> bool:
+        """The next ``frames`` frames are here, the last of them of time ``at``: whether a transition went on."""
+        turning = self._travel.advance(at, frames)
+        if turning:
+            self._weigh()
+        return turning
+
+    def denoiser_changed(self) -> None:
+        """The denoiser's weights are others: project the embeddings anew."""
+        self._projected.clear()
+        if self._travel.sources:
+            self._weigh()
+
+    @property
+    def negative(self) -> KeysValues | None:
+        """Keys and values of the negative prompt; None where there is none."""
+        return self._rows[1][1] if len(self._rows) > 1 else None
+
+    def entries(self, rows: Rows) -> dict[str, torch.Tensor]:
+        """``tokens`` (B, L, D), ``pooled`` (B, D') where the model has it, and ``cross_N_keys``, ``cross_N_values``."""
+        entries = {"tokens": lay_out([embedding.tokens for embedding, _ in self._rows], rows.layout)}
+        pooled = [embedding.pooled for embedding, _ in self._rows if embedding.pooled is not None]
+        if pooled:
+            entries["pooled"] = lay_out(pooled, rows.layout)
+        columns = zip(*(keys_values for _, keys_values in self._rows), strict=True)
+        for number, prompts in enumerate(columns):
+            name = entry_name(("keys", "values")[number % 2], number // 2)
+            entries[name] = lay_out(prompts, rows.layout)
+        return entries
+
+    @torch.inference_mode()
+    def _weigh(self) -> None:
+        """Mix the prompts anew, from the keys and values that are there."""
+        sources = [*self._travel.sources, *([] if self._negative is None else [self._negative])]
+        self._projected = {one: self._projected.get(one) or _Projected(self._denoiser, one) for one in sources}
+        rows = [(mixed(self._travel.sources, self._travel.weights), self._mixture())]
+        if self._negative is not None:
+            rows.append((self._negative, self._projected[self._negative].tensors))
+        length = common_length([embedding.tokens.shape[1] for embedding, _ in rows])
+        self._rows = [
+            (
+                Embedding(repeated(embedding.tokens, length), embedding.pooled),
+                [repeated(tensor, length) for tensor in keys_values],
+            )
+            for embedding, keys_values in rows
+        ]
+        self.revision += 1
+
+    def _mixture(self) -> KeysValues:
+        weighted = zip(self._travel.sources, self._travel.weights, strict=True)
+        active = [(self._projected[source], weight) for source, weight in weighted if weight]
+        if len(active) == 1 and active[0][1] == 1:
+            return active[0][0].tensors
+        length = common_length([projected.length for projected, _ in active])
+        (first, weight), *others = active
+        total = first.flat(length) * weight
+        for projected, weight in others:
+            total.add_(projected.flat(length), alpha=weight)
+        return first.split(total, length)
+
+
+class _Projected:
+    """Keys and values of one embedding, as tensors and in one piece.
+
+    Attributes:
+        tensors: of each cross-attention in turn, (1, heads, L, size).
+    """
+
+    def __init__(self, denoiser: nn.Module, embedding: Embedding) -> None:
+        self.tensors = project(denoiser, embedding.tokens)
+        self.length = embedding.tokens.shape[1]
+        self._flat: tuple[int, torch.Tensor] | None = None
+
+    def flat(self, length: int) -> torch.Tensor:
+        """All of them one behind the other, repeated to ``length`` tokens, so that a weighted sum is one operation."""
+        if self._flat is None or self._flat[0] != length:
+            pieces = [repeated(tensor, length).flatten() for tensor in self.tensors]
+            self._flat = length, torch.cat(pieces) if pieces else torch.empty(0)
+        return self._flat[1]
+
+    def split(self, flat: torch.Tensor, length: int) -> KeysValues:
+        """The tensors that lie in what ``flat`` gave for ``length`` tokens."""
+        shapes = [(*tensor.shape[:2], length, tensor.shape[3]) for tensor in self.tensors]
+        pieces = flat.split([torch.Size(shape).numel() for shape in shapes]) if shapes else []
+        return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]

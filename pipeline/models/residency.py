@@ -1,0 +1,68 @@
+"""Who owns a model's weights, and who is told before they change.
+
+The invariant: whoever holds something that was made of a part's weights (an engine, cached keys and values, encoded
+prompts) has been told before the first of these weights is another. Every change of weights goes through ``changing``,
+which tells the listeners and holds ``lock`` until the last weight is written; whoever copies weights holds the same
+lock, and so never sees a half of a change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from typing import Protocol
+
+# The parts of a model, as LoRAs, engines and listeners call them; ``text_2`` is SDXL's second text encoder.
+DENOISER, AUTOENCODER, TEXT, TEXT_2 = "denoiser", "autoencoder", "text", "text_2"
+PARTS = (DENOISER, AUTOENCODER, TEXT, TEXT_2)
+
+
+class Listener(Protocol):
+    """Has something that was made of weights."""
+
+    def changed(self, part: str, *, moved: bool) -> None:
+        """The weights of ``part`` are about to be others. Called with the lock held, on the thread that changes them.
+
+        Args:
+            moved: they are also going to lie elsewhere, so that a module that shares them must be made anew.
+        """
+        ...
+
+
+class Residency:
+    """The one way to a model's weights.
+
+    Attributes:
+        lock: held while weights are written; to be held while they are copied.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._revisions: Counter[str] = Counter()
+        self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell ``listener`` of all changes from now on, for as long as somebody else holds it."""
+        with self.lock:
+            self._listeners.add(listener)
+
+    def revision(self, part: str) -> int:
+        """How often the weights of ``part`` have changed."""
+        return self._revisions[part]
+
+    @contextlib.contextmanager
+    def changing(self, *parts: str, moved: bool = False) -> Iterator[None]:
+        """The weights of ``parts`` are written inside; anyone who changes weights by means of their own does it so.
+
+        Args:
+            moved: see ``Listener.changed``.
+        """
+        with self.lock:
+            for part in dict.fromkeys(parts):
+                self._revisions[part] += 1
+                for listener in list(self._listeners):
+                    listener.changed(part, moved=moved)
+            yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from pipeline.conditioning.attention_cache import AttentionCache, lay_out, stack
@@ -73,8 +75,14 @@ class Denoiser:
     def _sources(self) -> list[Embedding]:
         return [*self._travel.sources, *([] if self._negative is None else [self._negative])]
 
-    def __call__(self, latents: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:
-        """(B, C or 2C, h, w) float32 latents and (B,) int64 timesteps to (B, C, h, w) float32 model outputs."""
+    def __call__(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        layout: RowLayout,
+        carried: Mapping[str, torch.Tensor] | None = None,  # noqa: ARG002 - nothing travels with the frames yet
+    ) -> torch.Tensor:
+        """(B, C or 2C, h, w) float32 latents and (B,) timesteps to (B, C, h, w) float32 model outputs."""
         revision = self._model.adapters.revision
         if self._cache.injected and (self._cache.stale or self._revision != revision):
             self._revision = revision

@@ -11,7 +11,7 @@ import torch
 from pipeline.backends.quantised import read_bounds
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.device import choose_device, choose_dtype
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import read_schedule
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.errors import ModelError
 from pipeline.models.families import VITRAIL, Character, character_of, defaults_for
@@ -100,7 +100,7 @@ def _assembled(
     memory: str,
 ) -> Model:
     try:
-        schedule = NoiseSchedule.from_config(parts.scheduler)
+        schedule = read_schedule(parts.scheduler)
     except (ValueError, TypeError) as error:
         raise ModelError(f"the noise schedule of {path} cannot be used: {error}") from error
     _check_fit(path, parts, autoencoder)

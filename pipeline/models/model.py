@@ -12,7 +12,7 @@ from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.quantised import Bounds
 from pipeline.conditioning.prompt_encoder import PromptEncoder
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import Schedule
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.families import OTHER, Family
 
@@ -48,7 +48,7 @@ class Model:
     unet: Any
     autoencoder: Autoencoder
     prompts: PromptEncoder
-    schedule: NoiseSchedule
+    schedule: Schedule
     device: torch.device
     dtype: torch.dtype
     default_size: int

@@ -18,6 +18,9 @@ SOLVERS = (
     "dpmpp-2m-sde",
     "dpm-2",
     "dpm-3",
+    "tcd",
+    "unipc-2",
+    "unipc-3",
 )
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
 SEED_TRAVELS = ("hold", "walk", "swing")
@@ -54,8 +57,17 @@ class StreamConfig:
     solver: str = setting("lcm", "how a denoising step is taken", choices=SOLVERS, cost=Cost.TABLES)
     spacing: str = setting(
         "trailing",
-        "where the steps lie between the strength and no noise; lcm keeps to its own",
+        "where the steps lie between the strength and no noise; leading begins below the strength, with one step at"
+        " half of it; lcm and tcd keep to their own",
         choices=SPACINGS,
+        cost=Cost.TABLES,
+    )
+    tcd_gamma: float = setting(
+        0.3,
+        "how much of its noise the tcd solver replaces at each step: 0 nothing, 1 all of it",
+        low=0,
+        high=1,
+        step=0.05,
         cost=Cost.TABLES,
     )
     guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)

@@ -237,7 +237,7 @@ class Stream:
         if differ(*wording, *_IN_ATTENTION):
             self._set_prompts()
         self._catch_up()
-        if differ("steps", "strength", "solver", "spacing", "seed", "seed_b", "seed_blend"):
+        if differ("steps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
@@ -375,8 +375,16 @@ class Stream:
 
     def _table(self) -> SolverTable:
         config = self._config
-        strength = 1.0 if self._of_words else config.strength
-        return plan(config.solver, self.model.schedule, config.steps, strength, config.spacing)
+        return plan(
+            config.solver,
+            self.model.schedule,
+            config.steps,
+            config.strength,
+            config.spacing,
+            grid=self.model.grid,
+            gamma=config.tcd_gamma,
+            from_noise=self._of_words or self._from_noise(),
+        )
 
     def _noise(self) -> torch.Tensor:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""

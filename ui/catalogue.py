@@ -74,7 +74,7 @@ GROUPS = (
     Group("Text to image", ("text_to_image", "seed_travel", "prompt_travel", "travel_frames"), open=False),
     Group(
         "Guidance",
-        ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta", "solver", "spacing"),
+        ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta", "solver", "spacing", "tcd_gamma"),
         ("guidance", "solver", "sigma"),
         open=False,
     ),
@@ -97,6 +97,7 @@ _LABELS = {
     "guidance": "Kind",
     "guidance_scale": "Scale",
     "guidance_rescale": "Keep the contrast",
+    "tcd_gamma": "New noise at each step",
     "dtype": "Number format",
     "seed_b": "Second seed",
     "seed_blend": "How much of it",
@@ -118,6 +119,7 @@ _NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "guidance_rescale": ("guidance", _GUIDED),
     "sparse_overlay": ("sparse", (True,)),
     "delta": ("guidance", ("self-negative", "onetime-negative")),
+    "tcd_gamma": ("solver", ("tcd",)),
 }
 
 

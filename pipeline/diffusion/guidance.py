@@ -10,7 +10,9 @@ the first step (onetime-negative). Written for data predictions that is linear a
 
     x0 = g x0_c + delta (1 - g) x0* + (1 - g) (1 - delta) / alpha x
 
-so it costs one multiply-add a slot, has no recursion, and nothing in it can drift.
+so it costs one multiply-add a slot, has no recursion, and nothing in it can drift. Where there is no signal at all
+(alpha = 0, the beginning of flow matching) a residual noise says nothing about the data unless delta is 1, and so it
+counts as 1 there.
 """
 
 from __future__ import annotations
@@ -50,11 +52,6 @@ def needs_negative_prompt(kind: str) -> bool:
     return kind in ("full", "onetime-negative")
 
 
-def is_residual(kind: str) -> bool:
-    """Whether a slot carries the ``x0*`` of a virtual negative residual."""
-    return kind in ("self-negative", "onetime-negative")
-
-
 def combine_full(positive: torch.Tensor, negative: torch.Tensor, scale: float) -> torch.Tensor:
     """Classifier-free guidance (arXiv 2207.12598, eq. 6) on model outputs of any prediction type."""
     return torch.lerp(negative, positive, scale)
@@ -89,6 +86,35 @@ def rescaled(guided: torch.Tensor, unguided: torch.Tensor, amount: float) -> tor
 
 
 @dataclass(frozen=True, slots=True)
+class Guidance:
+    """How the prompts and the input picture steer.
+
+    Attributes:
+        kind: one of ``GUIDANCE_KINDS``.
+        scale: how strongly the prompts steer; 1 is no guidance.
+        delta: of the virtual residual noise.
+        image_scale: how strongly the input picture steers, with full guidance (``combine_image``).
+        rescale: 0 to 1, how much of the unguided contrast is given back (``rescaled``).
+    """
+
+    kind: str = "none"
+    scale: float = 1.0
+    delta: float = 1.0
+    image_scale: float = 1.0
+    rescale: float = 0.0
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether a slot carries the ``x0*`` of a virtual negative residual."""
+        return self.kind in ("self-negative", "onetime-negative")
+
+    @property
+    def by_image(self) -> bool:
+        """Whether the model is also asked for its answer without the input picture."""
+        return self.kind == "full" and self.image_scale != 1
+
+
+@dataclass(frozen=True, slots=True)
 class DataWeights:
     """Weights with which latent, model output and ``x0*`` make the guided data prediction; (T,) float64 each."""
 
@@ -97,18 +123,20 @@ class DataWeights:
     star: torch.Tensor
 
 
-def data_weights(table: SolverTable, kind: str, scale: float, delta: float) -> DataWeights:
+def data_weights(table: SolverTable, guidance: Guidance) -> DataWeights:
     """Fold guidance and the solver's boundary condition into one linear combination for each step.
 
     Full guidance is taken on the outputs before (``combine_full``), so it has no weight here.
     """
-    if not is_residual(kind):
+    if not guidance.is_residual:
         return DataWeights(
             latent=table.skip + table.keep * table.p,
             output=table.keep * table.q,
             star=torch.zeros_like(table.p),
         )
-    from_latent = scale * table.p + (1 - scale) * (1 - delta) / table.alpha
+    scale, blind = guidance.scale, table.alpha == 0
+    delta = torch.where(blind, 1.0, guidance.delta)
+    from_latent = scale * table.p + (1 - scale) * (1 - delta) / torch.where(blind, 1.0, table.alpha)
     return DataWeights(
         latent=table.skip + table.keep * from_latent,
         output=table.keep * table.q * scale,

@@ -1,32 +1,120 @@
-"""The noise schedule that a model was trained on, and the timesteps of a run of few steps through it."""
+"""The noise schedule that a model was trained on: how much signal and noise there is at each place of the way.
+
+A *place* is a number in 0..1: 0 is the data, 1 the most noise that the model knows. ``VariancePreserving`` is the
+schedule of Stable Diffusion and its kin, ``FlowMatching`` that of SD3, FLUX and SANA.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+# What a model's output may mean: the noise, a mixture of noise and data, the data, or the velocity from data to noise.
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction")
+_VARIANCE_PRESERVING = PREDICTION_TYPES[:3]
 
 # A schedule with zero terminal signal-to-noise ratio would divide by zero; this keeps its last step finite in float32.
 _LEAST_ALPHA_BAR = 2.0**-24
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseSchedule:
-    """A variance-preserving schedule ``x_t = alpha_t x_0 + sigma_t noise`` with ``alpha_t^2 + sigma_t^2 = 1``.
+class Levels:
+    """Some noise levels ``x = alpha x_0 + sigma noise``.
+
+    Attributes:
+        timesteps: (T,) what the model is told: int64 of a variance-preserving schedule, float32 of flow matching.
+        alpha, sigma: (T,) float64.
+    """
+
+    timesteps: torch.Tensor
+    alpha: torch.Tensor
+    sigma: torch.Tensor
+
+    def __getitem__(self, steps: slice) -> Levels:
+        """Some of them."""
+        return Levels(self.timesteps[steps], self.alpha[steps], self.sigma[steps])
+
+
+class Schedule(Protocol):
+    """What the planner of a run asks of a model's noise schedule."""
+
+    @property
+    def prediction_type(self) -> str:
+        """What the model's output means: one of ``PREDICTION_TYPES``."""
+        ...
+
+    @property
+    def tells_start(self) -> bool:
+        """Whether at every step of a run the model is told the timestep at which the run began.
+
+        Such a model sees by itself how much noise is left (arXiv 2502.13129), and takes from the timestep how strongly
+        to change the picture, which must stay as it is from step to step.
+        """
+        ...
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the model also knows the noise levels between the N that ``__len__`` counts."""
+        ...
+
+    def __len__(self) -> int:
+        """N, the number of noise levels that the model was trained on; a strength is rounded to one of them."""
+        ...
+
+    def levels(self, places: torch.Tensor) -> Levels:
+        """The noise levels at ``places`` ((T,) float64 in 0..1)."""
+        ...
+
+    def ratios(self, places: torch.Tensor) -> torch.Tensor:
+        """(T,) float64 ``sigma / alpha`` at ``places``; infinite where there is no signal."""
+        ...
+
+    def at_ratios(self, ratios: torch.Tensor) -> Levels:
+        """The noise levels at which ``sigma / alpha`` is ``ratios`` ((T,) float64), exactly.
+
+        A model that knows whole timesteps only is told the nearest.
+        """
+        ...
+
+    def below(self, levels: Levels, share: float) -> Levels:
+        """The noise levels at ``share`` (0..1) of the timesteps of ``levels``; at 0 the least noise there is."""
+        ...
+
+    def data_prediction(self, alpha: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(P, Q)`` with ``x0 = P x + Q output``, for the kind of output that the model gives."""
+        ...
+
+    def consistency_boundary(self, levels: Levels) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(skip, keep)``, each (T,) float64: a consistency model answers ``skip x + keep x0``."""
+        ...
+
+
+def read_schedule(config: Mapping[str, Any]) -> Schedule:
+    """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
+
+    Raises:
+        ValueError: the schedule or the prediction type is of an unknown kind.
+    """
+    flows = config.get("prediction_type") == "flow_prediction" or config.get("use_flow_sigmas")
+    if flows or str(config.get("_class_name", "")).startswith("FlowMatch"):
+        return FlowMatching.from_config(config)
+    return VariancePreserving.from_config(config)
+
+
+@dataclass(frozen=True, slots=True)
+class VariancePreserving:
+    """``x_t = alpha_t x_0 + sigma_t noise`` with ``alpha_t^2 + sigma_t^2 = 1`` at t = 0..N-1; place ``(t + 1) / N``.
 
     Attributes:
         alpha_bar: (N,) float64, ``alpha_t^2`` for t = 0..N-1, decreasing.
         prediction_type: what the model's output means: ``epsilon``, ``v_prediction`` or ``sample``.
         timestep_scaling: of the consistency model's boundary condition (LCM, arXiv 2310.04378, eq. 7).
         sigma_data: of the same.
-        tells_start: at every step of a run the model is told the timestep at which the run began, and sees by itself
-            how much noise is left (arXiv 2502.13129). For models that take from the timestep how strongly to change
-            the picture, which must stay as it is from step to step.
+        tells_start: see ``Schedule``.
     """
 
     alpha_bar: torch.Tensor
@@ -36,13 +124,12 @@ class NoiseSchedule:
     tells_start: bool = False
 
     def __post_init__(self) -> None:
-        if self.prediction_type not in PREDICTION_TYPES:
-            raise ValueError(
-                f"the model's prediction type is {self.prediction_type!r}; known are {', '.join(PREDICTION_TYPES)}"
-            )
+        if self.prediction_type not in _VARIANCE_PRESERVING:
+            known = ", ".join(_VARIANCE_PRESERVING)
+            raise ValueError(f"the model's prediction type is {self.prediction_type!r}; known are {known}")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+    def from_config(cls, config: Mapping[str, Any]) -> VariancePreserving:
         """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
 
         Raises:
@@ -62,26 +149,140 @@ class NoiseSchedule:
     def __len__(self) -> int:
         return len(self.alpha_bar)
 
+    @property
+    def continuous(self) -> bool:
+        """It knows whole timesteps only."""
+        return False
+
+    def levels(self, places: torch.Tensor) -> Levels:
+        """Those of the nearest timesteps."""
+        timesteps = self._timesteps(places)
+        return Levels(timesteps, *self.alpha_sigma(timesteps))
+
     def alpha_sigma(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``(alpha, sigma)`` in float64 at integer ``timesteps`` (any shape, 0..N-1)."""
         alpha_bar = self.alpha_bar[timesteps]
         return alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
 
-    def timesteps(self, steps: int, strength: float, grid: int | None = None) -> torch.Tensor:
-        """(T,) int64, decreasing: ``steps`` timesteps from ``strength`` (0..1] of the schedule down, evenly spaced.
+    def ratios(self, places: torch.Tensor) -> torch.Tensor:
+        """(T,) ``sigma / alpha`` at the nearest timesteps."""
+        return self._known_ratios()[self._timesteps(places)]
 
-        The spacing is "trailing" (arXiv 2305.08891, table 2): the first step is exactly at the strength asked for,
-        which matters when there is one step only. A strength that leaves fewer timesteps than ``steps`` is raised.
+    def at_ratios(self, ratios: torch.Tensor) -> Levels:
+        """Between the timesteps as well; the model is told the one that is nearest in the ratio's logarithm."""
+        alpha = (1 + ratios**2).rsqrt()
+        return Levels(_nearest(ratios, self._known_ratios()), alpha, ratios * alpha)
 
-        ``grid`` is the number of timesteps that a consistency model was distilled on; where they are enough for
-        ``steps``, the nearest of them are taken, as diffusers' ``LCMScheduler`` does.
-        """
-        if grid is not None and steps <= (reached := int(grid * strength)):
-            chosen = torch.linspace(0, reached, steps + 1, dtype=torch.float64)[:-1].floor().long()
-            return (reached - chosen) * (len(self) // grid) - 1
-        start = min(max(round(strength * len(self)), steps), len(self))
-        ladder = start - torch.arange(steps, dtype=torch.float64) * (start / steps)
-        return ladder.round().long() - 1
+    def below(self, levels: Levels, share: float) -> Levels:
+        """Timesteps that fall between two are rounded down (TCD, as diffusers has it)."""
+        timesteps = (levels.timesteps * share).floor().long()
+        return Levels(timesteps, *self.alpha_sigma(timesteps))
+
+    def data_prediction(self, alpha: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each kind of output (arXiv 2202.00512, section 4)."""
+        if self.prediction_type == "epsilon":
+            return 1 / alpha, -sigma / alpha
+        if self.prediction_type == "v_prediction":
+            return alpha, -sigma
+        return torch.zeros_like(alpha), torch.ones_like(alpha)
+
+    def consistency_boundary(self, levels: Levels) -> tuple[torch.Tensor, torch.Tensor]:
+        """What makes the model's map the identity at t = 0 (arXiv 2310.04378, eq. 7)."""
+        scaled = levels.timesteps.double() * self.timestep_scaling
+        variance = scaled**2 + self.sigma_data**2
+        return self.sigma_data**2 / variance, scaled / variance.sqrt()
+
+    def _timesteps(self, places: torch.Tensor) -> torch.Tensor:
+        return ((places * len(self)).round().long() - 1).clamp(0, len(self) - 1)
+
+    def _known_ratios(self) -> torch.Tensor:
+        return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowMatching:
+    """``x = (1 - t) x_0 + t noise``, a straight line from data to noise (arXiv 2210.02747, 2209.03003).
+
+    The model is told ``1000 t`` (N in general) as a float and answers with the velocity ``noise - x_0``. At a place p
+    the time is ``t = s p / (1 + (s - 1) p)`` (arXiv 2403.03206, eq. 23): the larger the picture, the larger a shift s
+    it takes to destroy its signal evenly. At place 1 there is no signal at all.
+
+    Attributes:
+        shift: s. Of a model whose shift depends on the picture's size, that of the size in use
+            (``dataclasses.replace``).
+        steps: N.
+        tells_start: see ``Schedule``.
+
+    Raises:
+        ValueError: ``shift`` is not positive.
+    """
+
+    shift: float = 1.0
+    steps: int = 1000
+    tells_start: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.shift > 0:
+            raise ValueError(f"the shift of the model's noise schedule is {self.shift}; it must be more than 0")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> FlowMatching:
+        """Read a diffusers ``scheduler_config.json`` of flow matching."""
+        return cls(
+            shift=float(config.get("shift", config.get("flow_shift", 1.0))),
+            steps=int(config.get("num_train_timesteps", 1000)),
+            tells_start=bool(config.get("tells_start", False)),
+        )
+
+    def __len__(self) -> int:
+        return self.steps
+
+    @property
+    def prediction_type(self) -> str:
+        """The velocity."""
+        return "flow_prediction"
+
+    @property
+    def continuous(self) -> bool:
+        """It knows every time."""
+        return True
+
+    def levels(self, places: torch.Tensor) -> Levels:
+        """Those at ``places`` exactly, as the model knows every time in between."""
+        return self._at(self.shift * places / (1 + (self.shift - 1) * places))
+
+    def ratios(self, places: torch.Tensor) -> torch.Tensor:
+        """(T,) ``t / (1 - t)``."""
+        levels = self.levels(places)
+        return levels.sigma / levels.alpha
+
+    def at_ratios(self, ratios: torch.Tensor) -> Levels:
+        """Exactly those, and the model is told so."""
+        return self._at(ratios / (1 + ratios))
+
+    def below(self, levels: Levels, share: float) -> Levels:
+        """At that share of the time, in which the line is straight."""
+        return self._at(levels.sigma * share)
+
+    def data_prediction(self, alpha: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``x0 = x - t velocity``."""
+        return torch.ones_like(alpha), -sigma
+
+    def consistency_boundary(self, levels: Levels) -> tuple[torch.Tensor, torch.Tensor]:
+        """None: the map is the identity at t = 0 as it is, since the velocity is multiplied by t."""
+        return torch.zeros_like(levels.alpha), torch.ones_like(levels.alpha)
+
+    def _at(self, times: torch.Tensor) -> Levels:
+        return Levels((times * self.steps).float(), 1 - times, times)
+
+
+def _nearest(wanted: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """For each of ``wanted`` the index at which ``known``, increasing, comes nearest to it in logarithm."""
+    wanted, known = wanted.log(), known.log()
+    above = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
+    low, high = known[above - 1], known[above]
+    share = ((wanted - low) / (high - low)).clamp(0, 1)
+    return (above - 1 + share).round().long()
 
 
 def _betas(config: Mapping[str, Any]) -> torch.Tensor:

@@ -1,52 +1,44 @@
-"""Every solver is a table of coefficients; taking a step is one linear combination, the same for all of them.
+"""Every solver is a table of coefficients; taking a step is a linear combination, the same for all of them.
 
-With ``x`` the latent, ``x0`` this step's data prediction, ``h1`` and ``h2`` those of one and two steps back, ``a`` the
-latent at the start of a singlestep group and ``n`` the noise of the next step::
+With ``x`` the latent and ``data`` this step's data prediction::
 
-    pred   = P x + Q output                              epsilon-, v- and sample-prediction differ in P and Q alone
-    x0     = skip x + keep pred                          the boundary condition of consistency models; else 0 and 1
-    x_next = A x + B x0 + C h1 + D h2 + E a + F n
+    predicted = P x + Q output                    what the model's output means differs in P and Q alone
+    data      = skip x + keep predicted           the boundary condition of consistency models; else 0 and 1
+    state'    = M state                           two rows: the next latent and the next anchor
 
-The rows are computed once, in float64, from the noise schedule. Adding a solver is adding one function of about ten
-lines to ``_SOLVERS``; nothing else in the engine knows which solver runs.
+where the state is made of the columns of ``steps.py``: the latent, this data prediction, those of the steps before, the
+anchor and the noise. The rows are computed once, in float64, from the noise schedule. Adding a solver is adding one
+function to ``_SOLVERS``; nothing else in the engine knows which solver runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from pipeline.diffusion.dpm_solver import (
-    Levels,
-    Row,
-    dpm_2,
-    dpm_3,
-    dpmpp_2m,
-    dpmpp_2m_sde,
-    dpmpp_2s,
-    dpmpp_3m,
-    dpmpp_3m_taylor,
-    first_order,
-    group_starts,
-)
-from pipeline.diffusion.schedule import NoiseSchedule
-from pipeline.diffusion.spacing import Ladder, space
+from pipeline.diffusion.consistency import lcm, tcd
+from pipeline.diffusion.dpm_solver import dpm_2, dpm_3, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_taylor
+from pipeline.diffusion.schedule import Levels, Schedule
+from pipeline.diffusion.spacing import space
+from pipeline.diffusion.steps import COLUMNS, Row, Run, Step, first_order
+from pipeline.diffusion.unipc import unipc_2, unipc_3
 
 
 @dataclass(frozen=True, slots=True)
 class SolverTable:
-    """One row for each of the T steps of a run. All columns are (T,) float64 tensors.
+    """The coefficients of the T steps of a run. All columns are (T,) float64 tensors.
 
     Attributes:
-        timesteps: (T,) int64, never increasing; what the model is told.
+        timesteps: (T,) what the model is told; never increasing.
         alpha, sigma: the noise levels of the steps.
         p, q: from latent and model output to the data prediction.
         skip, keep: consistency boundary condition.
-        a, b, c, d, e, f: weights of x, x0, h1, h2, the anchor and the noise in the next latent.
-        renoises: the solver throws its noise away and draws new noise at each step (LCM).
-        group_start: (T,) int64, for each step the step at which its singlestep group starts (itself for multistep).
+        latent: the row of the next latent, by column; a column without any weight is left out.
+        anchor: the row of the next anchor, likewise; empty of a solver that has none.
+        anchor_step: (T,) int64, at which step's noise level the anchor lies that each step finds.
+        renoises: the solver throws its noise away and draws new noise at each step (LCM, TCD).
     """
 
     timesteps: torch.Tensor
@@ -56,14 +48,10 @@ class SolverTable:
     q: torch.Tensor
     skip: torch.Tensor
     keep: torch.Tensor
-    a: torch.Tensor
-    b: torch.Tensor
-    c: torch.Tensor
-    d: torch.Tensor
-    e: torch.Tensor
-    f: torch.Tensor
+    latent: Mapping[str, torch.Tensor]
+    anchor: Mapping[str, torch.Tensor]
+    anchor_step: torch.Tensor
     renoises: bool
-    group_start: torch.Tensor
 
     @property
     def steps(self) -> int:
@@ -71,44 +59,62 @@ class SolverTable:
         return len(self.timesteps)
 
     def uses(self, column: str) -> bool:
-        """Whether any step has weight on this column (``c``: history, ``d``: older history, ``e``: anchor)."""
-        return bool(getattr(self, column).any())
+        """Whether any step has weight on this column."""
+        return column in self.latent or column in self.anchor
 
 
-def plan(solver: str, schedule: NoiseSchedule, steps: int, strength: float, spacing: str = "trailing") -> SolverTable:
+def plan(
+    solver: str,
+    schedule: Schedule,
+    steps: int,
+    strength: float,
+    spacing: str = "trailing",
+    *,
+    grid: int | None = None,
+    gamma: float = 0.3,
+    from_noise: bool = False,
+) -> SolverTable:
     """The table of ``solver`` for ``steps`` steps from ``strength`` (0..1] of the schedule down to no noise.
 
-    Solvers of consistency models keep to the timesteps that these were distilled on, whatever the ``spacing``.
-    """
-    if solver in _GRID:
-        ladder = Ladder.at(schedule, schedule.timesteps(steps, strength, _GRID[solver]))
-    else:
-        ladder = space(schedule, spacing, steps, strength)
-    return build_table(solver, schedule, ladder)
-
-
-def build_table(solver: str, schedule: NoiseSchedule, ladder: Ladder, *, lower_order_final: bool = True) -> SolverTable:
-    """The coefficient table of ``solver`` down ``ladder`` and on to no noise.
-
     Args:
-        lower_order_final: multistep solvers descend to first order at the end of a run of fewer than 15 steps, instead
-            of in the very last step alone.
+        grid: number of evenly spaced levels that a distilled model was trained on, None where it knows them all
+            (see ``spacing.space``). Solvers of consistency models keep to it whatever the ``spacing``; theirs has 50
+            levels where nothing else is known (LCM, arXiv 2310.04378, section 4.3).
+        gamma: 0..1, how much of its noise a stochastic consistency solver (``tcd``) replaces at each step.
+        from_noise: pictures are made of noise alone: the run begins at the end of the schedule (see ``space``).
 
     Raises:
-        ValueError: the solver is not known.
+        ValueError: the solver or the spacing is not known, or the grid is not one of this schedule.
+    """
+    if grid is not None and not 1 <= grid <= len(schedule):
+        raise ValueError(f"the model's grid has {grid} timesteps; it must be between 1 and {len(schedule)}")
+    if solver in _DISTILLED:
+        spacing, grid = "trailing", grid or min(_GRID, len(schedule))
+    levels = space(schedule, spacing, steps, strength, grid=grid, from_noise=from_noise)
+    return build_table(solver, schedule, levels, gamma=gamma)
+
+
+def build_table(
+    solver: str, schedule: Schedule, levels: Levels, *, lower_order_final: bool = True, gamma: float = 0.3
+) -> SolverTable:
+    """The coefficient table of ``solver`` down ``levels`` of the ``schedule`` and on to no noise.
+
+    Args:
+        lower_order_final, gamma: see ``steps.Run``.
+
+    Raises:
+        ValueError: the solver is not known, there is no step, or the noise does not decrease.
     """
     if solver not in _SOLVERS:
         raise ValueError(f"the solver is {solver!r}; it must be one of {', '.join(_SOLVERS)}")
-    timesteps, alpha, sigma = ladder.timesteps, ladder.alpha, ladder.sigma
-    ends = torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)])
-    levels = Levels(*ends, lower_order_final)
-    rows = _SOLVERS[solver](levels)
-    columns = {name: torch.tensor([row.get(name, 0.0) for row in rows], dtype=torch.float64) for name in "abcdef"}
-    p, q = data_prediction(schedule.prediction_type, alpha, sigma)
+    timesteps, alpha, sigma = levels.timesteps, levels.alpha, levels.sigma
+    if len(timesteps) == 0 or bool((sigma.diff() >= 0).any()):
+        raise ValueError(f"the timesteps are {timesteps.tolist()}; the noise must decrease from each to the next")
+    steps = _SOLVERS[solver](Run(levels, schedule, lower_order_final, gamma))
+    p, q = schedule.data_prediction(alpha, sigma)
     skip, keep = torch.zeros_like(alpha), torch.ones_like(alpha)
-    if solver in _CONSISTENCY:
-        skip, keep = consistency_boundary(schedule, timesteps)
-    starts = group_starts(len(timesteps), _GROUPED.get(solver, 1))
+    if solver == "lcm":
+        skip, keep = schedule.consistency_boundary(levels)
     return SolverTable(
         timesteps=timesteps[:1].expand_as(timesteps) if schedule.tells_start else timesteps,
         alpha=alpha,
@@ -117,42 +123,26 @@ def build_table(solver: str, schedule: NoiseSchedule, ladder: Ladder, *, lower_o
         q=q,
         skip=skip,
         keep=keep,
-        **columns,
-        renoises=solver in _CONSISTENCY,
-        group_start=torch.tensor(starts),
+        latent=_columns([step.latent for step in steps]),
+        anchor=_columns([step.anchor for step in steps]),
+        anchor_step=torch.tensor([k if step.anchor_step is None else step.anchor_step for k, step in enumerate(steps)]),
+        renoises=solver in _DISTILLED and (solver != "tcd" or gamma > 0),
     )
 
 
-def data_prediction(
-    prediction_type: str, alpha: torch.Tensor, sigma: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(P, Q)`` with ``x0 = P x + Q output``, for each kind of model output (arXiv 2202.00512, section 4)."""
-    if prediction_type == "epsilon":
-        return 1 / alpha, -sigma / alpha
-    if prediction_type == "v_prediction":
-        return alpha, -sigma
-    return torch.zeros_like(alpha), torch.ones_like(alpha)
+def _columns(rows: list[Row]) -> dict[str, torch.Tensor]:
+    """(T,) float64 weights of each column that has any."""
+    columns = {name: torch.tensor([row.get(name, 0.0) for row in rows], dtype=torch.float64) for name in COLUMNS}
+    return {name: weights for name, weights in columns.items() if bool(weights.any())}
 
 
-def consistency_boundary(schedule: NoiseSchedule, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(skip, keep)`` of consistency models, which make the identity of the map at t = 0 (arXiv 2310.04378, eq. 7)."""
-    scaled = timesteps.double() * schedule.timestep_scaling
-    variance = scaled**2 + schedule.sigma_data**2
-    return schedule.sigma_data**2 / variance, scaled / variance.sqrt()
-
-
-def _lcm(levels: Levels) -> list[Row]:
-    """Multistep consistency sampling (arXiv 2310.04378, algorithm 3): predict the data, add new noise."""
-    return [{"b": float(levels.alpha[k]), "f": float(levels.sigma[k])} for k in range(1, levels.steps + 1)]
-
-
-def _ddim(levels: Levels) -> list[Row]:
+def _ddim(run: Run) -> list[Step]:
     """DDIM. Euler's method in sigma / alpha is the same map once its latent is scaled back to unit variance."""
-    return [first_order(levels, k) for k in range(levels.steps)]
+    return [Step(first_order(run, k)) for k in range(run.steps)]
 
 
-_SOLVERS: dict[str, Callable[[Levels], list[Row]]] = {
-    "lcm": _lcm,
+_SOLVERS: dict[str, Callable[[Run], list[Step]]] = {
+    "lcm": lcm,
     "ddim": _ddim,
     "euler": _ddim,
     "dpmpp-2m": dpmpp_2m,
@@ -162,11 +152,10 @@ _SOLVERS: dict[str, Callable[[Levels], list[Row]]] = {
     "dpmpp-2m-sde": dpmpp_2m_sde,
     "dpm-2": dpm_2,
     "dpm-3": dpm_3,
+    "tcd": tcd,
+    "unipc-2": unipc_2,
+    "unipc-3": unipc_3,
 }
-_CONSISTENCY = frozenset({"lcm"})
-
-# Steps of a singlestep group; one for all others.
-_GROUPED = {"dpmpp-2s": 2, "dpm-2": 2, "dpm-3": 3}
-
-# Consistency models are distilled on this many timesteps (LCM, section 4.3); others know them all.
-_GRID = {"lcm": 50}
+# Of models that were distilled on few timesteps and know no others.
+_DISTILLED = frozenset({"lcm", "tcd"})
+_GRID = 50

@@ -3,83 +3,97 @@
 ``trailing``, ``leading`` and ``linspace`` space the timesteps evenly (arXiv 2305.08891, table 2; ``linspace`` is the
 time-uniform spacing of the DPM-Solver paper); ``logsnr`` spaces the logarithm of the signal-to-noise ratio evenly
 (DPM-Solver, arXiv 2206.00927, section 4.2), and ``karras`` a power of the noise level (arXiv 2206.00364, eq. 5). The
-two last lie between the timesteps that the model knows: there the noise level is exact, and the model is told the
+two last lie between the timesteps that a model knows: there the noise level is exact, and the model is told the
 nearest timestep, so that two steps near the end may be told the same one.
+
+Places are counted here in the N levels of the schedule: count c is place c / N, and the level with the least noise has
+count 1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from pipeline.config import SPACINGS
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import Levels, Schedule
 
 # The exponent of ``karras``, as in the paper.
 _RHO = 7.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """The noise levels of a run of T steps, from the most noise to the least; the end without noise is not in it.
-
-    Attributes:
-        timesteps: (T,) int64, never increasing; what the model is told.
-        alpha, sigma: (T,) float64, ``alpha^2 + sigma^2 = 1``; ``sigma`` decreases strictly.
-
-    Raises:
-        ValueError: there is no step, or the noise does not decrease.
-    """
-
-    timesteps: torch.Tensor
-    alpha: torch.Tensor
-    sigma: torch.Tensor
-
-    def __post_init__(self) -> None:
-        if len(self.timesteps) == 0 or bool((self.sigma.diff() >= 0).any()):
-            raise ValueError(
-                f"the timesteps are {self.timesteps.tolist()}; the noise must decrease from each to the next"
-            )
-
-    @classmethod
-    def at(cls, schedule: NoiseSchedule, timesteps: torch.Tensor) -> Ladder:
-        """The noise levels that ``schedule`` has at ``timesteps`` ((T,) int64)."""
-        return cls(timesteps, *schedule.alpha_sigma(timesteps))
-
-
-def space(schedule: NoiseSchedule, spacing: str, steps: int, strength: float) -> Ladder:
+def space(
+    schedule: Schedule,
+    spacing: str,
+    steps: int,
+    strength: float,
+    *,
+    grid: int | None = None,
+    from_noise: bool = False,
+) -> Levels:
     """``steps`` noise levels below ``strength`` (0..1] of the schedule; too little strength for so many is raised.
+
+    Args:
+        spacing: one of ``SPACINGS``.
+        grid: number of levels, evenly spaced over the whole schedule, that a distilled model was trained on. In
+            ``trailing`` spacing, and where enough of them lie under the strength, the steps are chosen among them.
+        from_noise: the run begins with noise alone: whatever the strength and the spacing, its first step is at the end
+            of the schedule, where there is (nearly) no signal, or at the end of the ``grid``.
 
     Raises:
         ValueError: the spacing is not known.
     """
-    if spacing == "trailing":
-        return Ladder.at(schedule, schedule.timesteps(steps, strength))
     if spacing not in SPACINGS:
         raise ValueError(f"the spacing is {spacing!r}; it must be one of {', '.join(SPACINGS)}")
-    count = min(max(round(strength * len(schedule)), steps + 1), len(schedule))
-    if spacing == "leading":
-        return Ladder.at(schedule, torch.arange(steps, 0, -1) * (count // (steps + 1)))
+    size, strength = len(schedule), 1.0 if from_noise else strength
+    if spacing in ("karras", "logsnr"):
+        return schedule.at_ratios(_spaced_ratios(schedule, spacing, steps, _highest(size, steps + 1, strength)))
     if spacing == "linspace":
-        return Ladder.at(
-            schedule, torch.linspace(0, count - 1, steps + 1, dtype=torch.float64).round().long().flip(0)[:-1]
-        )
-    ratios = ((1 - schedule.alpha_bar) / schedule.alpha_bar).sqrt()
-    most, least = ratios[count - 1], ratios[0]
+        counts = _even_with_end(_highest(size, steps + 1, strength), steps)
+    elif spacing == "leading":
+        counts = _leading(_highest(size, steps + 1, strength), steps, size if from_noise else None)
+    elif grid is not None and steps <= int(grid * strength):
+        counts = _among_grid(size, grid, int(grid * strength), steps)
+    else:
+        counts = _trailing(_highest(size, steps, strength), steps)
+    return schedule.levels((counts if schedule.continuous else counts.round()) / size)
+
+
+def _highest(size: int, least: int, strength: float) -> int:
+    """The count that is nearest to ``strength``; at least ``least``."""
+    return min(max(round(strength * size), least), size)
+
+
+def _trailing(highest: int, steps: int) -> torch.Tensor:
+    """From ``highest`` on: the first step is exactly at the strength, which matters when there is one step only."""
+    return highest - torch.arange(steps, dtype=torch.float64) * (highest / steps)
+
+
+def _among_grid(size: int, grid: int, reached: int, steps: int) -> torch.Tensor:
+    """``steps`` of the lowest ``reached`` of ``grid`` levels, as diffusers' ``LCMScheduler`` takes them."""
+    passed = torch.linspace(0, reached, steps + 1, dtype=torch.float64)[:-1].floor()
+    return (reached - passed) * (size // grid)
+
+
+def _leading(highest: int, steps: int, first: int | None) -> torch.Tensor:
+    """At whole multiples of the step, and so below ``highest``; evenly from ``first`` on where that is given."""
+    step = highest // (steps + 1)
+    if first is not None:
+        return torch.linspace(first, step + 1, steps, dtype=torch.float64)
+    return torch.arange(steps, 0, -1, dtype=torch.float64) * step + 1
+
+
+def _even_with_end(highest: int, steps: int) -> torch.Tensor:
+    """From ``highest`` down to count 1, which is not one of the steps."""
+    # Rounded from count 0 on, which decides where halves go.
+    return torch.linspace(0, highest - 1, steps + 1, dtype=torch.float64).round().flip(0)[:-1] + 1
+
+
+def _spaced_ratios(schedule: Schedule, spacing: str, steps: int, highest: int) -> torch.Tensor:
+    """(steps,) ``sigma / alpha`` from count ``highest`` down to count 1, both included."""
+    most, below, least = schedule.ratios(torch.tensor([highest, highest - 1, 1], dtype=torch.float64) / len(schedule))
+    # Where there is no signal the ratio is infinite, and nothing can be spaced from there.
+    most = most if bool(most.isfinite()) else below
     share = torch.linspace(0, 1, steps, dtype=torch.float64)
     if spacing == "karras":
-        chosen = (most ** (1 / _RHO)).lerp(least ** (1 / _RHO), share) ** _RHO
-    else:
-        chosen = most.log().lerp(least.log(), share).exp()
-    alpha = (1 + chosen**2).rsqrt()
-    return Ladder(_nearest_timesteps(chosen, ratios), alpha, chosen * alpha)
-
-
-def _nearest_timesteps(chosen: torch.Tensor, ratios: torch.Tensor) -> torch.Tensor:
-    """For each of ``chosen`` (sigma / alpha) the timestep at which ``ratios``, in logarithm, come nearest to it."""
-    known, wanted = ratios.log(), chosen.log()
-    above = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
-    low, high = known[above - 1], known[above]
-    share = ((wanted - low) / (high - low)).clamp(0, 1)
-    return (above - 1 + share).round().long()
+        return (most ** (1 / _RHO)).lerp(least ** (1 / _RHO), share) ** _RHO
+    return most.log().lerp(least.log(), share).exp()

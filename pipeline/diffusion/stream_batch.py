@@ -1,67 +1,117 @@
-"""Stream Batch: T denoising steps of T successive frames in one UNet call.
+"""Stream Batch: T denoising steps of T successive frames in one call of the denoiser.
 
 (StreamDiffusion, arXiv 2312.12491, section 3.1.) Position k holds a frame that is about to take step k; position T
 holds the frame that finished last. At each tick every frame takes its step and moves one position on, so that at tick n
-position k holds frame n - k. Whatever a solver or RCFG needs of a frame (earlier data predictions, the anchor of a
-singlestep group, the input latent, ``x0*``) lies at the same position and moves along::
+position k holds frame n - k. Whatever a solver or RCFG needs of a frame (earlier data predictions, the solver's anchor,
+the input latent, ``x0*``) is a field of its slot (``slots.py``) and moves along::
 
     enter -> [0] -step 0-> [1] -step 1-> [2] ... [T-1] -step T-1-> [T] -> decode
 
-The buffers are written in place and never change their shape, so that a captured graph can run on them.
+The slots are written in place and never change their shape, so that a captured graph can run on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from pipeline.diffusion.guidance import (
+    Guidance,
     RowLayout,
     combine_full,
     combine_image,
     data_weights,
-    is_residual,
     rescaled,
     row_layout,
 )
+from pipeline.diffusion.slots import Area, Field, Slots, repeated, within
 from pipeline.diffusion.solver import SolverTable
 
-Denoise = Callable[[torch.Tensor, torch.Tensor, RowLayout], torch.Tensor]
-# left, top, right, bottom in pixels of the latent, right and bottom past the last; None stands for everywhere.
-Area = tuple[int, int, int, int] | None
+# (rows, timesteps of the rows, which prompt each row is under, what else the slots show by name) to the model's output.
+Denoise = Callable[[torch.Tensor, torch.Tensor, RowLayout, Mapping[str, torch.Tensor]], torch.Tensor]
+
 NOWHERE = (0, 0, 0, 0)
+_NOTHING: Mapping[str, torch.Tensor] = {}
+
+# Data predictions of one, two and three steps back, and what each becomes when its frame moves on.
+_HISTORY = {"previous": "data", "older": "previous", "oldest": "older"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Whatever one call of the denoiser, on positions ``first`` to ``end - 1``, has the same at every tick.
+
+    Weights are (end - first, 1, 1, 1, 1), on the device.
+
+    Attributes:
+        layout: which prompt each row is under.
+        again: how many rows are asked for once more, under another prompt.
+        blind: how many rows at the end are not shown the input.
+        timesteps: of all rows.
+        to_data: weights of latent and guided output in the data prediction.
+        star: weight of ``x0*`` in it; None where it is not looked at.
+        unguided: as ``to_data``, for the output without guidance.
+        latent, anchor: the rows of the solver's step, without the noise.
+        noise: (end - first, 1, C, h, w) what the noise adds to the next latent; None where it adds nothing.
+        entering: a frame comes in at position 0 as the first of these times its latent, plus the second.
+    """
+
+    first: int
+    end: int
+    layout: RowLayout
+    again: int
+    blind: int
+    timesteps: torch.Tensor
+    to_data: tuple[torch.Tensor, torch.Tensor]
+    star: torch.Tensor | None
+    unguided: tuple[torch.Tensor, torch.Tensor]
+    latent: Mapping[str, torch.Tensor]
+    anchor: Mapping[str, torch.Tensor]
+    noise: torch.Tensor | None
+    entering: tuple[torch.Tensor, torch.Tensor]
 
 
 class StreamBatch:
-    """The frames in flight, and the one UNet call that moves them all.
+    """The frames in flight, and the one call of the denoiser that moves them all.
 
-    All tensors are float32 and have the shape (positions, F, C, h, w); F is the frame buffer.
+    All tensors have the shape (positions, F, C, h, w), and the number format and device of the noise; F is the frame
+    buffer.
 
     Attributes:
         table: the solver's rows in force; there from ``prepare`` on.
-        from_noise: a frame enters as noise alone, and its latent is only what the UNet sees besides.
+        from_noise: a frame enters as noise alone, and its latent is only what the denoiser sees besides.
     """
+
+    table: SolverTable
 
     def __init__(
         self,
         denoise: Denoise,
         frames: int,
         latent_shape: tuple[int, int, int],
-        sees_input: bool,
+        sees_input: bool = False,
         input_scale: float = 1.0,
+        shown: Mapping[str, tuple[int, int, int]] | None = None,
     ) -> None:
-        """``latent_shape`` is (C, h, w); ``sees_input`` says that the UNet takes the input latent, scaled, as well."""
+        """Nothing is allocated before ``prepare``.
+
+        Args:
+            frames: F.
+            latent_shape: (C, h, w).
+            sees_input: the denoiser's rows have the input latent, times ``input_scale``, after the latent.
+            shown: (channels, height, width) of what travels with each frame and is shown to the denoiser, by name;
+                every frame brings its own (``carried`` of ``tick``).
+        """
         self._denoise = denoise
         self._frames = frames
         self._shape = latent_shape
-        self._sees_input = sees_input
-        self._input_scale = input_scale
-        self.from_noise = False
-        self._kind, self._scale, self._image_scale, self._rescale = "none", 1.0, 1.0, 0.0
+        self._input_scale = input_scale if sees_input else None
+        self._shown = dict(shown or {})
+        self._guidance = Guidance()
         self._given_start = False  # whether each frame comes with a noise of its own
-        self._moving: Callable[[], Area] | None = None
+        self.from_noise = False
 
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Allocate for ``table``; no frame is in flight afterwards.
@@ -69,68 +119,50 @@ class StreamBatch:
         Args:
             noise: (T + 1, C, h, w), fixed for each position; the last is that of a stochastic solver's last step.
         """
-        self._set_table(table, noise)
-        positions = table.steps + 1
-        channels, *size = self._shape
-        # What the UNet is given lies side by side, so that no tick has to put it together.
-        self._rows = torch.zeros(positions, self._frames, channels * (1 + self._sees_input), *size, device=noise.device)
-        self._latent = self._rows[:, :, :channels]
-        blank = torch.zeros_like(self._latent)
-        self._input = self._rows[:, :, channels:] if self._sees_input else blank.clone()
-        self._data, self._older, self._anchor, self._star = blank, blank.clone(), blank.clone(), blank.clone()
-
-    def _set_table(self, table: SolverTable, noise: torch.Tensor) -> None:
         self.table = table
         self._noise = noise.unsqueeze(1)
-        self._timesteps = table.timesteps.to(noise.device)
-        self._alpha, self._sigma = _column(table.alpha, noise), _column(table.sigma, noise)
-        self._from_x, self._from_x0 = _column(table.a, noise), _column(table.b, noise)
-        # Most solvers have weight on one of these or on none: the others cost nothing.
-        self._others = {name: _column(getattr(table, name), noise) for name in "cdef" if table.uses(name)}
-        self._entering_noise = self._sigma[0] * self._noise[0]
-        # Whether the frame that arrives at position k + 1 starts a new singlestep group there.
-        starts = torch.cat([table.group_start[1:] == torch.arange(1, table.steps), torch.tensor([True])])
-        self._starts_group = starts.to(noise.device).view(-1, 1, 1, 1, 1)
+        self._slots = Slots(table.steps + 1, self._frames, self._fields(), noise)
+        self._whole = self._call(0, table.steps)
 
     def set_guidance(
         self, kind: str, scale: float = 1.0, delta: float = 1.0, image_scale: float = 1.0, rescale: float = 0.0
     ) -> None:
-        """Take another guidance; frames in flight keep their ``x0*``, at first their own input latent.
+        """Take another guidance, after ``prepare``; the arguments are those of ``Guidance``.
 
-        Args:
-            delta: of the virtual residual noise (``data_weights``).
-            image_scale: other than 1 adds guidance by the input, for full guidance of a UNet that sees it.
-            rescale: 0 to 1, how much of the unguided contrast is given back (``rescaled``).
+        Frames in flight keep their ``x0*``. Where none was carried before it is their input latent, if the denoiser
+        sees it, and else what their data prediction is by now.
         """
-        if is_residual(kind) and not is_residual(self._kind):
-            self._star.copy_(self._input)  # it has not been carried along
-        self._kind = kind
-        self._scale = scale
-        self._image_scale = image_scale if self._sees_input and kind == "full" else 1.0
-        guides = kind != "none" and (scale != 1 or self._image_scale != 1)
-        self._rescale = rescale if guides else 0.0
-        weights = data_weights(self.table, kind, scale, delta)
-        unguided = data_weights(self.table, "none", 1.0, 1.0)
-        self._unguided = _column(unguided.latent, self._noise), _column(unguided.output, self._noise)
-        self._from_latent = _column(weights.latent, self._noise)
-        self._from_output = _column(weights.output, self._noise)
-        self._from_star = _column(weights.star, self._noise)
+        image_scale = image_scale if self._input_scale is not None and kind == "full" else 1.0
+        guides = kind != "none" and (scale != 1 or image_scale != 1)
+        carried = self._guidance.is_residual
+        self._guidance = Guidance(kind, scale, delta, image_scale, rescale if guides else 0.0)
+        if self._guidance.is_residual != carried:
+            self._rebuild(torch.arange(self.table.steps + 1, device=self._noise.device))
+        self._whole = self._call(0, self.table.steps)
 
-    def prime(self, latent: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+    def prime(
+        self,
+        latent: torch.Tensor,
+        start: torch.Tensor | None = None,
+        carried: Mapping[str, torch.Tensor] = _NOTHING,
+    ) -> torch.Tensor:
         """Denoise one input latent (F, C, h, w) step by step, and leave it at every position on the way.
 
-        ``start`` as in ``tick``.
+        ``start`` and ``carried`` as in ``tick``.
 
         Returns the finished latent. Nothing that was in flight before is left.
         """
-        self._moving = None
-        self._enter(latent, start)
+        self._enter(latent, start, carried, None)
         for step in range(self.table.steps):
-            self._advance(step, step + 1)
-        return self._latent[-1]
+            self._advance(self._call(step, step + 1), None)
+        return self._slots["x"][-1]
 
     def tick(
-        self, latent: torch.Tensor, start: torch.Tensor | None = None, moving: Callable[[], Area] | None = None
+        self,
+        latent: torch.Tensor,
+        start: torch.Tensor | None = None,
+        moving: Callable[[], Area] | None = None,
+        carried: Mapping[str, torch.Tensor] = _NOTHING,
     ) -> torch.Tensor:
         """Let an input latent (F, C, h, w) in, move every frame one step on; the latent that finished.
 
@@ -138,15 +170,17 @@ class StreamBatch:
             latent: of the input pictures; zero where there are none.
             start: (F, C, h, w) the noisy latents to start from, for pictures with no input; by default ``latent`` under
                 the first position's noise.
-            moving: tells, before the UNet is called and once more after, outside of which area ``latent`` and all
+            moving: tells, before the denoiser is called and once more after, outside of which area ``latent`` and all
                 positions are as at the tick before: nothing is written there. Everywhere may have changed by default.
+            carried: by name, (F, channels, height, width) of everything that is ``shown`` to the denoiser besides.
+
+        Raises:
+            ValueError: ``carried`` is not what ``shown`` announced.
         """
-        self._moving = moving
-        if moving is not None and moving() == NOWHERE:
-            return self._latent[-1]
-        self._enter(latent, start)
-        self._advance(0, self.table.steps)
-        return self._latent[-1]
+        if moving is None or moving() != NOWHERE:
+            self._enter(latent, start, carried, moving)
+            self._advance(self._whole, moving)
+        return self._slots["x"][-1]
 
     def change(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Go on with another table: other timesteps, another solver, more or fewer steps.
@@ -155,119 +189,182 @@ class StreamBatch:
         picture is ever made of a latent at the wrong noise level. With more steps, the frame that finished last fills
         the new positions; with fewer, the oldest frames fall out.
         """
-        old = (self._data, self._older, self._input, self._star)
-        last = self.table.steps
-        finished = self._latent[last]
+        last, data, like = self.table.steps, self._data(), self._noise
+        alpha, sigma = _column(self.table.alpha, like), _column(self.table.sigma, like)
         # What noise a frame is under, where it is not that of its position.
-        own = (self._latent[:-1] - self._alpha * self._data[:-1]) / self._sigma
-        self.prepare(table, noise)
-        steps = table.steps
-        origin = torch.arange(steps + 1, device=noise.device).clamp_max(last)
-        for mine, before in zip((self._data, self._older, self._input, self._star), old, strict=True):
-            mine.copy_(before[origin])
-        self._data[origin == last] = finished
-        which = torch.arange(steps) if table.renoises else torch.zeros(steps, dtype=torch.long)
+        own = (self._slots["x"][:-1] - alpha * data[:-1]) / sigma
+        self.table, self._noise = table, noise.unsqueeze(1)
+        origin = torch.arange(table.steps + 1, device=noise.device).clamp_max(last)
+        self._rebuild(origin)
+        self._whole = self._call(0, table.steps)
+        which = torch.arange(table.steps) if table.renoises else torch.zeros(table.steps, dtype=torch.long)
         under = self._noise[which.to(noise.device)]
         if self._given_start and not table.renoises:
             under = torch.cat([own, self._noise[:1].expand_as(own[:1])])[origin[:-1]]
-        self._latent[:-1] = self._alpha * self._data[:-1] + self._sigma * under
-        self._latent[-1] = self._data[-1]
-        group = table.group_start.to(noise.device)
-        self._anchor[:-1] = self._alpha[group] * self._data[:-1] + self._sigma[group] * under
+        data = data[origin]
+        alpha, sigma = _column(table.alpha, noise), _column(table.sigma, noise)
+        slots, at = self._slots, table.anchor_step.to(noise.device)
+        slots["x"][:-1] = alpha * data[:-1] + sigma * under
+        slots["x"][-1] = data[-1]
+        if "previous" in slots:
+            slots["previous"].copy_(data)
+        if "anchor" in slots:
+            slots["anchor"][:-1] = alpha[at] * data[:-1] + sigma[at] * under
 
-    def _enter(self, latent: torch.Tensor, start: torch.Tensor | None) -> None:
+    def _fields(self) -> list[Field]:
+        """What each slot carries under this table and guidance; each field comes after those that take from it."""
+        table, shape = self.table, self._shape
+        needed = {name for name in _HISTORY if table.uses(name)}
+        if table.steps > 1:
+            needed.add("previous")  # without it a frame halfway could not go on under another table (``change``)
+        fields = [Field(name, shape, _HISTORY[name]) for name in reversed(_HISTORY) if name in needed]
+        if table.anchor:
+            fields.append(Field("anchor", shape, "anchored"))
+        if self._guidance.is_residual:
+            fields.append(Field("star", shape, "star"))
+        fields.append(Field("x", shape, "following", in_rows=True))
+        if self._input_scale is not None:
+            fields.append(Field("input", shape, "input", in_rows=True))
+        return [*fields, *(Field(name, size, name, shown=True) for name, size in self._shown.items())]
+
+    def _rebuild(self, origin: torch.Tensor) -> None:
+        """Other fields, other positions: position k goes on with what position ``origin[k]`` held before."""
+        before, data = self._slots, self._data()
+        self._slots = Slots(len(origin), self._frames, self._fields(), self._noise)
+        for name in self._slots.names:
+            if name in before:
+                held = before[name]
+            elif name == "star" and self._input_scale:
+                held = before["input"] / self._input_scale
+            else:
+                held = data
+            self._slots[name].copy_(held[origin])
+
+    def _data(self) -> torch.Tensor:
+        """(T + 1, F, C, h, w) the data predictions so far; that of a finished frame is its latent."""
+        latent = self._slots["x"]
+        if "previous" not in self._slots:  # with one step no frame is ever halfway
+            return latent.clone()
+        return torch.cat([self._slots["previous"][:-1], latent[-1:]])
+
+    def _call(self, first: int, end: int) -> _Call:
+        """Under the table and guidance in force."""
+        table, guidance, noise, here = self.table, self._guidance, self._noise, slice(first, end)
+
+        def weights(values: torch.Tensor) -> torch.Tensor:
+            return _column(values[here], noise)
+
+        slots, frames = end - first, self._frames
+        layout = row_layout(guidance.kind, slots, frames, first == 0, guidance.by_image)
+        again = sum(count for _, count in layout[1:])
+        guided, plain = data_weights(table, guidance), data_weights(table, Guidance())
+        return _Call(
+            first=first,
+            end=end,
+            layout=layout,
+            again=again,
+            blind=slots * frames if guidance.by_image else 0,
+            timesteps=repeated(table.timesteps[here].to(noise.device).repeat_interleave(frames), again),
+            to_data=(weights(guided.latent), weights(guided.output)),
+            star=weights(guided.star) if guidance.is_residual else None,
+            unguided=(weights(plain.latent), weights(plain.output)),
+            latent={name: weights(values) for name, values in table.latent.items() if name != "noise"},
+            anchor={name: weights(values) for name, values in table.anchor.items()},
+            noise=weights(table.latent["noise"]) * noise[first + 1 : end + 1] if "noise" in table.latent else None,
+            entering=(_column(table.alpha[:1], noise)[0], _column(table.sigma[:1], noise)[0] * noise[0]),
+        )
+
+    def _enter(
+        self,
+        latent: torch.Tensor,
+        start: torch.Tensor | None,
+        carried: Mapping[str, torch.Tensor],
+        moving: Callable[[], Area] | None,
+    ) -> None:
+        if carried.keys() != self._shown.keys():
+            brought, shown = (", ".join(names) or "nothing" for names in (carried, self._shown))
+            raise ValueError(f"the frames bring {brought}; what was announced to be shown to the denoiser is {shown}")
         self._given_start = start is not None
-        area, first = self._index(), self._latent[0]
-        latent = latent[area]
+        slots, area = self._slots, self._area(moving)
+        latent, x = within(latent, slots.rows, area), slots.part("x", 0, area)
         if start is not None or self.from_noise:
-            first[area] = (self._noise[0] if start is None else start)[area]
+            x.copy_(within(self._noise[0] if start is None else start, slots.rows, area))
         else:
-            torch.mul(latent, self._alpha[0], out=first[area]).add_(self._entering_noise[area])
-        if "e" in self._others:
-            self._anchor[0][area] = first[area]
-        for carried in (self._data, self._older, self._input):
-            carried[0][area] = latent
-        if is_residual(self._kind):
-            self._star[0][area] = latent
+            alpha, noise = self._whole.entering
+            torch.addcmul(within(noise, slots.rows, area), alpha, latent, out=x)
+        if self._input_scale is not None:
+            torch.mul(latent, self._input_scale, out=slots.part("input", 0, area))
+        if self._guidance.is_residual:
+            slots.part("star", 0, area).copy_(latent)
+        for name, value in carried.items():
+            slots.part(name, 0, area).copy_(within(value, slots.rows, area))
 
-    def _advance(self, first: int, end: int) -> None:
-        """Steps ``first`` to ``end - 1``: the frames at those positions move to the next."""
-        here, there = slice(first, end), slice(first + 1, end + 1)
-        positive, output = self._ask(first, end)
-        area = self._index()
-        positive, output = positive[area], output[area]
-        x, before = self._latent[here][area], self._data[here][area]
-        # Each pass over the latents counts: together they take longer than a small part of the UNet.
-        data = (self._from_latent[here] * x).addcmul_(self._from_output[here], output)
-        if is_residual(self._kind):
-            data.addcmul_(self._from_star[here], self._star[here][area])
-        if self._rescale:
-            from_latent, from_output = self._unguided
-            data = rescaled(data, from_latent[here] * x + from_output[here] * positive, self._rescale)
-        following = (self._from_x[here] * x).addcmul_(self._from_x0[here], data)
-        sources = {
-            "c": before,
-            "d": self._older[here][area],
-            "e": self._anchor[here][area],
-            "f": self._noise[there][area],
-        }
-        for name, weight in self._others.items():
-            following.addcmul_(weight[here], sources[name])
-        if "e" in self._others:
-            self._anchor[there][area] = torch.where(self._starts_group[here], following, sources["e"])
-        self._older[there][area] = before
-        self._data[there][area] = data
-        for carried in (self._input, self._star) if is_residual(self._kind) else (self._input,):
-            moving = carried[here][area]
-            carried[there][area] = moving.clone() if end - first > 1 else moving
-        self._latent[there][area] = following
+    def _advance(self, call: _Call, moving: Callable[[], Area] | None) -> None:
+        """The frames at the positions of ``call`` take their step and move to the next."""
+        slots, here = self._slots, slice(call.first, call.end)
+        positive, output = self._ask(call)
+        area = self._area(moving)
+        output = within(output, slots.rows, area)
+        columns = {name: slots.part(name, here, area) for name in (*_HISTORY, "anchor", "x") if name in slots}
+        # Each pass over the latents counts: together they take longer than a small part of the network.
+        data = (call.to_data[0] * columns["x"]).addcmul_(call.to_data[1], output)
+        if call.star is not None:
+            data.addcmul_(call.star, slots.part("star", here, area))
+        if self._guidance.rescale:
+            unguided = (call.unguided[0] * columns["x"]).addcmul_(call.unguided[1], positive)
+            data = rescaled(data, unguided, self._guidance.rescale)
+        columns["data"] = data
+        noise = None if call.noise is None else within(call.noise, slots.rows, area)
+        made = {"data": data, "following": _combined(call.latent, columns, noise)}
+        if call.anchor:
+            made["anchored"] = _combined(call.anchor, columns)
+        slots.move(call.first, call.end, made, area)
 
-    def _index(self) -> tuple[Any, ...]:
+    def _area(self, moving: Callable[[], Area] | None) -> Area:
         """Of what this tick writes to, as it is known by now."""
         # Rescaling looks at the contrast of the whole, which is never quite what it was.
-        area = None if self._moving is None or self._rescale else self._moving()
-        return (...,) if area is None else (..., slice(area[1], area[3]), slice(area[0], area[2]))
+        return None if moving is None or self._guidance.rescale else moving()
 
-    def _ask(self, first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The UNet's output for the frames at positions ``first`` to ``end - 1``, (end - first, F, C, h, w) each.
+    def _ask(self, call: _Call) -> tuple[torch.Tensor, torch.Tensor]:
+        """The denoiser's output for the frames at the positions of ``call``, (positions, F, C, h, w) each.
 
         Under the prompt alone, and with full guidance.
         """
-        slots, frames = end - first, self._frames
-        by_image = self._image_scale != 1
-        layout = row_layout(self._kind, slots, frames, first == 0, by_image)
-        negatives = sum(count for _, count in layout[1:])
-        blind = slots * frames if by_image else 0  # rows at the end that are not shown the input
-        if negatives or self._input_scale != 1:
-            rows = self._put_together(first, end, negatives, blind)
-        else:
-            rows = self._rows[first:end].flatten(0, 1)
-        timesteps = self._timesteps[first:end].repeat_interleave(frames)
-        if negatives:
-            timesteps = torch.cat([timesteps, timesteps[: negatives - blind], timesteps[:blind]])
-        output = self._denoise(rows, timesteps, layout)
-        positive = output[: slots * frames].unflatten(0, (slots, frames))
-        if by_image:
-            return positive, combine_image(output.unflatten(0, (3, slots, frames)), self._scale, self._image_scale)
-        if self._kind == "full":
-            negative = output[slots * frames :].unflatten(0, (slots, frames))
-            return positive, combine_full(positive, negative, self._scale)
-        if negatives:
-            table = self.table
-            self._star[0] = float(table.p[0]) * self._latent[0] + float(table.q[0]) * output[slots * frames :]
+        guidance, slots, shape = self._guidance, self._slots, (call.end - call.first, self._frames)
+        rows, shown = slots.laid_out(call.first, call.end, call.again)
+        if call.blind:
+            rows[-call.blind :, self._shape[0] :] = 0
+        output = self._denoise(rows, call.timesteps, call.layout, shown)
+        positive = output[: shape[0] * shape[1]].unflatten(0, shape)
+        if guidance.by_image:
+            return positive, combine_image(output.unflatten(0, (3, *shape)), guidance.scale, guidance.image_scale)
+        if not call.again:
+            return positive, positive
+        negative = output[len(output) - call.again :]
+        if guidance.kind == "full":
+            return positive, combine_full(positive, negative.unflatten(0, shape), guidance.scale)
+        # The answer to the negative prompt at the first step is the ``x0*`` of the frames that have just come in.
+        p, q = float(self.table.p[0]), float(self.table.q[0])
+        torch.mul(slots["x"][0], p, out=slots["star"][0]).add_(negative, alpha=q)
         return positive, positive
 
-    def _put_together(self, first: int, end: int, negatives: int, blind: int) -> torch.Tensor:
-        """The rows of positions ``first`` to ``end - 1``, and so many of them again; the last ``blind`` see nothing."""
-        rows = self._latent[first:end].flatten(0, 1)
-        rows = torch.cat([rows, rows[: negatives - blind], rows[:blind]])
-        if not self._sees_input:
-            return rows
-        shown = self._input[first:end].flatten(0, 1)
-        shown = shown if self._input_scale == 1 else shown * self._input_scale
-        return torch.cat([rows, torch.cat([shown, shown[: negatives - blind], torch.zeros_like(shown[:blind])])], dim=1)
+
+def _combined(
+    row: Mapping[str, torch.Tensor], columns: Mapping[str, torch.Tensor], constant: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The linear combination of ``columns`` with the weights of ``row``, and of ``constant`` with weight one."""
+    total = None
+    for name, weight in row.items():
+        if total is not None:
+            total.addcmul_(weight, columns[name])
+        elif constant is not None:
+            total = torch.addcmul(constant, weight, columns[name])
+        else:
+            total = weight * columns[name]
+    assert total is not None, "every step looks at the latent or at the data prediction"
+    return total
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(T,) float64 to (T, 1, 1, 1, 1) float32 on the device of ``like``."""
-    return values.to(like.device, torch.float32).view(-1, 1, 1, 1, 1)
+    """(T,) float64 to (T, 1, 1, 1, 1) on the device and in the number format of ``like``."""
+    return values.to(like.device, like.dtype).view(-1, 1, 1, 1, 1)

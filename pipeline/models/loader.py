@@ -10,7 +10,7 @@ import torch
 
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.device import choose_device, choose_dtype
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import read_schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import read_bounds
@@ -103,7 +103,7 @@ def _assembled(
     memory: str,
 ) -> Model:
     try:
-        schedule = NoiseSchedule.from_config(parts.scheduler)
+        schedule = read_schedule(parts.scheduler)
     except (ValueError, TypeError) as error:
         raise ModelError(f"the noise schedule of {path} cannot be used: {error}") from error
     _check_fit(path, parts, autoencoder)

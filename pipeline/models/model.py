@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pipeline.conditioning.prompt_encoder import PromptEncoder
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import Schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
@@ -48,7 +48,7 @@ class Model:
     unet: Any
     autoencoder: Autoencoder
     prompts: PromptEncoder
-    schedule: NoiseSchedule
+    schedule: Schedule
     device: torch.device
     dtype: torch.dtype
     default_size: int

@@ -8,7 +8,7 @@ solver of few steps ends from it is the solver's error and nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,7 @@ import torch
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 
 from pipeline.diffusion.guidance import RowLayout
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import VariancePreserving
 from pipeline.diffusion.solver import plan
 from pipeline.diffusion.stream_batch import StreamBatch
 
@@ -28,10 +28,10 @@ _END = 1e-5
 _FINE_STEPS = 800
 
 
-def fine_schedule(steps: int = 2**20) -> NoiseSchedule:
+def fine_schedule(steps: int = 2**20) -> VariancePreserving:
     """DPM-Solver's own (arXiv 2206.00927, appendix D): beta from 0.1 to 20, so finely cut that no rounding is seen."""
     time = torch.arange(1, steps + 1, dtype=torch.float64) / steps
-    return NoiseSchedule(torch.exp(-(0.1 * time + (20 - 0.1) * time**2 / 2)))
+    return VariancePreserving(torch.exp(-(0.1 * time + (20 - 0.1) * time**2 / 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Study:
         points: F.
     """
 
-    def __init__(self, schedule: NoiseSchedule, points: int = 128, seed: int = 0) -> None:
+    def __init__(self, schedule: VariancePreserving, points: int = 128, seed: int = 0) -> None:
         self.schedule = schedule
         self.mixture = Mixture.random(seed)
         self._data = self.mixture.sample(points)
@@ -117,7 +117,6 @@ class Study:
         dimensions = self.start.shape[1]
         batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
         batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1))
-        batch.set_guidance("none")
         start = self.start.float().view(-1, dimensions, 1, 1)
         return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
 
@@ -140,7 +139,13 @@ class Study:
             x = theirs.step(output, int(timestep), x).prev_sample  # type: ignore[union-attr]
         return self._distance(x)
 
-    def _denoise(self, rows: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout) -> torch.Tensor:
+    def _denoise(
+        self,
+        rows: torch.Tensor,
+        timesteps: torch.Tensor,
+        layout: RowLayout,
+        carried: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
         """The model as the stream batch sees it; like every other, it is told the timestep and nothing else."""
         return self._output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import VariancePreserving
 from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, slope
 from tests.benchmarks.log_plot import Line, log_plot
 from tests.benchmarks.machine import save
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--embedded", action="store_true", help="measure the embedded model too (minutes)")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    errors = study_errors(Study(NoiseSchedule.from_config(STABLE_DIFFUSION)))
+    errors = study_errors(Study(VariancePreserving.from_config(STABLE_DIFFUSION)))
     say("Distance from the true solution (RMS; data of about unit size), by calls of the model; PNDM takes one more")
     say(table(["solver", "spacing", *map(str, CALLS)], ((*name, *map(_number, row)) for name, row in errors.items())))
     if given.svg:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,38 +17,55 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from pipeline import Model, StreamConfig
+from pipeline.diffusion.schedule import VariancePreserving
 
 SINGLESTEP = {"lower_order_final": True}
 NOISE_PREDICTION = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 
 TAYLOR = "dpmpp-3m-taylor"
 
-# diffusers' name for each solver of the family.
-DPM_SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+# diffusers' name for each solver that looks at more than one step.
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dpmpp-2m": (DPMSolverMultistepScheduler, {"solver_order": 2}),
     "dpmpp-3m": (DPMSolverMultistepScheduler, {"solver_order": 3}),
     "dpmpp-2m-sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
     "dpmpp-2s": (DPMSolverSinglestepScheduler, {"solver_order": 2, "final_sigmas_type": "zero", **SINGLESTEP}),
     "dpm-2": (DPMSolverSinglestepScheduler, {"solver_order": 2, **NOISE_PREDICTION, **SINGLESTEP}),
     "dpm-3": (DPMSolverSinglestepScheduler, {"solver_order": 3, **NOISE_PREDICTION, **SINGLESTEP}),
+    "unipc-2": (UniPCMultistepScheduler, {"solver_order": 2}),
+    "unipc-3": (UniPCMultistepScheduler, {"solver_order": 3}),
 }
 
 
-def dpm_scheduler(solver: str, **options: Any) -> Any:
+def scheduler_of(solver: str, **options: Any) -> Any:
     """diffusers' scheduler for ``solver`` on the tests' noise schedule."""
-    kind, known = DPM_SCHEDULERS[solver]
+    kind, known = SCHEDULERS[solver]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`algorithm_types=dpmsolver` is deprecated", FutureWarning)
         return kind(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **known, **options)
+
+
+def set_run(scheduler: Any, timesteps: Sequence[float], ratios: Sequence[float]) -> None:
+    """Have one of diffusers' schedulers go through these timesteps, at these ``sigma / alpha``.
+
+    Its own ratios are single precision, which alone adds up to more than the tests' tolerance over many steps.
+    """
+    scheduler.set_timesteps(len(timesteps))
+    scheduler.timesteps = torch.tensor(timesteps)
+    scheduler.sigmas = torch.tensor([*ratios, float(scheduler.sigmas[-1])], dtype=torch.float64)
+    scheduler.set_begin_index(0)  # near the end two steps may be told the same timestep
 
 
 class Reference:
     """Denoises one frame after the other under one configuration."""
 
     def __init__(self, model: Model, config: StreamConfig) -> None:
-        self.model, self.config = model, config
+        assert isinstance(model.schedule, VariancePreserving)
+        self.model, self.config, self.schedule = model, config, model.schedule
         self.unet = copy.deepcopy(model.unet)
         self.unet.set_attn_processor(AttnProcessor2_0())  # no cache, whatever stream is using the model
         self.timesteps, self.levels = self._run()
@@ -73,12 +91,9 @@ class Reference:
     def _denoised(self, latent: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         noise, star = self._noise(latent), latent
         self.datas: list[torch.Tensor] = []
-        if self.config.solver in (*DPM_SCHEDULERS, TAYLOR):
-            self.scheduler = dpm_scheduler(self.config.solver.removesuffix("-taylor"))
-            self.scheduler.set_timesteps(timesteps=np.array(self.timesteps))
-            self.scheduler.set_begin_index(0)
-            ratios = [sigma / alpha for alpha, sigma in self.levels]
-            self.scheduler.sigmas = torch.tensor([*ratios, *self.scheduler.sigmas[-1:].tolist()])
+        if self.config.solver in (*SCHEDULERS, TAYLOR):
+            self.scheduler = scheduler_of(self.config.solver.removesuffix("-taylor"))
+            set_run(self.scheduler, self.timesteps, [sigma / alpha for alpha, sigma in self.levels])
         for k in range(self.config.steps):
             alpha, sigma = self._levels(k)
             epsilon = self._epsilon(x, latent, k, self.prompt)
@@ -95,11 +110,17 @@ class Reference:
 
     def _run(self) -> tuple[list[int], list[tuple[float, float]]]:
         """The timesteps, and (alpha, sigma) at each."""
-        config, schedule = self.config, self.model.schedule
+        config, schedule = self.config, self.schedule
         strength = 1.0 if config.text_to_image and not self.model.sees_input else config.strength
-        alpha_bar = schedule.alpha_bar.numpy()
-        if config.solver == "lcm" or config.spacing == "trailing":
-            timesteps = schedule.timesteps(config.steps, strength, 50 if config.solver == "lcm" else None).tolist()
+        alpha_bar, steps, own = schedule.alpha_bar.numpy(), config.steps, config.solver in ("lcm", "tcd")
+        if own or config.spacing == "trailing":
+            theirs = LCMScheduler()
+            if own and steps <= int(50 * strength):
+                theirs.set_timesteps(steps, strength=strength)
+                timesteps = theirs.timesteps.tolist()
+            else:
+                first = max(round(strength * 1000), steps)
+                timesteps = [round(first - k * (first / steps)) - 1 for k in range(steps)]
             return timesteps, [(float(alpha_bar[t] ** 0.5), float((1 - alpha_bar[t]) ** 0.5)) for t in timesteps]
         assert config.spacing == "karras"
         known = (1 / alpha_bar - 1) ** 0.5
@@ -113,12 +134,12 @@ class Reference:
 
     def _epsilon(self, x: torch.Tensor, latent: torch.Tensor, k: int, prompt: torch.Tensor) -> torch.Tensor:
         rows = torch.cat([x, latent], dim=1) if self.model.sees_input else x
-        told = self.timesteps[0 if self.model.schedule.tells_start else k]
+        told = self.timesteps[0 if self.schedule.tells_start else k]
         output = self.unet(rows, told, prompt).sample
         alpha, sigma = self._levels(k)
-        if self.model.schedule.prediction_type == "epsilon":
+        if self.schedule.prediction_type == "epsilon":
             return output
-        if self.model.schedule.prediction_type == "v_prediction":
+        if self.schedule.prediction_type == "v_prediction":
             return alpha * output + sigma * x
         return (x - alpha * output) / sigma
 
@@ -142,9 +163,11 @@ class Reference:
             scaled, spread = self.timesteps[k] * 10.0, 0.25
             data = data * scaled / (scaled**2 + spread) ** 0.5 + x * spread / (scaled**2 + spread)
             return next_alpha * data + next_sigma * noise[k + 1]
+        if self.config.solver == "tcd":
+            return self._tcd_step((x - alpha * data) / sigma, data, k, noise)
         if k + 1 == self.config.steps:
             return data
-        if self.config.solver in (*DPM_SCHEDULERS, TAYLOR):
+        if self.config.solver in (*SCHEDULERS, TAYLOR):
             self.datas.append(data)
             extra = {"variance_noise": noise[k + 1][None]} if self.config.solver.endswith("sde") else {}
             epsilon = (x - alpha * data) / sigma
@@ -152,6 +175,15 @@ class Reference:
             third_order = 2 <= k < self.config.steps - 2 or 2 <= k < self.config.steps - 1 >= 14
             return self._integrated(x, k) if self.config.solver == TAYLOR and third_order else following
         return next_alpha * data + next_sigma * (x - alpha * data) / sigma
+
+    def _tcd_step(self, epsilon: torch.Tensor, data: torch.Tensor, k: int, noise: list[torch.Tensor]) -> torch.Tensor:
+        """Down beyond the next timestep without noise, and up again to it with some that is new."""
+        alpha_bar, last = self.schedule.alpha_bar, k + 1 == self.config.steps
+        after = 0 if last else self.timesteps[k + 1]
+        below = int((1 - self.config.tcd_gamma) * after)
+        down = alpha_bar[below] ** 0.5 * data + (1 - alpha_bar[below]) ** 0.5 * epsilon
+        share = alpha_bar[after] / alpha_bar[below]
+        return down if last else share**0.5 * down + (1 - share) ** 0.5 * noise[k + 1]
 
     def _integrated(self, x: torch.Tensor, k: int) -> torch.Tensor:
         """The third-order step: x/sigma plus the integral of e^lambda x0, a parabola through three predictions."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, SOLVERS, Stream, StreamConfig
+from pipeline.diffusion.schedule import VariancePreserving
 from tests.pipeline.reference import Reference
 from tests.tiny_model import tiny_model
 
@@ -79,6 +80,7 @@ def test_every_prediction_type_and_latent_size(prediction_type: str, channels: i
 @pytest.mark.parametrize("solver", ["lcm", "dpmpp-2m", "dpm-2"])
 def test_a_model_that_is_told_where_the_run_began(solver: str) -> None:
     known = tiny_model(True)
+    assert isinstance(known.schedule, VariancePreserving)
     model = replace(known, schedule=replace(known.schedule, tells_start=True))
     config = replace(BASE, steps=3, solver=solver, guidance="onetime-negative")
     clip = frames(5)
@@ -113,6 +115,8 @@ CHANGES = {
     "scale": {"guidance_scale": 1.2},
     "rescale": {"guidance_rescale": 0.4},
     "delta": {"delta": 0.3},
+    "gamma": {"solver": "tcd", "tcd_gamma": 0.8},
+    "predictor and corrector": {"solver": "unipc-3", "steps": 4},
     "seed": {"seed": 7},
     "everything": {"prompt": "x", "strength": 0.9, "steps": 2, "solver": "ddim", "guidance": "full", "seed": 3},
 }

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import VariancePreserving
 from pipeline.diffusion.solver import plan
 from pipeline.diffusion.stream_batch import StreamBatch
 from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule
@@ -22,7 +22,7 @@ def orders() -> dict[str, float]:
 
 @cache
 def on_stable_diffusion() -> Study:
-    return Study(NoiseSchedule.from_config(STABLE_DIFFUSION), points=64)
+    return Study(VariancePreserving.from_config(STABLE_DIFFUSION), points=64)
 
 
 @pytest.mark.parametrize("solver", ORDERS)

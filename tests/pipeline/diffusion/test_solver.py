@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
 from pipeline.diffusion.dpm_solver import group_starts
-from pipeline.diffusion.schedule import NoiseSchedule
+from pipeline.diffusion.schedule import Levels, VariancePreserving
 from pipeline.diffusion.solver import SolverTable, build_table, plan
-from pipeline.diffusion.spacing import Ladder
-from tests.pipeline.reference import DPM_SCHEDULERS, dpm_scheduler
+from pipeline.diffusion.spacing import space
+from pipeline.diffusion.steps import COLUMNS
+from tests.pipeline.reference import SCHEDULERS, scheduler_of, set_run
 
 CONFIG: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -33,25 +35,42 @@ def model_output(k: int) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(100 + k), dtype=torch.float64)
 
 
-def run_table(table: SolverTable, start: torch.Tensor, noise: Callable[[int], torch.Tensor]) -> list[torch.Tensor]:
-    """The latents after each step of ``table``."""
-    x, h1, h2, anchor = start, torch.zeros_like(start), torch.zeros_like(start), start
+def run_table(
+    table: SolverTable,
+    start: torch.Tensor,
+    noise: Callable[[int], torch.Tensor],
+    output: Callable[[int, torch.Tensor], torch.Tensor] = lambda k, x: model_output(k),  # noqa: ARG005
+) -> list[torch.Tensor]:
+    """The latents after each step of ``table``; ``output`` is the model's at a step and a latent."""
+    state = {name: torch.full_like(start, math.nan) for name in COLUMNS} | {"x": start}
     latents = []
     for k in range(table.steps):
-        anchor = x if table.group_start[k] == k else anchor
-        data = table.skip[k] * x + table.keep[k] * (table.p[k] * x + table.q[k] * model_output(k))
-        x, h1, h2 = (
-            table.a[k] * x
-            + table.b[k] * data
-            + table.c[k] * h1
-            + table.d[k] * h2
-            + table.e[k] * anchor
-            + table.f[k] * noise(k),
-            data,
-            h1,
-        )
-        latents.append(x)
+        x = state["x"]
+        state["data"] = table.skip[k] * x + table.keep[k] * (table.p[k] * x + table.q[k] * output(k, x))
+        state["noise"] = noise(k)
+        following, anchor = (_row(columns, k, state) for columns in (table.latent, table.anchor))
+        state |= {"oldest": state["older"], "older": state["previous"], "previous": state["data"]}
+        state |= {"x": following, "anchor": anchor}
+        latents.append(following)
     return latents
+
+
+def _row(columns: Mapping[str, torch.Tensor], k: int, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What is not there yet is not a number, and must not be looked at."""
+    used = [weights[k] * state[name] for name, weights in columns.items() if weights[k] != 0]
+    return sum(used, torch.zeros_like(state["x"]))
+
+
+def levels_at(schedule: VariancePreserving, timesteps: list[int]) -> Levels:
+    """The noise levels that ``schedule`` has at ``timesteps``."""
+    told = torch.tensor(timesteps, dtype=torch.long)
+    return Levels(told, *schedule.alpha_sigma(told))
+
+
+def is_finite(table: SolverTable) -> bool:
+    """Whether every coefficient is a number."""
+    columns = [table.p, table.q, table.skip, table.keep, *table.latent.values(), *table.anchor.values()]
+    return all(bool(column.isfinite().all()) for column in columns)
 
 
 def no_noise(k: int) -> torch.Tensor:  # noqa: ARG001 - one signature
@@ -70,14 +89,15 @@ def start_latent() -> torch.Tensor:
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])
 def test_ddim_equals_diffusers(steps: int, prediction_type: str) -> None:
-    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
-    timesteps = schedule.timesteps(steps, 1.0)
+    schedule = VariancePreserving.from_config({**CONFIG, "prediction_type": prediction_type})
+    levels = space(schedule, "trailing", steps, 1.0)
+    timesteps = levels.timesteps
     options: dict[str, Any] = {**CONFIG, "prediction_type": prediction_type, "clip_sample": False}
     theirs = DDIMScheduler(**options, timestep_spacing="trailing")
     theirs.set_timesteps(steps)
     assert theirs.timesteps.tolist() == timesteps.tolist()
     x = start_latent()
-    ours = run_table(build_table("ddim", schedule, Ladder.at(schedule, timesteps)), x, no_noise)
+    ours = run_table(build_table("ddim", schedule, levels), x, no_noise)
     for k, timestep in enumerate(theirs.timesteps.tolist()):
         x = theirs.step(model_output(k), timestep, x).prev_sample  # type: ignore[union-attr]
         assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
@@ -85,19 +105,15 @@ def test_ddim_equals_diffusers(steps: int, prediction_type: str) -> None:
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 6, 7, 8, 10, 16])
-@pytest.mark.parametrize("solver", DPM_SCHEDULERS)
-def test_dpm_solvers_equal_diffusers(solver: str, steps: int, prediction_type: str) -> None:
-    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
-    timesteps = schedule.timesteps(steps, 1.0)
-    theirs = dpm_scheduler(solver, prediction_type=prediction_type)
-    theirs.set_timesteps(timesteps=timesteps.numpy())
-    assert theirs.timesteps.tolist() == timesteps.tolist()
-    alpha, sigma = schedule.alpha_sigma(timesteps)
-    assert torch.allclose(theirs.sigmas[:-1].double(), sigma / alpha, rtol=1e-5)
-    # Theirs are single precision, which alone adds up to more than the tolerance over many steps.
-    theirs.sigmas = torch.cat([sigma / alpha, theirs.sigmas[-1:].double()])
+@pytest.mark.parametrize("solver", SCHEDULERS)
+def test_solvers_of_higher_order_equal_diffusers(solver: str, steps: int, prediction_type: str) -> None:
+    schedule = VariancePreserving.from_config({**CONFIG, "prediction_type": prediction_type})
+    levels = space(schedule, "trailing", steps, 1.0)
+    timesteps = levels.timesteps
+    theirs = scheduler_of(solver, prediction_type=prediction_type)
+    set_run(theirs, timesteps.tolist(), (levels.sigma / levels.alpha).tolist())
     x = start_latent()
-    ours = run_table(build_table(solver, schedule, Ladder.at(schedule, timesteps)), x, some_noise)
+    ours = run_table(build_table(solver, schedule, levels), x, some_noise)
     # DPM-Solver of noise prediction ends at a little noise with them; ours ends without, as all others do.
     compared = steps - 1 if solver.startswith("dpm-") else steps
     for k, timestep in enumerate(theirs.timesteps[:compared]):
@@ -118,11 +134,11 @@ def test_singlestep_groups_equal_diffusers(steps: int, order: int) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])
 def test_euler_equals_diffusers(steps: int, prediction_type: str) -> None:
     """Theirs runs at unit data variance, ours at unit total variance: ours = alpha theirs."""
-    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
-    timesteps = schedule.timesteps(steps, 1.0)
+    schedule = VariancePreserving.from_config({**CONFIG, "prediction_type": prediction_type})
+    levels = space(schedule, "trailing", steps, 1.0)
     theirs = EulerDiscreteScheduler(**CONFIG, prediction_type=prediction_type, timestep_spacing="trailing")
     theirs.set_timesteps(steps)
-    table = build_table("euler", schedule, Ladder.at(schedule, timesteps))
+    table = build_table("euler", schedule, levels)
     x = start_latent()
     ours = run_table(table, x, no_noise)
     x = x / table.alpha[0]
@@ -135,14 +151,15 @@ def test_euler_equals_diffusers(steps: int, prediction_type: str) -> None:
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize(("steps", "strength"), [(1, 1.0), (2, 1.0), (4, 1.0), (4, 0.8), (3, 0.47)])
 def test_lcm_equals_diffusers(steps: int, strength: float, prediction_type: str) -> None:
-    schedule = NoiseSchedule.from_config({**CONFIG, "prediction_type": prediction_type})
-    timesteps = schedule.timesteps(steps, strength, grid=50)
+    schedule = VariancePreserving.from_config({**CONFIG, "prediction_type": prediction_type})
+    levels = space(schedule, "trailing", steps, strength, grid=50)
+    timesteps = levels.timesteps
     theirs = LCMScheduler(**CONFIG, prediction_type=prediction_type, clip_sample=False)
     theirs.set_timesteps(steps, strength=strength)
     assert theirs.timesteps.tolist() == timesteps.tolist()
     x = start_latent()
 
-    ours = run_table(build_table("lcm", schedule, Ladder.at(schedule, timesteps)), x, some_noise)
+    ours = run_table(build_table("lcm", schedule, levels), x, some_noise)
     for k, timestep in enumerate(theirs.timesteps):
         generator = torch.Generator().manual_seed(k)
         x = theirs.step(model_output(k), timestep, x, generator=generator).prev_sample  # type: ignore[union-attr]
@@ -153,21 +170,21 @@ def test_lcm_equals_diffusers(steps: int, strength: float, prediction_type: str)
 def test_noise_schedules_equal_diffusers(schedule_kind: str) -> None:
     config = {**CONFIG, "beta_schedule": schedule_kind}
     theirs = DDIMScheduler(**config)
-    assert torch.allclose(NoiseSchedule.from_config(config).alpha_bar, theirs.alphas_cumprod.double(), atol=1e-6)
+    assert torch.allclose(VariancePreserving.from_config(config).alpha_bar, theirs.alphas_cumprod.double(), atol=1e-6)
 
 
 def test_zero_terminal_snr_equals_diffusers_and_stays_finite() -> None:
     config = {**CONFIG, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
-    schedule = NoiseSchedule.from_config(config)
+    schedule = VariancePreserving.from_config(config)
     assert torch.allclose(schedule.alpha_bar, DDIMScheduler(**config).alphas_cumprod.double(), atol=1e-5)
     table = plan("dpmpp-2m", schedule, 4, 1.0)
-    assert all(bool(getattr(table, name).isfinite().all()) for name in "abcdefpq")
+    assert is_finite(table)
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.3, 0.8, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 50])
 def test_timesteps_start_at_the_strength_and_decrease(steps: int, strength: float) -> None:
-    timesteps = NoiseSchedule.from_config(CONFIG).timesteps(steps, strength)
+    timesteps = space(VariancePreserving.from_config(CONFIG), "trailing", steps, strength).timesteps
     assert len(timesteps) == steps
     assert timesteps[0] == round(1000 * strength) - 1
     assert timesteps[-1] >= 0
@@ -175,15 +192,15 @@ def test_timesteps_start_at_the_strength_and_decrease(steps: int, strength: floa
 
 
 def test_misuse_is_refused_in_words() -> None:
-    schedule = NoiseSchedule.from_config(CONFIG)
+    schedule = VariancePreserving.from_config(CONFIG)
     with pytest.raises(ValueError, match="the solver is 'heun'; it must be one of lcm"):
-        build_table("heun", schedule, Ladder.at(schedule, torch.tensor([5, 3])))
+        build_table("heun", schedule, levels_at(schedule, [5, 3]))
     for timesteps in ([3, 5], [4, 4], []):
         with pytest.raises(ValueError, match="must decrease"):
-            Ladder.at(schedule, torch.tensor(timesteps, dtype=torch.long))
+            build_table("ddim", schedule, levels_at(schedule, timesteps))
     with pytest.raises(ValueError, match="the spacing is 'square'; it must be one of trailing"):
         plan("ddim", schedule, 4, 1.0, "square")
     with pytest.raises(ValueError, match="prediction type is 'flow'"):
-        NoiseSchedule.from_config({**CONFIG, "prediction_type": "flow"})
+        VariancePreserving.from_config({**CONFIG, "prediction_type": "flow"})
     with pytest.raises(ValueError, match="schedule is 'sigmoid'"):
-        NoiseSchedule.from_config({**CONFIG, "beta_schedule": "sigmoid"})
+        VariancePreserving.from_config({**CONFIG, "beta_schedule": "sigmoid"})

@@ -12,7 +12,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 
 from pipeline import Stream, StreamConfig
 from pipeline.diffusion.text_to_image import Wander, colours, prompt_share, starting_noise
-from tests.pipeline.reference import Reference, dpm_scheduler
+from tests.pipeline.reference import Reference, scheduler_of
 from tests.pipeline.test_stream import CLOSE, frames, streamed
 from tests.tiny_model import tiny_model
 
@@ -82,7 +82,7 @@ def test_a_picture_equals_that_of_diffusers_pipeline(guidance_scale: float) -> N
         text_encoder=None,  # type: ignore[arg-type]
         tokenizer=None,  # type: ignore[arg-type]
         unet=unet.eval(),
-        scheduler=dpm_scheduler("dpmpp-2m", timestep_spacing="trailing", steps_offset=1),
+        scheduler=scheduler_of("dpmpp-2m", timestep_spacing="trailing", steps_offset=1),
         safety_checker=None,  # type: ignore[arg-type]
         feature_extractor=None,  # type: ignore[arg-type]
         requires_safety_checker=False,

@@ -12,11 +12,11 @@ import torch
 from pipeline.conditioning.attention_cache import AttentionCache
 from pipeline.diffusion.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.sparse.autoencoder import ENCODER_WRITES, Half, OfWindow
-from pipeline.sparse.context import Unsupported
+from pipeline.sparse.context_hooks import Unsupported
 from pipeline.sparse.detector import ChangeDetector
 from pipeline.sparse.rectangles import Change, Rectangle, cover, filled, grown, scaled
 from pipeline.sparse.unet import WRITES, SparseUNet
+from pipeline.sparse.windowed_autoencoder import ENCODER_WRITES, Half, OfWindow
 
 # A frame of which the rectangles around its changes take up more than this is taken as wholly changed: a scene cut, or
 # movement that dense computation is faster for.

@@ -14,15 +14,15 @@ from pipeline.backends.graphs import shared_copy
 from pipeline.conditioning.attention_cache import AttentionCache, uncached_copy
 from pipeline.diffusion.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.sparse.context import Context, Unsupported
+from pipeline.sparse.buffer_pool import Kept
+from pipeline.sparse.context_hooks import Context, Unsupported
 from pipeline.sparse.costs import Costs, Shape
-from pipeline.sparse.kept import Kept
+from pipeline.sparse.global_context import Place, Recorded, Size
 from pipeline.sparse.packed import pack
-from pipeline.sparse.part_unet import PartUNet, WholeUNet
-from pipeline.sparse.recorded import Place, Recorded, Size
 from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
-from pipeline.sparse.shapes import Shapes
-from pipeline.sparse.turn import Turn
+from pipeline.sparse.window_batch import Turn
+from pipeline.sparse.window_shapes import Shapes
+from pipeline.sparse.window_unet import PartUNet, WholeUNet
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
 # as windows have few shapes. A second one to look at would bring 0.05 to 0.2 dB.

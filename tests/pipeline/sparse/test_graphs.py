@@ -13,7 +13,7 @@ from pipeline import Stream, StreamConfig, load_model
 from pipeline.backends.graphs import GraphBackend, as_it_is
 from pipeline.models.model import Model
 from pipeline.sparse import engine as engine_module
-from pipeline.sparse import shapes as shapes_module
+from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 
 CONFIG = StreamConfig(prompt="ink", steps=1, strength=0.6, sparse=True)

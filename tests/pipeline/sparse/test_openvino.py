@@ -19,8 +19,8 @@ from pipeline.backends.openvino.package import is_installed
 from pipeline.conditioning.attention_cache import uncached_copy
 from pipeline.models import load_model
 from pipeline.models.model import Model
-from pipeline.sparse import shapes as shapes_module
 from pipeline.sparse import unet as unet_module
+from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 from tests.checkpoints import write_model
 from tests.pipeline.sparse.test_unet import Bench, error, pixels

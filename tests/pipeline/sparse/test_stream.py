@@ -12,9 +12,9 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.backends.eager import EagerBackend
-from pipeline.sparse import autoencoder as autoencoder_module
 from pipeline.sparse import engine as engine_module
 from pipeline.sparse import unet as unet_module
+from pipeline.sparse import windowed_autoencoder as autoencoder_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.detector import ChangeDetector
 from pipeline.sparse.engine import SparseEngine

@@ -19,16 +19,16 @@ from pipeline.backends.graphs import shared_copy
 from pipeline.denoiser import Denoiser
 from pipeline.models import load_model
 from pipeline.models.model import Model
-from pipeline.sparse import shapes as shapes_module
 from pipeline.sparse import unet as unet_module
-from pipeline.sparse.context import Context, Unsupported
+from pipeline.sparse import window_shapes as shapes_module
+from pipeline.sparse.context_hooks import Context, Unsupported
 from pipeline.sparse.costs import Costs
-from pipeline.sparse.part_unet import PartUNet
-from pipeline.sparse.recorded import HIDDEN
+from pipeline.sparse.global_context import HIDDEN
 from pipeline.sparse.rectangles import Change
-from pipeline.sparse.shapes import FIRST_EVERY
 from pipeline.sparse.unet import SparseUNet
-from tests.pipeline.sparse.test_autoencoder import given
+from pipeline.sparse.window_shapes import FIRST_EVERY
+from pipeline.sparse.window_unet import PartUNet
+from tests.pipeline.sparse.test_windowed_autoencoder import given
 from tests.tiny_model import tiny_model
 
 TIMESTEPS = (300, 700, 900, 100)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.sparse.costs import Shape
-from pipeline.sparse.recorded import Place, Size
+from pipeline.sparse.global_context import Place, Size
 from pipeline.sparse.rectangles import shape_of
 
 

@@ -7,7 +7,7 @@ import random
 
 import torch
 
-from pipeline.sparse.kept import MOST, Kept
+from pipeline.sparse.buffer_pool import MOST, Kept
 from pipeline.sparse.rectangles import Rectangle, cut
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from pipeline.sparse.shapes import FIRST, FIRST_EVERY, REMEMBERED, Shape, Shapes
+from pipeline.sparse.window_shapes import FIRST, FIRST_EVERY, REMEMBERED, Shape, Shapes
 
 AREA = 64 * 64
 ONE_IN = 40

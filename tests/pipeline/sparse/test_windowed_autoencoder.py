@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pipeline.models import load_model
-from pipeline.sparse import shapes as shapes_module
-from pipeline.sparse.autoencoder import Half
+from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
-from pipeline.sparse.shapes import FIRST_EVERY
+from pipeline.sparse.window_shapes import FIRST_EVERY
+from pipeline.sparse.windowed_autoencoder import Half
 
 # Borders, corners, no multiples of a window's side, and wider than high.
 SIZES = [(256, 256), (200, 320), (264, 168)]

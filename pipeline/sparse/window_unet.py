@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.sparse.context import Context
+from pipeline.sparse.context_hooks import Context
 
 
 class _Copy(torch.nn.Module):

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 import torch
 
+from pipeline.sparse.buffer_pool import Kept
 from pipeline.sparse.costs import Costs
-from pipeline.sparse.kept import Kept
 from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, placed, scaled, shape_of, window
-from pipeline.sparse.shapes import Shapes
+from pipeline.sparse.window_shapes import Shapes
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
 # of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.

@@ -36,7 +36,7 @@ class _Piece:
                 self.missed = None
 
 
-class Kept:
+class BufferAgePool:
     """The newest of maps (B, C, H, W), and memory for the next ones.
 
     What was given is with others, and must stay as it is: so each change is made in another piece of memory. As with

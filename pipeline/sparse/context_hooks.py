@@ -17,7 +17,7 @@ class Unsupported(Exception):
     """A module is not of the kind that can be run in parts. The message is one sentence: what, and why."""
 
 
-class Context:
+class ContextHooks:
     """Takes the group norms, time projections and self-attentions of a UNet; ``inject`` and ``eject`` are inverses.
 
     All other layers of a ``UNet2DConditionModel`` are local: a part of a picture, with a halo, is all that they need.
@@ -152,7 +152,7 @@ def _with_time(
 class _Processor:
     """Stands in for diffusers' ``AttnProcessor2_0`` in a self-attention."""
 
-    def __init__(self, owner: Context) -> None:
+    def __init__(self, owner: ContextHooks) -> None:
         self.owner = owner
         self.given: Sequence[torch.Tensor] | None = None
         self.recorded: tuple[torch.Tensor, ...] = ()

@@ -16,7 +16,7 @@ from pipeline.sparse.context_hooks import Unsupported
 from pipeline.sparse.detector import ChangeDetector
 from pipeline.sparse.rectangles import Change, Rectangle, cover, filled, grown, scaled
 from pipeline.sparse.unet import WRITES, SparseUNet
-from pipeline.sparse.windowed_autoencoder import ENCODER_WRITES, Half, OfWindow
+from pipeline.sparse.windowed_autoencoder import ENCODER_WRITES, OfWindow, WindowedAutoencoder
 
 # A frame of which the rectangles around its changes take up more than this is taken as wholly changed: a scene cut, or
 # movement that dense computation is faster for.
@@ -57,8 +57,8 @@ class SparseEngine:
         elif model.autoencoder.is_tiny:
             encode, decode = self._backend.encode, self._backend.decode
             encode_window, decode_window = self._windows(model)
-            self._encoder = Half(encode, self._factor, True, encode_window)
-            self._decoder = Half(decode, self._factor, False, decode_window)
+            self._encoder = WindowedAutoencoder(encode, self._factor, True, encode_window)
+            self._decoder = WindowedAutoencoder(decode, self._factor, False, decode_window)
         else:
             self.notes.append("sparse: pictures are encoded and decoded as a whole: the autoencoder is not a tiny one")
         try:

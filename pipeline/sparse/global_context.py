@@ -18,15 +18,15 @@ Size = tuple[int, int]
 Place = tuple[Rectangle, Rectangle]
 
 
-class Recorded:
-    """What a ``Context`` recorded of whole pictures: the affine of all norms, keys and values of each self-attention.
+class GlobalContext:
+    """What a ``ContextHooks`` recorded of whole pictures: the affine of all norms, keys and values of each self-attention.
 
     It is written to in place, so that a compiled network may read it where it lies.
     """
 
     def __init__(self, tensors: Sequence[torch.Tensor], size: Size) -> None:
         """Args:
-        tensors: as ``Context.recorded`` gives them for B rows.
+        tensors: as ``ContextHooks.recorded`` gives them for B rows.
         size: (height, width) of the latents.
         """
         self._tensors = [tensor.contiguous() for tensor in tensors]
@@ -47,7 +47,7 @@ class Recorded:
             kept[0] = new
 
     def given(self, numbers: Sequence[int], places: Sequence[Place]) -> list[torch.Tensor]:
-        """``Context.given`` for windows of one shape: the same tensors for the same arguments.
+        """``ContextHooks.given`` for windows of one shape: the same tensors for the same arguments.
 
         Args:
             numbers: of one row, or of all.

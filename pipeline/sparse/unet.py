@@ -14,15 +14,15 @@ from pipeline.backends.graphs import shared_copy
 from pipeline.conditioning.attention_cache import AttentionCache, uncached_copy
 from pipeline.diffusion.guidance import RowLayout
 from pipeline.models.model import Model
-from pipeline.sparse.buffer_pool import Kept
-from pipeline.sparse.context_hooks import Context, Unsupported
+from pipeline.sparse.buffer_pool import BufferAgePool
+from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs, Shape
-from pipeline.sparse.global_context import Place, Recorded, Size
+from pipeline.sparse.global_context import GlobalContext, Place, Size
 from pipeline.sparse.packed import pack
 from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
-from pipeline.sparse.window_batch import Turn
-from pipeline.sparse.window_shapes import Shapes
-from pipeline.sparse.window_unet import PartUNet, WholeUNet
+from pipeline.sparse.window_batch import WindowBatch
+from pipeline.sparse.window_shapes import WindowShapes
+from pipeline.sparse.window_unet import RecordingUNet, WindowUNet
 
 # Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
 # as windows have few shapes. A second one to look at would bring 0.05 to 0.2 dB.
@@ -51,7 +51,7 @@ LARGE = 300_000_000
 # Runs a whole tick on the UNet as it is.
 Whole = Callable[[], torch.Tensor]
 
-Network = WholeUNet | PartUNet
+Network = RecordingUNet | WindowUNet
 
 
 class SparseUNet:
@@ -71,7 +71,7 @@ class SparseUNet:
         """
         if model.sized:
             raise Unsupported("an SDXL UNet is not run in parts")
-        Context(model.unet)
+        ContextHooks(model.unet)
         self._model = model
         self._align = 2 ** (len(model.unet.config.block_out_channels) - 1)
         self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
@@ -83,8 +83,8 @@ class SparseUNet:
 
     def forget(self) -> None:
         """Drop what is kept: the next call is of the whole."""
-        self._output = Kept()
-        self._known: Recorded | None = None
+        self._output = BufferAgePool()
+        self._known: GlobalContext | None = None
         self._prompts: tuple[torch.Tensor, ...] = ()
         self._prompt_rows: list[list[torch.Tensor]] = []  # the same of each row
         self._layout: RowLayout = ()
@@ -100,10 +100,10 @@ class SparseUNet:
         self.costs = Costs(OVERHEAD)
         self.forget()
 
-    def _no_shapes(self) -> Shapes:
+    def _no_shapes(self) -> WindowShapes:
         if self._model.backend.name == "eager":
-            return Shapes(None)
-        return Shapes(MOST_OF_LARGE if self._square else MOST_SHAPES, ONE_IN)
+            return WindowShapes(None)
+        return WindowShapes(MOST_OF_LARGE if self._square else MOST_SHAPES, ONE_IN)
 
     @property
     def memory(self) -> int:
@@ -193,16 +193,16 @@ class SparseUNet:
         return window(looked_at, width, height, self._align, [side for side in SIDES if side >= longest])
 
     def _turns(
-        self, known: Recorded, inputs: list[torch.Tensor], plans: Sequence[list[Place] | None]
-    ) -> list[Turn] | None:
+        self, known: GlobalContext, inputs: list[torch.Tensor], plans: Sequence[list[Place] | None]
+    ) -> list[WindowBatch] | None:
         """All windows, those of several rows in one call where that is expected to be faster: weights are read once.
 
         None where there is no network for one of them.
         """
         size = (inputs[0].shape[2], inputs[0].shape[3])
-        turns: list[Turn] = []
+        turns: list[WindowBatch] = []
         for number in range(max(len(plan or ()) for plan in plans)):
-            each = Turn(
+            each = WindowBatch(
                 {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}, len(plans)
             )
             apart = each.alone()
@@ -220,14 +220,14 @@ class SparseUNet:
                 turns.append(built)
         return turns
 
-    def _cost(self, turns: Sequence[Turn], size: Size) -> float:
+    def _cost(self, turns: Sequence[WindowBatch], size: Size) -> float:
         return sum(self.costs.share(turn.priced, size) for turn in turns)
 
-    def _built(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> Turn | None:
+    def _built(self, known: GlobalContext, inputs: list[torch.Tensor], turn: WindowBatch) -> WindowBatch | None:
         """``turn``, or one with larger windows that there is a network for."""
         size = (inputs[0].shape[2], inputs[0].shape[3])
 
-        def moved(shape: Shape) -> Turn | None:
+        def moved(shape: Shape) -> WindowBatch | None:
             return self._moved(turn, shape[1:], size) if shape[0] == turn.shape[0] else None
 
         def runs(shape: Shape) -> bool:
@@ -240,7 +240,7 @@ class SparseUNet:
         found = self._shapes.pick(turn.shape, lambda shape: moved(shape) is not None, runs, cost)
         return turn if found == turn.shape else None if found is None else moved(found)
 
-    def _moved(self, turn: Turn, shape: tuple[int, ...], size: Size) -> Turn | None:
+    def _moved(self, turn: WindowBatch, shape: tuple[int, ...], size: Size) -> WindowBatch | None:
         """The same with windows of this (height, width); None where one does not hold what it should."""
         moved: dict[int, Place] = {}
         height, width = size
@@ -249,7 +249,7 @@ class SparseUNet:
             if view is None:
                 return None
             moved[row] = target, view
-        return Turn(moved, turn.rows)
+        return WindowBatch(moved, turn.rows)
 
     def _all(self, inputs: list[torch.Tensor], whole: Whole, anew: bool, wanted: bool = False) -> torch.Tensor:
         """A call of all rows as a whole.
@@ -268,7 +268,7 @@ class SparseUNet:
         size = (rows.shape[2], rows.shape[3])
         if found is not None:
             output, *known = found
-            self._known = Recorded(known, size)
+            self._known = GlobalContext(known, size)
             return self._output.replace(output)
         with self.costs.timed(size, size, len(rows), rows.device):
             return self._output.replace(whole())
@@ -280,7 +280,7 @@ class SparseUNet:
         if self._square and len(rows) < self._shape[0]:
             return None
         started = time.perf_counter()
-        found = self._run(WholeUNet, inputs[:2], inputs[2:])
+        found = self._run(RecordingUNet, inputs[:2], inputs[2:])
         if found is not None and rows.device.type == "cpu":
             seconds = WITHOUT_RECORDING * (time.perf_counter() - started)
             self.costs.note(size, size, seconds / len(rows))
@@ -290,9 +290,11 @@ class SparseUNet:
         """Of one row; by the model itself where no network is built."""
         row = [tensor[number : number + 1] for tensor in inputs]
         found = self._record(row)
-        return [tensor[0] for tensor in (list(self._module(WholeUNet)(*row)) if found is None else found)]
+        return [tensor[0] for tensor in (list(self._module(RecordingUNet)(*row)) if found is None else found)]
 
-    def _compute(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, output: torch.Tensor) -> bool:
+    def _compute(
+        self, known: GlobalContext, inputs: list[torch.Tensor], turn: WindowBatch, output: torch.Tensor
+    ) -> bool:
         """Compute a turn's windows, and write what counts into ``output``; False where there is no network for it."""
         found = self._windowed(known, inputs, turn)
         if found is None:
@@ -305,7 +307,7 @@ class SparseUNet:
         return True
 
     def _windowed(
-        self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, priced: bool = True
+        self, known: GlobalContext, inputs: list[torch.Tensor], turn: WindowBatch, priced: bool = True
     ) -> torch.Tensor | None:
         """(1 or B, C, h, w) the output inside each window; None where the network is not built."""
         rows, prompts = inputs[0], inputs[3:]
@@ -319,9 +321,9 @@ class SparseUNet:
         prompted = self._prompts if turn.together else self._prompt_rows[first]
         part = torch.cat(parts) if turn.together else parts[0]
         if self._model.backend.name == "eager":
-            self._module(PartUNet)  # to make it is not in its times
+            self._module(WindowUNet)  # to make it is not in its times
         started = time.perf_counter()
-        found = self._run(PartUNet, [part], [*prompted, *known.given(turn.numbers, places)])
+        found = self._run(WindowUNet, [part], [*prompted, *known.given(turn.numbers, places)])
         if found is None:
             return None
         if priced and rows.device.type == "cpu":
@@ -338,14 +340,14 @@ class SparseUNet:
         backend = self._model.backend
         if backend.name == "eager":
             return list(self._module(kind)(*moving, *staying))
-        name = "unet-whole" if kind is WholeUNet else "unet-part"
+        name = "unet-whole" if kind is RecordingUNet else "unet-part"
         return backend.network(name, partial(self._copy, kind), moving, staying)
 
     def _module(self, kind: type[Network]) -> Network:
         """On the model's own weights, but for windows of a large UNet on a CPU."""
         if kind not in self._modules:
             self._modules[kind] = kind(shared_copy(self._model.unet))
-            if kind is PartUNet and self._square:
+            if kind is WindowUNet and self._square:
                 pack(self._modules[kind])
         return self._modules[kind]
 

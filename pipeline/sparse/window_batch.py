@@ -11,7 +11,7 @@ from pipeline.sparse.rectangles import shape_of
 
 
 @dataclass(frozen=True)
-class Turn:
+class WindowBatch:
     """Windows that are computed in one call, all of one shape: that of one row, or those of several.
 
     A call of several is of all rows of the batch, as networks are built for numbers of rows: those that have no window
@@ -49,6 +49,6 @@ class Turn:
         """What ``Costs`` knows the call by."""
         return self.shape if self.together else self.window
 
-    def alone(self) -> list[Turn]:
+    def alone(self) -> list[WindowBatch]:
         """The same, each in a call of its own."""
-        return [Turn({row: place}, self.rows) for row, place in self.places.items()]
+        return [WindowBatch({row: place}, self.rows) for row, place in self.places.items()]

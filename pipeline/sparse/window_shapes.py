@@ -20,7 +20,7 @@ WORTH_BUILDING = 1.0
 FIRST, FIRST_EVERY = 2, 3
 
 
-class Shapes:
+class WindowShapes:
     """The shapes that one network has been prepared for, and those that it is to be prepared for.
 
     What moves asks for windows of ever new shapes, and a larger one can stand in for most of them. Which few serve best

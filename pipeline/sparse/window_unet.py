@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.sparse.context_hooks import Context
+from pipeline.sparse.context_hooks import ContextHooks
 
 
 class _Copy(torch.nn.Module):
-    """A UNet's copy with cached cross-attention, in a ``Context``.
+    """A UNet's copy with cached cross-attention, in a ``ContextHooks``.
 
     Args:
         unet: a copy of the model's, of which everything is taken.
@@ -23,7 +23,7 @@ class _Copy(torch.nn.Module):
         self.unet = unet
         self._cache = AttentionCache(unet)
         self._cache.inject()
-        self._context = Context(unet)
+        self._context = ContextHooks(unet)
         self._context.inject()
 
     def _called(
@@ -41,7 +41,7 @@ class _Copy(torch.nn.Module):
         return (output.float(), *self._context.recorded())
 
 
-class WholeUNet(_Copy):
+class RecordingUNet(_Copy):
     """Tells what parts need to know."""
 
     def forward(
@@ -51,11 +51,11 @@ class WholeUNet(_Copy):
         return self._called(rows, timesteps, embeddings, prompts, None)
 
 
-class PartUNet(_Copy):
+class WindowUNet(_Copy):
     """Is given what it needs to know of the whole, what the timestep and the embeddings have done included."""
 
     def forward(self, rows: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """``others`` are the cross-attentions' keys and values, and ``Context.given``."""
+        """``others`` are the cross-attentions' keys and values, and ``ContextHooks.given``."""
         end = len(others) - 1 - 3 * self._context.attentions
         width = self.unet.config.cross_attention_dim
         width = width if isinstance(width, int) else width[0]

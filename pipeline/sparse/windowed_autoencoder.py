@@ -8,10 +8,10 @@ from functools import lru_cache
 
 import torch
 
-from pipeline.sparse.buffer_pool import Kept
+from pipeline.sparse.buffer_pool import BufferAgePool
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Change, Rectangle, cut, grown, placed, scaled, shape_of, window
-from pipeline.sparse.window_shapes import Shapes
+from pipeline.sparse.window_shapes import WindowShapes
 
 # Pixels around a change whose latent is computed anew, and pixels that are looked at beyond those. The receptive field
 # of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
@@ -33,7 +33,7 @@ ENCODER_ONE_IN, DECODER_ONE_IN = 8, 16
 OfWindow = Callable[[torch.Tensor], torch.Tensor | None]
 
 
-class Half:
+class WindowedAutoencoder:
     """An autoencoder's encoder or decoder. Keeps what it gave last, and computes parts of it anew.
 
     Attributes:
@@ -57,10 +57,10 @@ class Half:
         """
         self._run, self._shaped, self._factor = run, shaped, factor
         most, one_in = (ENCODER_SHAPES, ENCODER_ONE_IN) if encodes else (DECODER_SHAPES, DECODER_ONE_IN)
-        self._shapes = Shapes(None if shaped is None else most, one_in)
+        self._shapes = WindowShapes(None if shaped is None else most, one_in)
         self._input, self._output = (factor, 1) if encodes else (1, factor)
         self._writes, self._halo = (ENCODER_WRITES, ENCODER_HALO) if encodes else (DECODER_WRITES, DECODER_HALO)
-        self._kept = Kept(self._output)
+        self._kept = BufferAgePool(self._output)
         self._shape: tuple[int, ...] = ()
         self.costs = Costs(OVERHEAD)
         self.share = 1.0

@@ -105,8 +105,8 @@ def test_one_graph_does_for_windows_of_all_sizes(kind: str, tmp_path: Path, writ
     model = accelerate(made, "openvino", EngineCache(tmp_path / "cache"))
     found = compared(model)
     model.backend.close()
-    assert written.count("PartUNet") == 1
-    assert written.count("WholeUNet") == 1
+    assert written.count("WindowUNet") == 1
+    assert written.count("RecordingUNet") == 1
     assert found.farthest < 1e-4
 
 
@@ -118,8 +118,8 @@ def test_the_next_process_finds_the_graph(tmp_path: Path, written: list[str]) ->
         for file in tmp_path.glob("*.engine"):  # what was compiled is gone; graphs begin with their length
             if b"<?xml" not in file.read_bytes()[:80]:
                 file.unlink()
-    assert written.count("PartUNet") == 1
-    assert written.count("WholeUNet") == 1
+    assert written.count("WindowUNet") == 1
+    assert written.count("RecordingUNet") == 1
 
 
 def test_a_graph_that_does_not_take_a_size_is_written_for_it(
@@ -142,7 +142,7 @@ def test_a_graph_that_does_not_take_a_size_is_written_for_it(
     assert model.backend.news() == []
     model.backend.close()
     assert gave_way
-    assert written.count("PartUNet") == len(found.shapes) + len(gave_way) == 3
+    assert written.count("WindowUNet") == len(found.shapes) + len(gave_way) == 3
     assert found.farthest < 1e-4
 
 
@@ -156,4 +156,4 @@ def test_other_weights_are_written_anew(tmp_path: Path, written: list[str]) -> N
     model.backend.weights_changed()
     assert compared(model).farthest < 1e-4
     model.backend.close()
-    assert written.count("PartUNet") == 2
+    assert written.count("WindowUNet") == 2

@@ -21,13 +21,13 @@ from pipeline.models import load_model
 from pipeline.models.model import Model
 from pipeline.sparse import unet as unet_module
 from pipeline.sparse import window_shapes as shapes_module
-from pipeline.sparse.context_hooks import Context, Unsupported
+from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.global_context import HIDDEN
 from pipeline.sparse.rectangles import Change
 from pipeline.sparse.unet import SparseUNet
 from pipeline.sparse.window_shapes import FIRST_EVERY
-from pipeline.sparse.window_unet import PartUNet
+from pipeline.sparse.window_unet import WindowUNet
 from tests.pipeline.sparse.test_windowed_autoencoder import given
 from tests.tiny_model import tiny_model
 
@@ -99,7 +99,7 @@ def test_inject_and_eject_are_exact_inverses() -> None:
     call = partial(unet, rows, 500, prompt, return_dict=False)
     with torch.inference_mode():
         plain = call()[0]
-        context = Context(unet)
+        context = ContextHooks(unet)
         context.inject()
         context.inject()
         assert context.injected
@@ -242,7 +242,7 @@ def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each
     known = [tensor.clone() for tensor in bench.sparse._known._rows[0]]
     latents, target, view = bench.mixed(0, 10, 14, 14, 17), (9, 13, 15, 18), (6, 10, 18, 22)
     found = bench(latents, [(pixels(10, 14, 14, 17),)])
-    whole = PartUNet(shared_copy(bench.model.unet))
+    whole = WindowUNet(shared_copy(bench.model.unet))
 
     def masked(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         x = inputs[0]
@@ -304,7 +304,7 @@ def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypa
         latents = bench.before.clone()
         for row, place in places.items():
             latents[row] = bench.mixed(row, *place)[row]
-        module = bench.sparse._module(PartUNet)
+        module = bench.sparse._module(WindowUNet)
         counted: list[int] = []
         module.register_forward_hook(lambda _, inputs, __, counted=counted: counted.append(len(inputs[0])))
         outputs.append(bench(latents, changes))
@@ -363,7 +363,7 @@ def test_what_cannot_be_run_in_parts_says_so() -> None:
     unet = shared_copy(tiny_model().unet)
     unet.mid_block.add_module("odd", nn.BatchNorm2d(4))
     with pytest.raises(Unsupported, match="BatchNorm2d"):
-        Context(unet)
+        ContextHooks(unet)
 
 
 def test_a_stream_on_openvino_is_that_on_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

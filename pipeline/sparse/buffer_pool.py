@@ -1,8 +1,8 @@
-"""What a network gave last, of which parts are written anew while others still hold what it gave before."""
+"""Buffers that a network's output is kept in: parts of it are written anew while others still hold older outputs."""
 
 from __future__ import annotations
 
-import sys
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,92 +10,114 @@ import torch
 
 from pipeline.sparse.rectangles import Rectangle, cut
 
-# Pieces of memory that take turns: what is shown, what waits to be shown, what is being made, and one more.
-MOST = 4
-# A piece that has missed more rectangles than this is copied whole.
-MISSED = 32
+# Buffers that take turns: for the output that is shown, one that waits to be shown, one that is made, and a spare one.
+MAX_BUFFERS = 4
+# A buffer that is behind by more rectangles than this is copied as a whole.
+MAX_MISSED = 32
 
 
-class _Piece:
-    """Memory of one picture, and where it is behind the newest one; None for everywhere."""
+class _Buffer:
+    """Memory for one output, which is lent as a tensor, and taken back once nobody holds that tensor any more.
 
-    def __init__(self, like: torch.Tensor) -> None:
-        self.array = np.empty(tuple(like.shape), np.float32)
+    Attributes:
+        missed: where the content is older than the newest output; None for everywhere.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self._memory = np.empty(tuple(shape), np.float32)
+        self._lease: weakref.ref[np.ndarray] | None = None
         self.missed: list[Rectangle] | None = None
-        self._references = sys.getrefcount(self.array)
+
+    @property
+    def nbytes(self) -> int:
+        return self._memory.nbytes
 
     @property
     def free(self) -> bool:
-        """Whether no tensor lies in this memory any more, nor a view of one: a storage refers to its array."""
-        return sys.getrefcount(self.array) <= self._references
+        """Whether everything that was made of the tensor lent last is gone, too: views, slices, numpy arrays."""
+        return self._lease is None or self._lease() is None
 
-    def behind(self, rectangles: Sequence[Rectangle]) -> None:
+    def lend(self) -> torch.Tensor:
+        """The memory as a tensor.
+
+        The tensor's storage, which all views of it share, owns an array object that nobody else has. So that object
+        lives exactly as long as somebody can still see the memory, and a weak reference tells when it is gone.
+        Nothing is said of *how many* references there are, which Python does not promise to count in one place.
+        """
+        lease = self._memory.view()
+        self._lease = weakref.ref(lease)
+        return torch.from_numpy(lease)
+
+    def fall_behind(self, rectangles: Sequence[Rectangle]) -> None:
+        """The newest output, in another buffer, differs in ``rectangles`` from the one before."""
         if self.missed is not None:
             self.missed.extend(rectangles)
-            if len(self.missed) > MISSED:
+            if len(self.missed) > MAX_MISSED:
                 self.missed = None
 
 
 class BufferAgePool:
-    """The newest of maps (B, C, H, W), and memory for the next ones.
+    """The newest output (B, C, H, W) of a network, and memory for the next ones.
 
-    What was given is with others, and must stay as it is: so each change is made in another piece of memory. As with
-    the buffers of a screen (EGL's "buffer age"), only what a piece has missed is copied into it, and a piece is taken
-    again once nobody holds anything in it. A copy of the whole would take longer than a small window's network.
+    An output that was handed out stays as it is for as long as somebody holds it. So each change is made in another
+    buffer. As with the buffers of a screen (EGL's "buffer age"), only what a buffer has missed is copied into it, and
+    a buffer is used again once nobody holds anything in it. To copy the whole each time would take longer than a small
+    window's network does.
 
     Attributes:
-        newest: what was given last; None before.
+        newest: the output that was handed out last; None before the first.
     """
 
     def __init__(self, scale: int = 1) -> None:
-        """``scale``: pixels of the maps in a unit of the rectangles."""
+        """``scale``: pixels of the output in a unit of the rectangles."""
         self.newest: torch.Tensor | None = None
         self._scale = scale
-        self._pieces: list[_Piece] = []
-        self._current: _Piece | None = None  # the piece that the newest lies in; None where it is somebody else's
+        self._buffers: list[_Buffer] = []
+        self._current: _Buffer | None = None  # what ``newest`` lies in; None where it is not from this pool
 
     @property
     def memory(self) -> int:
-        """Bytes."""
-        mine = sum(piece.array.nbytes for piece in self._pieces)
-        return mine + (self.newest.nbytes if self.newest is not None and self._current is None else 0)
+        """Bytes that are kept."""
+        pooled = sum(buffer.nbytes for buffer in self._buffers)
+        return pooled + (self.newest.nbytes if self.newest is not None and self._current is None else 0)
 
     def forget(self) -> None:
-        self.newest, self._current, self._pieces = None, None, []
+        """Drop the newest output and all buffers."""
+        self.newest, self._current, self._buffers = None, None, []
 
-    def replace(self, maps: torch.Tensor) -> torch.Tensor:
-        """All of it is new; ``maps`` must not be written to by others."""
-        if self.newest is not None and self.newest.shape != maps.shape:
+    def replace(self, output: torch.Tensor) -> torch.Tensor:
+        """``output`` is the newest one, all of it new. Nobody may write to it from now on."""
+        if self.newest is not None and self.newest.shape != output.shape:
             self.forget()
-        for piece in self._pieces:
-            piece.missed = None
-        self.newest, self._current = maps, None
-        return maps
+        for buffer in self._buffers:
+            buffer.missed = None
+        self.newest, self._current = output, None
+        return output
 
     def changing(self, rectangles: Sequence[Rectangle]) -> torch.Tensor:
-        """What was given last, to be written to inside these rectangles (of all rows), and given now.
+        """A tensor equal to the newest output, for the caller to write to inside ``rectangles`` (of all rows).
 
-        What was given before stays as it is for as long as somebody holds it.
+        It is the newest output from now on. The one before stays as it is for as long as somebody holds it.
         """
-        assert self.newest is not None
+        assert self.newest is not None, "there has to be an output to change"
         before = self.newest
         if before.device.type != "cpu" or before.dtype != torch.float32:
-            self.newest = before.clone()  # a GPU's memory is copied, and taken again, at no cost to speak of
+            self.newest = before.clone()  # a GPU copies at no cost to speak of, and its memory is pooled by PyTorch
             return self.newest
-        piece = next((one for one in self._pieces if one is not self._current and one.free), None)
-        if piece is None:
-            piece = _Piece(before)
-            if len(self._pieces) < MOST:
-                self._pieces.append(piece)
-        maps = torch.from_numpy(piece.array)
-        if piece.missed is None:
-            maps.copy_(before)
+        buffer = next((one for one in self._buffers if one is not self._current and one.free), None)
+        if buffer is None:
+            buffer = _Buffer(before.shape)
+            if len(self._buffers) < MAX_BUFFERS:
+                self._buffers.append(buffer)
+        output = buffer.lend()
+        if buffer.missed is None:
+            output.copy_(before)
         else:
-            for rectangle in piece.missed:
-                cut(maps, rectangle, scale=self._scale).copy_(cut(before, rectangle, scale=self._scale))
-        piece.missed = []
-        for other in self._pieces:
-            if other is not piece:
-                other.behind(rectangles)
-        self.newest, self._current = maps, piece
-        return maps
+            for rectangle in buffer.missed:
+                cut(output, rectangle, scale=self._scale).copy_(cut(before, rectangle, scale=self._scale))
+        buffer.missed = []
+        for other in self._buffers:
+            if other is not buffer:
+                other.fall_behind(rectangles)
+        self.newest, self._current = output, buffer
+        return output

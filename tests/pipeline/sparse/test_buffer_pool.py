@@ -7,7 +7,7 @@ import random
 
 import torch
 
-from pipeline.sparse.buffer_pool import MOST, BufferAgePool
+from pipeline.sparse.buffer_pool import MAX_BUFFERS, BufferAgePool
 from pipeline.sparse.rectangles import Rectangle, cut
 
 
@@ -55,7 +55,7 @@ def test_whoever_keeps_all_makes_it_grow_only_so_far() -> None:
     kept = BufferAgePool()
     kept.replace(torch.zeros(1, 1, 8, 8))
     held = [kept.changing([(0, 0, 1, 1)]) for _ in range(20)]
-    assert kept.memory == MOST * 8 * 8 * 4
+    assert kept.memory == MAX_BUFFERS * 8 * 8 * 4
     assert len({one.data_ptr() for one in held}) == 20
 
 

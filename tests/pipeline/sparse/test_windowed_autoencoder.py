@@ -137,7 +137,7 @@ def test_each_pixel_is_of_its_window_or_as_it_was() -> None:
 def test_decoded_parts_fade_in_at_their_rim_but_not_at_the_border_of_the_picture() -> None:
     decoder = WindowedAutoencoder(lambda x: torch.ones(1, 3, 8 * x.shape[2], 8 * x.shape[3]), 8, encodes=False)
     decoder(torch.zeros(1, 4, 16, 24), [None])
-    decoder._kept.replace(torch.zeros(1, 3, 128, 192))
+    decoder._output.replace(torch.zeros(1, 3, 128, 192))
     found = decoder(torch.zeros(1, 4, 16, 24), [((0, 48, 64, 64),)])[0, 0]
     assert bool((found[48:64, :64] == 1).all()), "all of what has changed"
     rim = torch.tensor([15, 13, 11, 9, 7, 5, 3, 1]) / 16

@@ -2,6 +2,11 @@
 
 PyTorch has oneDNN lay out a layer's weights anew at each call. For a window of the latent that takes several times as
 long as the layer itself; with the weights laid out once, the result is the same.
+
+This stands on five operators that PyTorch keeps for its own compiler. They are not documented, and a release may change
+or drop them. So their presence is asked for by name before any layer is replaced: where one is missing, all layers stay
+as they are, windows are right but slower, and the log says so. ``tests/pipeline/sparse/test_packed.py`` compares
+the results with those of the plain layers on the PyTorch that is installed.
 """
 
 from __future__ import annotations
@@ -11,9 +16,9 @@ import logging
 import torch
 from torch import nn
 
-# Layers of fewer weights gain too little for the memory: a packed layer has its weights twice.
+# Layers of fewer weights stay as they are: a packed layer has its weights twice in memory, and these gain too little.
 LEAST_WEIGHTS = 900_000
-# Not part of PyTorch's public face: another release may do without.
+# Private to PyTorch, as the module's docstring says.
 _NEEDED = (
     "aten::mkldnn_reorder_conv2d_weight",
     "mkldnn::_convolution_pointwise",
@@ -39,7 +44,7 @@ def pack(module: nn.Module) -> None:
         return
     for parent in list(module.modules()):
         for name, layer in list(parent.named_children()):
-            # Only the plain kinds, whose calls nobody has taken: an adapter's layer does more.
+            # Only plain layers: a subclass, or one whose call an adapter has taken over, does more than its weights.
             if "forward" in layer.__dict__:
                 continue
             if type(layer) is nn.Conv2d and layer.weight.numel() >= LEAST_WEIGHTS and layer.padding_mode == "zeros":
@@ -54,7 +59,7 @@ def _is_there(name: str) -> bool:
 
 
 class PackedConv(nn.Module):
-    """As the ``nn.Conv2d`` that it is made of."""
+    """Gives what the ``nn.Conv2d`` that it is made of gives."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
@@ -67,7 +72,7 @@ class PackedConv(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """As the ``nn.Linear`` that it is made of."""
+    """Gives what the ``nn.Linear`` that it is made of gives."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which blocks of a captured frame changed: on the CPU, against the frame that was last processed there."""
+"""Which blocks of a captured frame changed, found on the CPU, against the frame that was last processed there."""
 
 from __future__ import annotations
 
@@ -13,31 +13,37 @@ import torch.nn.functional as F
 
 from pipeline.sparse.rectangles import BLOCK, Rectangle, bounds, grown
 
-# A block is active above this mean difference, whatever the noise; 0..1.
+# A block has changed where its score, the mean difference 0..1 of its pixels, is above both of these: an absolute value
+# and a multiple of the noise floor.
 LEAST_CHANGE = 4 / 255
-# ... and above this multiple of the noise floor.
 ABOVE_NOISE = 1.6
-# An active block stays active down to these.
+# A block that had changed in the frame before still has while its score is above both of these (hysteresis).
 LEAST_CHANGE_HELD = 2.5 / 255
 ABOVE_NOISE_HELD = 1.3
-# A block none of whose neighbours is active must be this much above the threshold: specks are noise, or wait in the
-# reference until they are plain to see, and a speck costs as much as the whole neighbourhood that it lights up.
-ALONE = 2.0
-# Where this share of all blocks, or more, is as far above it, the threshold is so many times as high: beside what
-# moves, small changes are not seen, but lie scattered, and computing all between them would hold the picture up. They
-# are taken as soon as less moves.
-BUSY, WHEN_BUSY = 0.01, 1.5
-# And so many times in one half of the picture, left or right in turn: a small change may be a frame late there. But not
-# where more than this share changes: that is computed as a whole, and is not to tear.
-WHEN_WAITING, MUCH = 3.0, 0.25
-# Beside active blocks all lines are looked at, where their bounding box takes up less than this share of the picture.
+# A block without a changed neighbour must be above so many times the threshold. A speck is mostly noise, and costs as
+# much as the whole neighbourhood that is computed around it; where it is none, its difference waits in the reference
+# until it is plain to see.
+ISOLATED_FACTOR = 2.0
+# A frame is *busy* to the degree that blocks are above ``ISOLATED_FACTOR`` times the threshold: fully, where this share
+# of all blocks is.
+BUSY_SHARE = 0.01
+# In a busy frame the threshold is so many times as high. Beside what moves small changes are not seen, but they lie
+# scattered, and to compute all that is between them would hold the picture up. They are taken once less moves.
+BUSY_FACTOR = 1.5
+# In one half of a busy frame, left or right in turn, the threshold is even so many times as high: a small change there
+# may be a frame late. But not where more than this share of the blocks has changed: such a frame is computed as a
+# whole, and its two halves must not be of different frames.
+DEFERRED_FACTOR, NO_DEFERRAL_SHARE = 3.0, 0.25
+# The lines of a frame that were not looked at are looked at around changed blocks, where the bounding box of these is
+# less than this share of the picture.
 AROUND_AREA = 0.5
-# The floor is never taken to be above this: more is movement.
+# The noise floor is never taken to be above this: more is movement.
 HIGHEST_FLOOR = 6 / 255
-# Pairs of frames, one in four, over which the floor is a median; about a second of a live picture.
+# The noise floor is the median of so many pairs of frames, of which one in four is taken: about a second of a live
+# picture.
 FLOOR_FRAMES = 9
-# Noise lights up all blocks about alike, movement some much more than others: the floor only learns from frames in
-# which the upper quartile of the block scores is below this multiple of the lower one.
+# Noise raises the scores of all blocks about alike, movement those of some much more than others. So the floor is
+# learned only from pairs of frames in which the upper quartile of the scores is below so many times the lower one.
 NOISE_SPREAD = 2.5
 
 
@@ -45,22 +51,23 @@ class ChangeDetector:
     """Change detection for one live picture.
 
     The score of a block of 8x8 pixels is the mean absolute difference between the frame and the *reference*: for each
-    block, the frame that was last processed there. A slow change thus adds up until it fires, where a comparison with
-    the previous frame would never see it. The threshold follows the noise floor, the median block score between
-    consecutive frames; it has hysteresis, and rises where much else changes. Every other line of the frame is looked
-    at, the other ones soon after, and where something changed.
+    block, the frame that was last processed there. A slow change thus adds up until it is above the threshold, where a
+    comparison with the previous frame would never see it. The threshold follows the noise floor, which is the median
+    block score between consecutive frames; it has hysteresis, and is higher in frames in which much moves.
+
+    Only every other line of a frame is looked at, the other ones within two frames, and at once around a change.
 
     Attributes:
         reference: (3, H, W) float32, the picture that has been processed; None before the first frame.
-        floor: noise floor, 0..1.
+        floor: the noise floor, 0..1.
     """
 
     def __init__(self) -> None:
         self.reference: torch.Tensor | None = None
         self._previous: torch.Tensor | None = None
-        self._room = np.empty(0, np.float32)  # to calculate in: large memory that is new is slow
+        self._room = np.empty(0, np.float32)  # to calculate in: to allocate it for each frame is slow
         self._held = np.zeros((0, 0), bool)
-        self._middle = 0  # column of blocks that parts the halves of a busy picture
+        self._middle = 0  # the column of blocks at which the right half of a busy frame begins
         self._floors: deque[float] = deque(maxlen=FLOOR_FRAMES)
         self._count = 0
 
@@ -75,14 +82,17 @@ class ChangeDetector:
         return self.reference
 
     def look(self, frame: torch.Tensor) -> np.ndarray:
-        """Find what changed since it was last taken; (ceil(H / 8), ceil(W / 8)) bool.
+        """Find the blocks that changed since they were last taken.
 
         Args:
             frame: (3, H, W) float 0..1 on the CPU, of the size of the one that was taken first.
+
+        Returns:
+            (ceil(H / 8), ceil(W / 8)) bool.
         """
         frame = frame.float()
         self._count += 1
-        line = self._count // 2 % 2  # so that both halves of a busy picture see all lines
+        line = self._count // 2 % 2  # not ``_count % 2``, by which halves take turns: each is to see all lines
         lines = frame[:, line::2]
         if self._room.shape != (2, *lines.shape[1:]):
             self._room = np.empty((2, *lines.shape[1:]), np.float32)
@@ -90,31 +100,31 @@ class ChangeDetector:
         self._learn_noise(frame)
         floor = self.floor
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
-        patience = self._patience(score, fire)
-        fire, hold = patience * fire, patience * max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
+        factors = self._threshold_factors(score, fire)
+        fire, hold = factors * fire, factors * max(ABOVE_NOISE_HELD * floor, LEAST_CHANGE_HELD)
         active = (score > fire) | (self._held & (score > hold))
-        active &= beside(active) | (score > ALONE * fire)
-        # A sliver of the change may reach into the next blocks, and may lie in the lines not looked at.
+        active &= beside(active) | (score > ISOLATED_FACTOR * fire)
+        # A change may reach a little way into the next blocks, there perhaps only in lines that were not looked at.
         reached = (score > hold) | (self._scores_around(active, frame, 1 - line) > hold)
         self._held = active | (reached & beside(active))
         return self._held
 
-    def _patience(self, score: np.ndarray, fire: float) -> np.ndarray:
-        """(w,) by which factor the thresholds are higher in each column of blocks."""
-        busy = min(1.0, np.count_nonzero(score > ALONE * fire) / (BUSY * score.size))
-        changed = np.cumsum(np.count_nonzero(score > WHEN_BUSY * fire, axis=0))
+    def _threshold_factors(self, score: np.ndarray, fire: float) -> np.ndarray:
+        """(w,) how many times as high the threshold ``fire`` is in each column of blocks."""
+        busy = min(1.0, np.count_nonzero(score > ISOLATED_FACTOR * fire) / (BUSY_SHARE * score.size))
+        changed = np.cumsum(np.count_nonzero(score > BUSY_FACTOR * fire, axis=0))
         left = self._count % 2 == 0
         if left:
-            # As much of what may have to wait is on each side; the right one has its turn in the next frame.
+            # Both halves have as many changed blocks. They stay for two frames: the right one has its turn in the next.
             self._middle = int(np.searchsorted(changed, changed[-1] / 2)) + 1
-        waiting = WHEN_WAITING if changed[-1] <= MUCH * score.size else WHEN_BUSY
+        deferred = DEFERRED_FACTOR if changed[-1] <= NO_DEFERRAL_SHARE * score.size else BUSY_FACTOR
         turn = (np.arange(score.shape[1]) < self._middle) == left
-        return 1 + busy * (np.where(turn, WHEN_BUSY, waiting) - 1)
+        return 1 + busy * (np.where(turn, BUSY_FACTOR, deferred) - 1)
 
     def _scores_around(self, active: np.ndarray, frame: torch.Tensor, line: int) -> np.ndarray:
-        """Block scores by the lines ``line``, ``line + 2``, ... around what is active; 0 elsewhere.
+        """Block scores by the lines ``line``, ``line + 2``, ... in the bounding box of ``active`` and beside it.
 
-        Where much has changed, nowhere: it would take as long as the first look.
+        They are 0 elsewhere; and everywhere where that box is large, as it would take as long as the first look.
         """
         scores = np.zeros(active.shape, np.float32)
         box = bounds(active)
@@ -140,7 +150,7 @@ class ChangeDetector:
         self.reference.copy_(frame)
 
     def _learn_noise(self, frame: torch.Tensor) -> None:
-        # A part of the pixels of one pair of frames in four is enough to know the noise by.
+        """Learn the noise floor from one pair of consecutive frames in four, of which every fourth line is enough."""
         phase = self._count % 4
         if phase == 0:
             self._previous = frame[:, ::4].clone()
@@ -161,7 +171,7 @@ def block_scores(
     """
     height, width = frame.shape[1:]
     total, one = np.empty((2, height, width), np.float32) if room is None else room
-    # Plane by plane, so that each is summed up while it is in the processor's own memory.
+    # Plane by plane, so that each is summed up while it is in the processor's cache.
     for number, (plane, before) in enumerate(zip(frame.numpy(), other.numpy(), strict=True)):
         cv2.absdiff(plane, before, dst=one if number else total)
         if number:

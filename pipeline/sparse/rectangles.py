@@ -1,37 +1,66 @@
-"""Few rectangles that cover what changed, and the windows that networks are run on to compute them anew."""
+"""The vocabulary of sparse inference (rectangle, change, window), and the geometry behind it.
+
+What changed in a picture is covered by a few rectangles, and each network computes windows around them anew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 # Side of a block in pixels: the finest change that is told apart. One latent pixel of the common autoencoders.
 BLOCK = 8
-# At most so many rectangles a picture: each is one run of each half of the autoencoder.
-MOST = 6
-# What a rectangle costs beyond its area: so many blocks of halo on each side, ...
-HALO = 3
-# ... and this share of the picture for running both once more, however small it is.
-ONE_MORE = 0.04
+# At most so many rectangles cover the changes of a picture: each is one run of each half of the autoencoder.
+MAX_RECTANGLES = 6
+# ``cover`` weighs rectangles by what a network computes for them: each is taken to need so many blocks of halo on each
+# of its sides, ...
+COVER_HALO = 3
+# ... and this share of the picture besides, which is what one more run costs however small it is.
+RECTANGLE_OVERHEAD = 0.04
 
-# left, top, right, bottom in pixels, right and bottom past the last
+# left, top, right, bottom; right and bottom are past the last pixel. In pixels of the picture unless said otherwise.
 Rectangle = tuple[int, int, int, int]
-# What changed in a picture: nothing (no rectangle), or what lies in these; None stands for all of it.
+# Where a picture differs from the one before: in these rectangles, so nowhere where there are none; None: everywhere.
 Change = tuple[Rectangle, ...] | None
+# The changes of the F frames that go through the stream together.
+FrameChanges = tuple[Change, ...]
+# (height, width)
+Size = tuple[int, int]
+# Of the input of one network call: (height, width); or (rows, height, width) of several windows in one call.
+Shape = tuple[int, ...]
 
 
-def cover(active: np.ndarray, most: int = MOST, one_more: float = ONE_MORE) -> tuple[Rectangle, ...]:
+class Window(NamedTuple):
+    """A part of the picture that is computed anew; both rectangles are in pixels of the latent.
+
+    Attributes:
+        writes: where the result is taken over. It may be empty: ``right`` is ``left``.
+        reads: what the network is given: ``writes`` and a halo around it. Results in the halo are thrown away.
+    """
+
+    writes: Rectangle
+    reads: Rectangle
+
+
+def cover(
+    active: np.ndarray, most: int = MAX_RECTANGLES, overhead: float = RECTANGLE_OVERHEAD
+) -> tuple[Rectangle, ...]:
     """At most ``most`` rectangles, apart from each other, around the active blocks of (h, w) bool.
 
     The bounding box is cut in two, and its halves again, where that saves the most area: each half shrinks to its own
-    bounding box. ``one_more`` is the share of the picture that a further rectangle must save.
+    bounding box.
+
+    Args:
+        active: in blocks.
+        overhead: the share of the picture that one more rectangle must save.
     """
     whole = bounds(active)
     if whole is None:
         return ()
-    fixed = one_more * active.size
+    fixed = overhead * active.size
     boxes = [whole]
     splits = [_best_split(active, whole, fixed)] if most > 1 else []
     while len(boxes) < most:
@@ -69,8 +98,8 @@ def scaled(rectangle: Rectangle, factor: int) -> Rectangle:
     return left // factor, top // factor, -(-right // factor), -(-bottom // factor)
 
 
-def shape_of(rectangle: Rectangle) -> tuple[int, int]:
-    """(height, width)"""
+def size_of(rectangle: Rectangle) -> Size:
+    """(height, width) of ``rectangle``."""
     return rectangle[3] - rectangle[1], rectangle[2] - rectangle[0]
 
 
@@ -86,34 +115,36 @@ def cut(maps: torch.Tensor, rectangle: Rectangle, origin: tuple[int, int] = (0, 
     return maps[..., (top - down) * scale : (bottom - down) * scale, (left - across) * scale : (right - across) * scale]
 
 
-def window(rectangle: Rectangle, width: int, height: int, align: int, sides: Sequence[int]) -> Rectangle:
-    """The smallest window around ``rectangle`` that has one of few shapes.
+def window_around(rectangle: Rectangle, width: int, height: int, align: int, sides: Sequence[int]) -> Rectangle:
+    """The smallest window around ``rectangle`` that has one of few shapes, inside a picture of ``width`` x ``height``.
 
     Args:
         align: left and top are multiples of it, so that convolutions with a stride fall on the same pixels as in the
             whole picture.
-        sides: that windows may have, multiples of ``align``, rising. Where none is long enough, and where the whole
-            picture is not longer, the window spans the picture. At the right and lower border of a picture whose sides
-            are no multiples of ``align``, windows have what is left over besides.
+        sides: lengths that a side of a window may have: multiples of ``align``, rising. Two more lengths occur. A side
+            spans the picture where no length holds the rectangle, or where the picture is not longer than the length
+            that does. And where a side of the picture is no multiple of ``align``, windows at the right or lower border
+            are longer by the remainder.
     """
     left, right = _span(rectangle[0], rectangle[2], width, align, sides)
     top, bottom = _span(rectangle[1], rectangle[3], height, align, sides)
     return left, top, right, bottom
 
 
-def placed(rectangle: Rectangle, shape: tuple[int, int], width: int, height: int, align: int) -> Rectangle | None:
-    """As ``window``, of this (height, width); None where it does not hold ``rectangle``."""
-    left, right = _span(rectangle[0], rectangle[2], width, align, (shape[1],))
-    top, bottom = _span(rectangle[1], rectangle[3], height, align, (shape[0],))
+def window_of_size(rectangle: Rectangle, size: Size, width: int, height: int, align: int) -> Rectangle | None:
+    """As ``window_around``, of exactly this (height, width); None where such a window cannot hold ``rectangle``."""
+    left, right = _span(rectangle[0], rectangle[2], width, align, (size[1],))
+    top, bottom = _span(rectangle[1], rectangle[3], height, align, (size[0],))
     found = left, top, right, bottom
-    return found if shape_of(found) == shape else None
+    return found if size_of(found) == size else None
 
 
 def _span(first: int, end: int, limit: int, align: int, sides: Sequence[int]) -> tuple[int, int]:
+    """Start and end of the shortest stretch of a picture's side, ``limit`` long, that holds ``first`` to ``end``."""
     for side in sides:
         if side >= limit:
             break
-        # As much beyond it on the one side as on the other, as far as that can be.
+        # In the middle of the stretch if possible, but aligned and inside the picture.
         start = max(0, round((first + end - side) / 2 / align)) * align
         start = min(max(start, -(-(end - side) // align) * align), first // align * align)
         if start + side >= end:
@@ -124,7 +155,7 @@ def _span(first: int, end: int, limit: int, align: int, sides: Sequence[int]) ->
 
 
 def bounds(active: np.ndarray) -> Rectangle | None:
-    """(left, top, right, bottom) in blocks of what is active."""
+    """The bounding box, in blocks, of what is active; None where nothing is."""
     rows, columns = np.flatnonzero(active.any(1)), np.flatnonzero(active.any(0))
     if not len(rows):
         return None
@@ -132,10 +163,16 @@ def bounds(active: np.ndarray) -> Rectangle | None:
 
 
 def _best_split(active: np.ndarray, box: Rectangle, fixed: float) -> tuple[float, list[Rectangle]]:
-    """What the best cut of ``box`` in two saves, in blocks, and the halves."""
+    """The cut of ``box`` in two that saves the most: how many blocks less are computed, and the two halves.
+
+    Each half has shrunk to its own bounding box. No halves where no cut saves anything.
+
+    Args:
+        fixed: what a rectangle costs beyond its area and halo, in blocks.
+    """
     left, top, right, bottom = box
     inner = active[top:bottom, left:right]
-    if inner.all():  # the most common, one thing that moved: nothing to save
+    if inner.all():  # a full rectangle, the most common case, cannot be covered by less
         return 0.0, []
     before = _cost(bottom - top, right - left) + fixed
     best: tuple[float, int, bool] = (-1.0, 0, False)
@@ -161,16 +198,17 @@ def _best_split(active: np.ndarray, box: Rectangle, fixed: float) -> tuple[float
 
 
 def _half_costs(lines: np.ndarray) -> np.ndarray:
-    """Cost of the bounding box of the first 1, 2, ... of ``lines`` (n, m), n - 1 of them; the first line is active."""
+    """(n - 1,) what the bounding boxes of the first 1, 2, ..., n - 1 of ``lines`` (n, m) cost; line 0 is active."""
     filled_line = lines.any(1)
     number = np.arange(len(lines))
     height = np.maximum.accumulate(np.where(filled_line, number, 0)) + 1
     first = np.where(filled_line, lines.argmax(1), lines.shape[1])
     last = np.where(filled_line, lines.shape[1] - lines[:, ::-1].argmax(1), 0)
     width = np.maximum.accumulate(last) - np.minimum.accumulate(first)
-    # np.resize would not do: the last cut leaves nothing on the other side.
+    # Without the last one: a cut behind the last line leaves nothing on its other side.
     return np.asarray(_cost(height, width))[:-1]
 
 
 def _cost(height: np.ndarray | int, width: np.ndarray | int) -> np.ndarray | int:
-    return (height + 2 * HALO) * (width + 2 * HALO)
+    """Blocks that are computed for a rectangle of this size: it and its halo."""
+    return (height + 2 * COVER_HALO) * (width + 2 * COVER_HALO)

@@ -4,54 +4,105 @@ from __future__ import annotations
 
 import math
 import operator
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 
 import torch
 
-from pipeline.backends.graphs import shared_copy
-from pipeline.conditioning.attention_cache import AttentionCache, uncached_copy
+from pipeline.conditioning.attention_cache import AttentionCache
 from pipeline.diffusion.guidance import RowLayout
-from pipeline.models.model import Model
-from pipeline.sparse.context import Context, Unsupported
-from pipeline.sparse.costs import Costs, Shape
-from pipeline.sparse.kept import Kept
-from pipeline.sparse.packed import pack
-from pipeline.sparse.part_unet import PartUNet, WholeUNet
-from pipeline.sparse.recorded import Place, Recorded, Size
-from pipeline.sparse.rectangles import Change, Rectangle, cover, cut, filled, grown, placed, scaled, shape_of, window
-from pipeline.sparse.shapes import Shapes
-from pipeline.sparse.turn import Turn
+from pipeline.sparse.buffer_pool import BufferAgePool
+from pipeline.sparse.context_hooks import ContextHooks, Unsupported
+from pipeline.sparse.costs import Costs
+from pipeline.sparse.global_context import GlobalContext
+from pipeline.sparse.networks import SparseNetworks
+from pipeline.sparse.recording import Recording
+from pipeline.sparse.rectangles import (
+    Change,
+    Rectangle,
+    Shape,
+    Size,
+    Window,
+    cover,
+    cut,
+    filled,
+    grown,
+    scaled,
+    size_of,
+    window_around,
+    window_of_size,
+)
+from pipeline.sparse.window_batch import WindowBatch
+from pipeline.sparse.window_shapes import WindowShapes
+from pipeline.sparse.window_unet import RecordingUNet, WindowUNet
 
-# Pixels of the latent around a changed one that are computed anew, and those that are looked at beyond; mostly more,
-# as windows have few shapes. A second one to look at would bring 0.05 to 0.2 dB.
-WRITES, HALO = 1, 1
-# Sides of windows in pixels of the latent: each shape is a network of its own to a compiler.
-SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
-# At most so many windows a row, and the share of the whole that a further one must save: the UNet's many small layers
-# cost much however small a window is.
-MOST, ONE_MORE = 3, 0.1
+# Pixels of the latent around a changed one that are computed anew, and the halo that is at least looked at around
+# those; mostly more is, as windows have few shapes. A second pixel of halo would bring 0.05 to 0.2 dB.
+UNET_WRITE_MARGIN, UNET_HALO = 1, 1
+# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler.
+LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
+# At most so many windows a row, and the share of the picture that one more must save: the UNet's many small layers cost
+# much however small a window is.
+MAX_WINDOWS, WINDOW_OVERHEAD = 3, 0.1
 # What a call costs beside its area, as a share of the whole.
-OVERHEAD = 0.1
-# As many windows' networks are kept, each of which takes some 100 MB; and of a large UNet.
-MOST_SHAPES, MOST_OF_LARGE = 8, 2
-# After the first few, one is built in so many windows wanted.
-ONE_IN = 16
-# While pictures are wholly changed, tick by tick, what parts need to know is recorded at the first tick and at each so
-# many: recording makes a call a third longer.
-RECORD_EVERY = 32
-# After that, once parts were wanted at so many calls in a row: what is recorded is to be of use for more than one.
-RECORD_AFTER = 2
-# Share of a recording call's time that the call takes without.
+UNET_OVERHEAD = 0.1
+# How many shapes of windows have a network, which takes some 100 MB each; and how many of a large UNet.
+MAX_SHAPES, MAX_SHAPES_OF_LARGE = 8, 2
+# After the first few shapes, the next one is chosen each time that so many windows were wanted.
+UNET_ONE_IN = 16
+# Share of a recording call's time that the call would take without recording.
 WITHOUT_RECORDING = 0.75
-# A UNet of more weights than this gets square windows only: each shape is another copy of the weights to a compiler.
-LARGE = 300_000_000
 
-# Runs a whole tick on the UNet as it is.
-Whole = Callable[[], torch.Tensor]
+# A call on all rows of the stream batch as the backend does it, without recording.
+RunWhole = Callable[[], torch.Tensor]
 
-Network = WholeUNet | PartUNet
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Of a call: rows (B, C, h, w), timesteps (B,), and what belongs to the prompts: embeddings, keys and values."""
+
+    rows: torch.Tensor
+    timesteps: torch.Tensor
+    embeddings: torch.Tensor
+    prompts: tuple[torch.Tensor, ...]
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the latents."""
+        return self.rows.shape[2], self.rows.shape[3]
+
+    def row(self, number: int) -> _Inputs:
+        """Of one row, as a batch of one."""
+        only = slice(number, number + 1)
+        prompts = tuple(prompt[only] for prompt in self.prompts)
+        return _Inputs(self.rows[only], self.timesteps[only], self.embeddings[only], prompts)
+
+
+@dataclass
+class _Kept:
+    """What is kept from call to call, for rows of one number, size and layout.
+
+    Attributes:
+        kind: that number, size and layout.
+        output: of the last call.
+        context: what was recorded of the whole; None before.
+        recording: whether that still holds.
+        prompts: keys and values of all rows at the last call on windows, and ``prompt_rows``, those of each row: a
+            network is given the very same tensors for as long as they do not change.
+    """
+
+    kind: tuple[tuple[int, ...], RowLayout] = ((), ())
+    output: BufferAgePool = field(default_factory=BufferAgePool)
+    context: GlobalContext | None = None
+    recording: Recording = field(default_factory=Recording)
+    prompts: tuple[torch.Tensor, ...] = ()
+    prompt_rows: list[list[torch.Tensor]] = field(default_factory=list)
+
+    def follow(self, prompts: tuple[torch.Tensor, ...], rows: int) -> None:
+        """Take over the prompts where they are other tensors than before."""
+        if len(prompts) != len(self.prompts) or any(map(operator.is_not, prompts, self.prompts)):
+            self.prompts = prompts
+            self.prompt_rows = [[prompt[row : row + 1] for prompt in prompts] for row in range(rows)]
 
 
 class SparseUNet:
@@ -65,50 +116,43 @@ class SparseUNet:
         share: of all rows that was computed at the last call, halos included; 1 where it was the whole.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, networks: SparseNetworks) -> None:
         """Raises:
-        Unsupported: the UNet has layers that cannot be run in parts.
+        Unsupported: the UNet has layers that cannot be run on windows.
         """
+        model = networks.model
         if model.sized:
             raise Unsupported("an SDXL UNet is not run in parts")
-        Context(model.unet)
-        self._model = model
+        ContextHooks(model.unet)
+        self._networks = networks
+        self._factor = model.autoencoder.factor
+        # Windows begin where all strides meet.
         self._align = 2 ** (len(model.unet.config.block_out_channels) - 1)
-        self._square = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
-        self._modules: dict[type[Network], Network] = {}
-        self._shapes, self._shapes_of = self._no_shapes(), None
-        self.costs = Costs(OVERHEAD)
+        self._shapes, self._shapes_of = self._no_shapes(), _Kept().kind
+        self._kept = _Kept()
+        self.costs = Costs(UNET_OVERHEAD, networks.stopwatch)
         self.share = 1.0
-        self.forget()
 
     def forget(self) -> None:
         """Drop what is kept: the next call is of the whole."""
-        self._output = Kept()
-        self._known: Recorded | None = None
-        self._prompts: tuple[torch.Tensor, ...] = ()
-        self._prompt_rows: list[list[torch.Tensor]] = []  # the same of each row
-        self._layout: RowLayout = ()
-        self._shape: tuple[int, ...] = ()  # (rows, height, width)
-        self._stale = True  # there was a cut since it was recorded
-        self._in_a_row = 0  # calls after a cut
-        self._wanted = 0  # calls in a row at which parts would have been faster
+        self._kept = _Kept()
 
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
-        self._modules = {}
-        self._shapes_of = None
-        self.costs = Costs(OVERHEAD)
+        self._networks.unet_changed()
+        self._shapes_of = _Kept().kind
+        self.costs = Costs(UNET_OVERHEAD, self._networks.stopwatch)
         self.forget()
 
-    def _no_shapes(self) -> Shapes:
-        if self._model.backend.name == "eager":
-            return Shapes(None)
-        return Shapes(MOST_OF_LARGE if self._square else MOST_SHAPES, ONE_IN)
+    def _no_shapes(self) -> WindowShapes:
+        if self._networks.any_shape:
+            return WindowShapes(None)
+        return WindowShapes(MAX_SHAPES_OF_LARGE if self._networks.large else MAX_SHAPES, UNET_ONE_IN)
 
     @property
     def memory(self) -> int:
         """Bytes that are kept."""
-        return self._output.memory + (0 if self._known is None else self._known.memory)
+        return self._kept.output.memory + (0 if self._kept.context is None else self._kept.context.memory)
 
     @torch.inference_mode()
     def __call__(
@@ -119,7 +163,7 @@ class SparseUNet:
         cache: AttentionCache,
         layout: RowLayout,
         changes: Sequence[Change],
-        whole: Whole,
+        whole: RunWhole,
     ) -> torch.Tensor:
         """As ``Backend.denoise``.
 
@@ -128,229 +172,231 @@ class SparseUNet:
                 picture.
             whole: the call as the backend does it.
         """
-        shape = (len(rows), *rows.shape[2:])
-        if self._shape != shape or layout != self._layout:
-            self.forget()
-            self._shape, self._layout = shape, layout
-            if self._shapes_of != (shape, layout):
-                self._shapes_of, self._shapes = (shape, layout), self._no_shapes()
-        size = (rows.shape[2], rows.shape[3])
-        plans = [self._plan(None if self._known is None else change, size) for change in changes]
+        self._follow((len(rows), *rows.shape[2:]), layout)
+        kept, size = self._kept, (rows.shape[2], rows.shape[3])
+        plans = [self._plan(None if kept.context is None else change, size) for change in changes]
         if not any(plan is None or plan for plan in plans):
             self.share = 0.0
-            assert self._output.newest is not None
-            return self._output.newest
-        inputs = [rows, timesteps, embeddings, *cache.laid_out(layout)]
-        anew = any(change is None for change in changes)
-        whole_rows = sum(plan is None for plan in plans)
-        turns = None if self._known is None or whole_rows == len(rows) else self._turns(self._known, inputs, plans)
-        if self._known is None or turns is None:
-            return self._all(inputs, whole, anew)
-        if not self.costs.worth([turn.priced for turn in turns] + [size] * whole_rows, size, len(rows)):
-            return self._all(inputs, whole, anew)
-        if self._stale:
-            return self._all(inputs, whole, anew, wanted=True)
-        everything = [(0, 0, size[1], size[0])] if whole_rows else []
-        output = self._output.changing([target for turn in turns for target, _ in turn.places.values()] + everything)
-        computed = 0
-        for number, plan in enumerate(plans):
-            if plan is None:
-                output[number], *known = self._record_row(number, inputs)
-                self._known.replace(number, known)
-                computed += math.prod(size)
-        for turn in turns:
-            if not self._compute(self._known, inputs, turn, output):  # its network has been given up
-                return self._all(inputs, whole, anew)
-            computed += len(turn.places) * math.prod(turn.window)
-        self.share = computed / (math.prod(size) * len(rows))
-        self._in_a_row = 0
-        return output
+            assert kept.output.newest is not None, "there is an output where there is a context"
+            return kept.output.newest
+        inputs = _Inputs(rows, timesteps, embeddings, cache.laid_out(layout))
+        cut_off = any(change is None for change in changes)
+        whole_rows = [number for number, plan in enumerate(plans) if plan is None]
+        if kept.context is None or len(whole_rows) == len(rows):
+            return self._all(inputs, whole, cut_off)
+        batches = self._batches(kept.context, inputs, plans)
+        if batches is None:
+            return self._all(inputs, whole, cut_off)
+        calls = [batch.cost_shape for batch in batches] + [size] * len(whole_rows)
+        if not self.costs.worth(calls, size, len(rows)):
+            return self._all(inputs, whole, cut_off)
+        if kept.recording.stale:
+            return self._all(inputs, whole, cut_off, wanted=True)
+        if not self._changed(kept.context, inputs, batches, whole_rows):
+            return self._all(inputs, whole, cut_off)
+        kept.recording = kept.recording.after_windows()
+        assert kept.output.newest is not None
+        return kept.output.newest
 
-    def _plan(self, change: Change, size: Size) -> list[Place] | None:
-        """What to write and what to look at for it; None where the whole is faster."""
+    def _follow(self, shape: tuple[int, ...], layout: RowLayout) -> None:
+        """Begin anew where the rows have another number, size or layout than those before."""
+        kind = shape, layout
+        if kind != self._kept.kind:
+            self._kept = _Kept(kind)
+            if kind != self._shapes_of:
+                self._shapes_of, self._shapes = kind, self._no_shapes()
+
+    # -- which windows ------------------------------------------------------------------------------------------------
+
+    def _plan(self, change: Change, size: Size) -> list[Window] | None:
+        """The windows for a row's change; None where the whole is faster."""
         if change is None:
             return None
         height, width = size
-        factor = self._model.autoencoder.factor
-        blocks = filled(change, height * factor, width * factor)
+        blocks = filled(change, height * self._factor, width * self._factor)
         plans = []
-        for most in (1, MOST):
+        for most in (1, MAX_WINDOWS):
             plan = []
-            for rectangle in cover(blocks, most, ONE_MORE):
-                target = grown(scaled(rectangle, factor), WRITES, width, height)
-                plan.append((target, self._view(grown(target, HALO, width, height), size)))
+            for rectangle in cover(blocks, most, WINDOW_OVERHEAD):
+                writes = grown(scaled(rectangle, self._factor), UNET_WRITE_MARGIN, width, height)
+                plan.append(Window(writes, self._view(grown(writes, UNET_HALO, width, height), size)))
             plans.append(plan)
-        plan = min(plans, key=lambda one: sum(self.costs.share(shape_of(view), size) for _, view in one))
-        return plan if self.costs.worth((shape_of(view) for _, view in plan), size) else None
+        plan = min(plans, key=lambda one: sum(self.costs.share(size_of(window.reads), size) for window in one))
+        return plan if self.costs.worth((size_of(window.reads) for window in plan), size) else None
 
-    def _view(self, looked_at: Rectangle, size: Size) -> Rectangle:
-        """The window around it."""
+    def _view(self, needed: Rectangle, size: Size) -> Rectangle:
+        """What a window reads that has to see ``needed``."""
         height, width = size
-        view = window(looked_at, width, height, self._align, SIDES)
-        if not self._square:
+        view = window_around(needed, width, height, self._align, LATENT_SIDES)
+        if not self._networks.large:
             return view
-        longest = max(shape_of(view))
-        return window(looked_at, width, height, self._align, [side for side in SIDES if side >= longest])
+        longest = max(size_of(view))  # a large UNet has square windows only, which are fewer shapes
+        return window_around(needed, width, height, self._align, [side for side in LATENT_SIDES if side >= longest])
 
-    def _turns(
-        self, known: Recorded, inputs: list[torch.Tensor], plans: Sequence[list[Place] | None]
-    ) -> list[Turn] | None:
-        """All windows, those of several rows in one call where that is expected to be faster: weights are read once.
+    def _batches(
+        self, context: GlobalContext, inputs: _Inputs, plans: Sequence[list[Window] | None]
+    ) -> list[WindowBatch] | None:
+        """The calls for all windows; None where there is no network for one of them.
 
-        None where there is no network for one of them.
+        Windows of several rows go into one call where that is expected to be faster: weights are then read once.
         """
-        size = (inputs[0].shape[2], inputs[0].shape[3])
-        turns: list[Turn] = []
+        size = inputs.size
+        batches: list[WindowBatch] = []
         for number in range(max(len(plan or ()) for plan in plans)):
-            each = Turn(
-                {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}, len(plans)
-            )
-            apart = each.alone()
-            longest = map(max, zip(*(shape_of(view) for _, view in each.places.values()), strict=True))
-            together = self._moved(each, tuple(longest), size) if each.together else None
+            windows = {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}
+            apart = WindowBatch(windows, len(plans)).apart()
+            together = self._together(windows, len(plans), size)
             if together is not None and self._cost([together], size) < self._cost(apart, size):
-                built = self._built(known, inputs, together)
-                if built is not None:
-                    turns.append(built)
+                prepared = self._prepared(context, inputs, together)
+                if prepared is not None:
+                    batches.append(prepared)
                     continue
-            for turn in apart:
-                built = self._built(known, inputs, turn)
-                if built is None:
+            for batch in apart:
+                prepared = self._prepared(context, inputs, batch)
+                if prepared is None:
                     return None
-                turns.append(built)
-        return turns
+                batches.append(prepared)
+        return batches
 
-    def _cost(self, turns: Sequence[Turn], size: Size) -> float:
-        return sum(self.costs.share(turn.priced, size) for turn in turns)
+    def _together(self, windows: dict[int, Window], rows: int, size: Size) -> WindowBatch | None:
+        """One call for windows of several rows, all as large as the largest; None where that cannot be."""
+        batch = WindowBatch(windows, rows)
+        if not batch.of_all_rows:
+            return None
+        height, width = map(max, zip(*(size_of(window.reads) for window in windows.values()), strict=True))
+        return self._resized(batch, (height, width), size)
 
-    def _built(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn) -> Turn | None:
-        """``turn``, or one with larger windows that there is a network for."""
-        size = (inputs[0].shape[2], inputs[0].shape[3])
+    def _cost(self, batches: Sequence[WindowBatch], size: Size) -> float:
+        return sum(self.costs.share(batch.cost_shape, size) for batch in batches)
 
-        def moved(shape: Shape) -> Turn | None:
-            return self._moved(turn, shape[1:], size) if shape[0] == turn.shape[0] else None
+    def _prepared(self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch) -> WindowBatch | None:
+        """``batch``, or one with larger windows that there is a network for; None where there is none."""
+
+        def resized(shape: Shape) -> WindowBatch | None:
+            return self._resized(batch, shape[1:], inputs.size) if shape[0] == batch.shape[0] else None
 
         def runs(shape: Shape) -> bool:
-            larger = moved(shape)
-            return larger is not None and self._windowed(known, inputs, larger, priced=False) is not None
+            larger = resized(shape)
+            return larger is not None and self._on_windows(context, inputs, larger, measured=False) is not None
 
         def cost(shape: Shape) -> float:
-            return self.costs.share(shape if turn.together else shape[1:], size)
+            return self.costs.share(shape if batch.of_all_rows else shape[1:], inputs.size)
 
-        found = self._shapes.pick(turn.shape, lambda shape: moved(shape) is not None, runs, cost)
-        return turn if found == turn.shape else None if found is None else moved(found)
+        found = self._shapes.pick(batch.shape, lambda shape: resized(shape) is not None, runs, cost)
+        return batch if found == batch.shape else None if found is None else resized(found)
 
-    def _moved(self, turn: Turn, shape: tuple[int, ...], size: Size) -> Turn | None:
-        """The same with windows of this (height, width); None where one does not hold what it should."""
-        moved: dict[int, Place] = {}
+    def _resized(self, batch: WindowBatch, window: Shape, size: Size) -> WindowBatch | None:
+        """``batch`` with windows of this (height, width); None where one does not hold what it has to see."""
+        windows: dict[int, Window] = {}
         height, width = size
-        for row, (target, _) in turn.places.items():
-            view = placed(grown(target, HALO, width, height), (shape[0], shape[1]), width, height, self._align)
+        for row, (writes, _) in batch.windows.items():
+            needed = grown(writes, UNET_HALO, width, height)
+            view = window_of_size(needed, (window[0], window[1]), width, height, self._align)
             if view is None:
                 return None
-            moved[row] = target, view
-        return Turn(moved, turn.rows)
+            windows[row] = Window(writes, view)
+        return WindowBatch(windows, batch.rows)
 
-    def _all(self, inputs: list[torch.Tensor], whole: Whole, anew: bool, wanted: bool = False) -> torch.Tensor:
-        """A call of all rows as a whole.
+    # -- the calls ----------------------------------------------------------------------------------------------------
 
-        After a row of which all has changed (``anew``), what is recorded holds no more; where there is just much to
-        compute, it does. ``wanted`` says that parts would do, if what is recorded still held.
+    def _all(self, inputs: _Inputs, whole: RunWhole, cut_off: bool, wanted: bool = False) -> torch.Tensor:
+        """A call of all rows as a whole, which may also record.
+
+        Args:
+            cut_off: whether all of a row has changed: what was recorded before does not hold for it. It does hold where
+                there is just much to compute.
+            wanted: whether windows would be faster, if what was recorded still held.
         """
+        kept = self._kept
         self.share = 1.0
-        record = self._known is None or (anew and self._in_a_row % RECORD_EVERY == 0)
-        record = record or (wanted and self._wanted + 1 >= RECORD_AFTER)
-        found = self._record(inputs) if record else None
-        self._in_a_row = self._in_a_row + 1 if anew else 0
-        self._wanted = self._wanted + 1 if wanted and found is None else 0
-        self._stale = found is None and (anew or self._stale)
-        rows = inputs[0]
-        size = (rows.shape[2], rows.shape[3])
-        if found is not None:
-            output, *known = found
-            self._known = Recorded(known, size)
-            return self._output.replace(output)
-        with self.costs.timed(size, size, len(rows), rows.device):
-            return self._output.replace(whole())
+        due = kept.context is None or kept.recording.due(cut_off, wanted)
+        recorded = self._record(inputs) if due else None
+        kept.recording = kept.recording.after_whole(cut_off, wanted, recorded is not None)
+        if recorded is not None:
+            output, *tensors = recorded
+            kept.context = GlobalContext(tensors, inputs.size)
+            return kept.output.replace(output)
+        started = self.costs.start()
+        output = whole()
+        self.costs.stop(started, inputs.size, inputs.size, 1 / len(inputs.rows))
+        return kept.output.replace(output)
 
-    def _record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
-        """The output for these rows as a whole, and what parts of them need to know; None while it is being built."""
-        rows, size = inputs[0], (inputs[0].shape[2], inputs[0].shape[3])
-        # A wave of a keyframe is single rows, one a tick: a large UNet is not built once more for them.
-        if self._square and len(rows) < self._shape[0]:
+    def _record(self, inputs: _Inputs) -> list[torch.Tensor] | None:
+        """The output for these rows as a whole, and what windows of them need to know; None while it is being built."""
+        # A keyframe's wave is of single rows, one a tick: a large UNet is not built once more for them.
+        if self._networks.large and len(inputs.rows) < self._kept.kind[0][0]:
             return None
-        started = time.perf_counter()
-        found = self._run(WholeUNet, inputs[:2], inputs[2:])
-        if found is not None and rows.device.type == "cpu":
-            seconds = WITHOUT_RECORDING * (time.perf_counter() - started)
-            self.costs.note(size, size, seconds / len(rows))
+        started = self.costs.start()
+        staying = [inputs.embeddings, *inputs.prompts]
+        found = self._networks.unet(RecordingUNet, [inputs.rows, inputs.timesteps], staying)
+        if found is not None:
+            self.costs.stop(started, inputs.size, inputs.size, WITHOUT_RECORDING / len(inputs.rows))
         return found
 
-    def _record_row(self, number: int, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Of one row; by the model itself where no network is built."""
-        row = [tensor[number : number + 1] for tensor in inputs]
-        found = self._record(row)
-        return [tensor[0] for tensor in (list(self._module(WholeUNet)(*row)) if found is None else found)]
-
-    def _compute(self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, output: torch.Tensor) -> bool:
-        """Compute a turn's windows, and write what counts into ``output``; False where there is no network for it."""
-        found = self._windowed(known, inputs, turn)
+    def _record_row(self, inputs: _Inputs) -> list[torch.Tensor]:
+        """The same of a batch of one row, without the dimension of rows; in PyTorch where no network is built."""
+        found = self._record(inputs)
         if found is None:
-            self._shapes.lost(turn.shape)
-            return False
-        for index, row in enumerate(turn.numbers):
-            if row in turn.places:
-                target, view = turn.places[row]
-                cut(output[row], target).copy_(cut(found[index], target, view[:2]))
+            module = self._networks.unet_module(RecordingUNet)
+            found = list(module(inputs.rows, inputs.timesteps, inputs.embeddings, *inputs.prompts))
+        return [tensor[0] for tensor in found]
+
+    def _changed(
+        self, context: GlobalContext, inputs: _Inputs, batches: Sequence[WindowBatch], whole_rows: Sequence[int]
+    ) -> bool:
+        """Compute the windows, and some rows as a whole, into the kept output; False where a network is gone by now."""
+        height, width = size = inputs.size
+        everything = [(0, 0, width, height)] if whole_rows else []
+        written = [window.writes for batch in batches for window in batch.windows.values()]
+        output = self._kept.output.changing(written + everything)
+        for number in whole_rows:
+            output[number], *known = self._record_row(inputs.row(number))
+            context.replace(number, known)
+        computed = len(whole_rows) * math.prod(size)
+        for batch in batches:
+            if not self._compute(context, inputs, batch, output):
+                return False
+            computed += len(batch.windows) * math.prod(batch.size)
+        self.share = computed / (math.prod(size) * len(inputs.rows))
         return True
 
-    def _windowed(
-        self, known: Recorded, inputs: list[torch.Tensor], turn: Turn, priced: bool = True
+    def _compute(self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch, output: torch.Tensor) -> bool:
+        """Compute a batch, and take it over into ``output``; False where its network is gone by now."""
+        found = self._on_windows(context, inputs, batch)
+        if found is None:
+            self._shapes.lost(batch.shape)
+            return False
+        for index, row in enumerate(batch.numbers):
+            if row in batch.windows:
+                writes, reads = batch.windows[row]
+                cut(output[row], writes).copy_(cut(found[index], writes, reads[:2]))
+        return True
+
+    def _on_windows(
+        self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch, measured: bool = True
     ) -> torch.Tensor | None:
-        """(1 or B, C, h, w) the output inside each window; None where the network is not built."""
-        rows, prompts = inputs[0], inputs[3:]
-        if len(prompts) != len(self._prompts) or any(map(operator.is_not, prompts, self._prompts)):
-            self._prompts = tuple(prompts)
-            self._prompt_rows = [[prompt[row : row + 1] for prompt in prompts] for row in range(len(rows))]
-        first, (_, view) = next(iter(turn.places.items()))
-        nothing = (*view[:2], *view[:2]), view
-        places = [turn.places.get(number, nothing) for number in turn.numbers]
-        parts = [cut(rows[row : row + 1], seen) for row, (_, seen) in zip(turn.numbers, places, strict=True)]
-        prompted = self._prompts if turn.together else self._prompt_rows[first]
-        part = torch.cat(parts) if turn.together else parts[0]
-        if self._model.backend.name == "eager":
-            self._module(PartUNet)  # to make it is not in its times
-        started = time.perf_counter()
-        found = self._run(PartUNet, [part], [*prompted, *known.given(turn.numbers, places)])
+        """(1 or B, C, h, w) the output on each window; None where the network is not built.
+
+        Args:
+            measured: whether its costs are learned from this call.
+        """
+        self._kept.follow(inputs.prompts, len(inputs.rows))
+        windows = batch.all_windows
+        parts = [
+            cut(inputs.rows[row : row + 1], window.reads) for row, window in zip(batch.numbers, windows, strict=True)
+        ]
+        prompts = self._kept.prompts if batch.of_all_rows else self._kept.prompt_rows[batch.numbers[0]]
+        part = torch.cat(parts) if batch.of_all_rows else parts[0]
+        staying = [*prompts, *context.given(batch.numbers, windows)]
+        self._networks.prepare(WindowUNet)  # so that making it is not in its times
+        started = self.costs.start()
+        found = self._networks.unet(WindowUNet, [part], staying)
         if found is None:
             return None
-        if priced and rows.device.type == "cpu":
-            self.costs.note(turn.priced, (rows.shape[2], rows.shape[3]), time.perf_counter() - started)
-        for index, row in enumerate(turn.numbers):
-            if row in turn.places:
-                known.add(row, [tensor[index] for tensor in found[1:]], turn.places[row])
-        return found[0]
-
-    def _run(
-        self, kind: type[Network], moving: list[torch.Tensor], staying: list[torch.Tensor]
-    ) -> list[torch.Tensor] | None:
-        """What the network gives for these inputs; None where the backend has none for their shapes yet."""
-        backend = self._model.backend
-        if backend.name == "eager":
-            return list(self._module(kind)(*moving, *staying))
-        name = "unet-whole" if kind is WholeUNet else "unet-part"
-        return backend.network(name, partial(self._copy, kind), moving, staying)
-
-    def _module(self, kind: type[Network]) -> Network:
-        """On the model's own weights, but for windows of a large UNet on a CPU."""
-        if kind not in self._modules:
-            self._modules[kind] = kind(shared_copy(self._model.unet))
-            if kind is PartUNet and self._square:
-                pack(self._modules[kind])
-        return self._modules[kind]
-
-    def _copy(self, kind: type[Network]) -> Network:
-        """For a compiler, or to be captured."""
-        if self._model.backend.shares_weights:
-            return kind(shared_copy(self._model.unet))
-        return kind(uncached_copy(self._model.unet).float())
+        if measured:
+            self.costs.stop(started, batch.cost_shape, inputs.size)
+        output, *pairs = found
+        for index, row in enumerate(batch.numbers):
+            if row in batch.windows:
+                context.add(row, [tensor[index] for tensor in pairs], batch.windows[row])
+        return output

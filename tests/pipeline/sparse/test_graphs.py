@@ -12,8 +12,8 @@ import torch
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.backends.graphs import GraphBackend, as_it_is
 from pipeline.models.model import Model
-from pipeline.sparse import engine as engine_module
-from pipeline.sparse import shapes as shapes_module
+from pipeline.sparse import networks as networks_module
+from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 
 CONFIG = StreamConfig(prompt="ink", steps=1, strength=0.6, sparse=True)
@@ -24,7 +24,7 @@ KINDS = {"encoder", "decoder", "unet-part", "unet-whole"}
 def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
     """The embedded model on such a backend, whose windows are built at once and always taken."""
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
-    monkeypatch.setattr(engine_module, "IN_PARTS", ("eager", "cuda-graphs"))
+    monkeypatch.setattr(networks_module, "IN_PARTS", ("eager", "cuda-graphs"))
     for name, value in (("FIRST", 50), ("FIRST_EVERY", 1), ("WORTH_BUILDING", 0.0)):
         monkeypatch.setattr(shapes_module, name, value)
     model = replace(load_model(device="cpu", dtype="float32"))

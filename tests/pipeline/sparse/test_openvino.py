@@ -19,8 +19,8 @@ from pipeline.backends.openvino.compiler import Compiler, GaveWayError
 from pipeline.backends.openvino.package import is_installed
 from pipeline.models import load_model
 from pipeline.models.model import Model
-from pipeline.sparse import shapes as shapes_module
 from pipeline.sparse import unet as unet_module
+from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 from tests.checkpoints import write_model
 from tests.pipeline.sparse.test_unet import Bench, error, pixels
@@ -34,7 +34,7 @@ SQUARES = ((2, 2, 3, 3), (4, 9, 8, 14))
 @pytest.fixture(autouse=True)
 def _all_windows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
-    monkeypatch.setattr(unet_module, "SIDES", (8, 16))
+    monkeypatch.setattr(unet_module, "LATENT_SIDES", (8, 16))
     for name, value in (("FIRST", 50), ("FIRST_EVERY", 1), ("WORTH_BUILDING", 0.0)):
         monkeypatch.setattr(shapes_module, name, value)
 
@@ -105,8 +105,8 @@ def test_one_graph_does_for_windows_of_all_sizes(kind: str, tmp_path: Path, writ
     model = accelerate(made, "openvino", EngineCache(tmp_path / "cache"))
     found = compared(model)
     model.backend.close()
-    assert written.count("PartUNet") == 1
-    assert written.count("WholeUNet") == 1
+    assert written.count("WindowUNet") == 1
+    assert written.count("RecordingUNet") == 1
     assert found.farthest < 1e-4
 
 
@@ -118,8 +118,8 @@ def test_the_next_process_finds_the_graph(tmp_path: Path, written: list[str]) ->
         for file in tmp_path.glob("*.engine"):  # what was compiled is gone; graphs begin with their length
             if b"<?xml" not in file.read_bytes()[:80]:
                 file.unlink()
-    assert written.count("PartUNet") == 1
-    assert written.count("WholeUNet") == 1
+    assert written.count("WindowUNet") == 1
+    assert written.count("RecordingUNet") == 1
 
 
 def test_a_graph_that_does_not_take_a_size_is_written_for_it(
@@ -142,7 +142,7 @@ def test_a_graph_that_does_not_take_a_size_is_written_for_it(
     assert model.backend.news() == []
     model.backend.close()
     assert gave_way
-    assert written.count("PartUNet") == len(found.shapes) + len(gave_way) == 3
+    assert written.count("WindowUNet") == len(found.shapes) + len(gave_way) == 3
     assert found.farthest < 1e-4
 
 
@@ -156,4 +156,4 @@ def test_other_weights_are_written_anew(tmp_path: Path, written: list[str]) -> N
     model.backend.weights_changed()
     assert compared(model).farthest < 1e-4
     model.backend.close()
-    assert written.count("PartUNet") == 2
+    assert written.count("WindowUNet") == 2

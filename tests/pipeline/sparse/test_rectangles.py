@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.sparse.rectangles import MOST, cover, filled, grown, scaled, window
+from pipeline.sparse.rectangles import MAX_RECTANGLES, cover, filled, grown, scaled, window_around
 
 
 def area(rectangles: tuple[tuple[int, int, int, int], ...]) -> int:
@@ -19,7 +19,7 @@ def test_all_that_is_active_is_covered_by_few_rectangles_that_are_apart() -> Non
             active = random.random(shape) < density
             found = cover(active)
             covered = filled(found, shape[0] * 8, shape[1] * 8)
-            assert len(found) <= MOST
+            assert len(found) <= MAX_RECTANGLES
             assert not (active & ~covered).any()
             assert covered.sum() == area(found), "two rectangles lie over each other"
 
@@ -56,7 +56,7 @@ def test_a_window_holds_its_rectangle_begins_aligned_and_has_a_known_shape(align
         width, height = random.integers(5, 80, 2)
         left, top = random.integers(0, width), random.integers(0, height)
         right, bottom = random.integers(left, width) + 1, random.integers(top, height) + 1
-        found = window((left, top, right, bottom), width, height, align, sides)
+        found = window_around((left, top, right, bottom), width, height, align, sides)
         assert 0 <= found[0] <= left < right <= found[2] <= width
         assert 0 <= found[1] <= top < bottom <= found[3] <= height
         assert found[0] % align == found[1] % align == 0

@@ -12,9 +12,10 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.backends.eager import EagerBackend
-from pipeline.sparse import autoencoder as autoencoder_module
-from pipeline.sparse import engine as engine_module
+from pipeline.sparse import progress as progress_module
+from pipeline.sparse import recording as recording_module
 from pipeline.sparse import unet as unet_module
+from pipeline.sparse import windowed_autoencoder as autoencoder_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.detector import ChangeDetector
 from pipeline.sparse.engine import SparseEngine
@@ -30,8 +31,8 @@ SIZE = (96, 128)
 @pytest.fixture(autouse=True)
 def _small_parts_chosen_by_area(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows that fit into small pictures, and no measured time that decides anything."""
-    monkeypatch.setattr(unet_module, "SIDES", (4, 8, 12))
-    monkeypatch.setattr(autoencoder_module, "SIDES", (32, 48, 64, 96))
+    monkeypatch.setattr(unet_module, "LATENT_SIDES", (4, 8, 12))
+    monkeypatch.setattr(autoencoder_module, "PICTURE_SIDES", (32, 48, 64, 96))
     monkeypatch.setattr(Costs, "note", lambda *_: None)
 
 
@@ -71,7 +72,7 @@ def test_a_still_scene_equals_dense_after_all_slots_have_seen_it(steps: int, buf
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_wave_restores_equality(monkeypatch: pytest.MonkeyPatch, steps: int, solver: str) -> None:
     """A square walks; then the scene stands still, and one keyframe has washed out what was left of the walk."""
-    monkeypatch.setattr(engine_module, "KEYFRAME_EVERY", 6)
+    monkeypatch.setattr(progress_module, "KEYFRAME_EVERY", 6)
     config = replace(CONFIG, steps=steps, solver=solver, guidance="self-negative")
     walk = [with_square(picture(), 16 * step) for step in range(6)]
     calls = walk + [walk[-1]] * (5 + steps)
@@ -116,7 +117,7 @@ def test_wholly_changed_frames_in_a_row_are_mostly_not_looked_at(monkeypatch: py
     shown = [stream(frame).image for frame in cuts]
     assert len(looks) == 6, "the first four after the first frame, then one in eight"
     assert stream.sparse is not None
-    after = [stream(cuts[-1]).image for _ in range(engine_module.LOOK_EVERY)]
+    after = [stream(cuts[-1]).image for _ in range(progress_module.LOOK_EVERY)]
     assert stream.sparse.still, "that the scene stands still again is soon seen"
     assert torch.equal(after[-1], shown[-1])
     stream.close()
@@ -129,12 +130,12 @@ def test_what_comes_after_wholly_changed_frames_equals_dense(
     monkeypatch: pytest.MonkeyPatch, cuts: int, steps: int, buffer: int, then: str
 ) -> None:
     """Nothing is kept of most of them: whatever comes next must not take what is older for theirs."""
-    monkeypatch.setattr(unet_module, "RECORD_EVERY", 1)
+    monkeypatch.setattr(recording_module, "RECORD_EVERY", 1)
     config = replace(CONFIG, steps=steps, similarity_filter=then == "skipped")
     frames = [torch.stack([picture(100 * one + number) for one in range(buffer)]) for number in range(cuts)]
     dense, sparse = Stream(tiny_model(True), config), Stream(tiny_model(True), replace(config, sparse=True))
     last = torch.stack([with_square(frame, 32) for frame in frames[-1]]) if then == "told" else frames[-1]
-    still = [last] * (engine_module.LOOK_EVERY + steps + 2)
+    still = [last] * (progress_module.LOOK_EVERY + steps + 2)
     for number, frame in enumerate([*frames, *still, *frames[:steps]]):
         if number == cuts and then == "prompt":
             for stream in (dense, sparse):
@@ -306,7 +307,7 @@ def against_the_previous_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_200_noisy_frames_stay_near_dense_but_not_by_the_frame_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "KEYFRAME_EVERY", 10_000)  # no wave may help
+    monkeypatch.setattr(progress_module, "KEYFRAME_EVERY", 10_000)  # no wave may help
     model, config, clip = load_model("embedded", "cpu", "float32"), replace(CONFIG, steps=1), noisy_clip()
 
     def played(sparse: bool) -> list[torch.Tensor]:
@@ -327,7 +328,7 @@ def test_200_noisy_frames_stay_near_dense_but_not_by_the_frame_before(monkeypatc
 def test_slow_light_is_seen_against_what_was_processed_last_but_not_against_the_frame_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "KEYFRAME_EVERY", 10_000)
+    monkeypatch.setattr(progress_module, "KEYFRAME_EVERY", 10_000)
     clip = noisy_clip()
     last_processed = worst_input(clip)
     against_the_previous_frame(monkeypatch)

@@ -13,22 +13,25 @@ import torch
 from torch import nn
 
 from pipeline import Stream, StreamConfig
-from pipeline.backends import accelerate
+from pipeline.backends import accelerate, graphs
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import shared_copy
 from pipeline.denoiser import Denoiser
 from pipeline.models import load_model
 from pipeline.models.model import Model
-from pipeline.sparse import shapes as shapes_module
+from pipeline.sparse import recording as recording_module
+from pipeline.sparse import stopwatch as stopwatch_module
 from pipeline.sparse import unet as unet_module
-from pipeline.sparse.context import Context, Unsupported
+from pipeline.sparse import window_shapes as shapes_module
+from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs
-from pipeline.sparse.part_unet import PartUNet
-from pipeline.sparse.recorded import HIDDEN
+from pipeline.sparse.global_context import HIDDEN
+from pipeline.sparse.networks import SparseNetworks
 from pipeline.sparse.rectangles import Change
-from pipeline.sparse.shapes import FIRST_EVERY
 from pipeline.sparse.unet import SparseUNet
-from tests.pipeline.sparse.test_autoencoder import given
+from pipeline.sparse.window_shapes import FIRST_EVERY
+from pipeline.sparse.window_unet import WindowUNet
+from tests.pipeline.sparse.test_windowed_autoencoder import given
 from tests.tiny_model import tiny_model
 
 TIMESTEPS = (300, 700, 900, 100)
@@ -37,7 +40,7 @@ TIMESTEPS = (300, 700, 900, 100)
 @pytest.fixture(autouse=True)
 def _small_parts_whatever_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
-    monkeypatch.setattr(unet_module, "SIDES", (4, 8, 12))
+    monkeypatch.setattr(unet_module, "LATENT_SIDES", (4, 8, 12))
 
 
 class Bench:
@@ -47,7 +50,7 @@ class Bench:
         self.model = model or tiny_model()
         self.denoiser = Denoiser(self.model)
         self.denoiser.set_prompts("a watercolour")
-        self.sparse = SparseUNet(self.model)
+        self.sparse = SparseUNet(SparseNetworks(self.model))
         self.layout = ((0, rows),)
         generator = torch.Generator().manual_seed(1)
         self.before = torch.randn(rows, 4, *size, generator=generator)
@@ -99,7 +102,7 @@ def test_inject_and_eject_are_exact_inverses() -> None:
     call = partial(unet, rows, 500, prompt, return_dict=False)
     with torch.inference_mode():
         plain = call()[0]
-        context = Context(unet)
+        context = ContextHooks(unet)
         context.inject()
         context.inject()
         assert context.injected
@@ -160,7 +163,7 @@ class SomeShapes:
 
 def test_a_larger_window_stands_in_for_one_that_is_not_built(bench: Bench) -> None:
     backend = SomeShapes((12, 12), (32, 24))
-    bench.sparse = SparseUNet(replace(bench.model, backend=backend))
+    bench.sparse = SparseUNet(SparseNetworks(replace(bench.model, backend=backend)))
     bench(bench.before, [None])
     small, wide = (2, 2, 3, 3), (2, 2, 8, 8)
     for _ in range(FIRST_EVERY):
@@ -184,7 +187,7 @@ def test_a_larger_window_stands_in_for_one_that_is_not_built(bench: Bench) -> No
 def test_what_parts_need_to_know_is_recorded_once_there_is_a_network_for_it(bench: Bench) -> None:
     """PyTorch would take several times as long as the whole that OpenVINO runs."""
     backend = SomeShapes()
-    bench.sparse = SparseUNet(replace(bench.model, backend=backend))
+    bench.sparse = SparseUNet(SparseNetworks(replace(bench.model, backend=backend)))
     bench(bench.before, [None])
     bench(bench.before, [(pixels(2, 2, 3, 3),)])
     assert bench.wholes == 2
@@ -198,7 +201,7 @@ def test_nothing_changed_calls_nothing(bench: Bench) -> None:
     first = bench(bench.before, [None])
     calls: list[int] = []
     hooks = [module.register_forward_hook(lambda *_: calls.append(1)) for module in bench.model.unet.modules()]
-    for module in bench.sparse._modules.values():
+    for module in bench.sparse._networks._modules.values():
         hooks += [part.register_forward_hook(lambda *_: calls.append(1)) for part in module.modules()]
     found = bench(bench.after, [()])
     for hook in hooks:
@@ -210,7 +213,7 @@ def test_nothing_changed_calls_nothing(bench: Bench) -> None:
 
 def test_a_part_of_a_real_picture_is_nearly_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the embedded model, at a corner, at a border and inside; statistics are those of the picture before."""
-    monkeypatch.setattr(unet_module, "SIDES", (16, 24))
+    monkeypatch.setattr(unet_module, "LATENT_SIDES", (16, 24))
     model = load_model(device="cpu", dtype="float32")
     bench = Bench(size=(32, 40), model=model)
     generator = torch.Generator().manual_seed(3)
@@ -236,13 +239,13 @@ def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The emulator: no window is cut, the convolutions just see nothing beyond it."""
-    monkeypatch.setattr(unet_module, "SIDES", (12,))
+    monkeypatch.setattr(unet_module, "LATENT_SIDES", (12,))
     bench(bench.before, [None])
-    assert bench.sparse._known is not None
-    known = [tensor.clone() for tensor in bench.sparse._known._rows[0]]
+    assert bench.sparse._kept.context is not None
+    known = [tensor.clone() for tensor in bench.sparse._kept.context._rows[0]]
     latents, target, view = bench.mixed(0, 10, 14, 14, 17), (9, 13, 15, 18), (6, 10, 18, 22)
     found = bench(latents, [(pixels(10, 14, 14, 17),)])
-    whole = PartUNet(shared_copy(bench.model.unet))
+    whole = WindowUNet(shared_copy(bench.model.unet))
 
     def masked(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         x = inputs[0]
@@ -304,12 +307,12 @@ def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypa
         latents = bench.before.clone()
         for row, place in places.items():
             latents[row] = bench.mixed(row, *place)[row]
-        module = bench.sparse._module(PartUNet)
+        module = bench.sparse._networks.unet_module(WindowUNet)
         counted: list[int] = []
         module.register_forward_hook(lambda _, inputs, __, counted=counted: counted.append(len(inputs[0])))
         outputs.append(bench(latents, changes))
-        assert bench.sparse._known is not None
-        known.append(bench.sparse._known._tensors)
+        assert bench.sparse._kept.context is not None
+        known.append(bench.sparse._kept.context._tensors)
         calls.append(counted)
         assert torch.equal(outputs[-1][2], first[2])
         assert not torch.equal(outputs[-1][3], first[3])
@@ -321,11 +324,11 @@ def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypa
 
 
 def test_the_first_whole_call_of_a_run_is_recorded_and_few_after_it(bench: Bench) -> None:
-    for _ in range(unet_module.RECORD_EVERY):
+    for _ in range(recording_module.RECORD_EVERY):
         bench(bench.before, [None])
-    assert bench.wholes == unet_module.RECORD_EVERY - 1
+    assert bench.wholes == recording_module.RECORD_EVERY - 1
     bench(bench.after, [None])
-    assert bench.wholes == unet_module.RECORD_EVERY - 1, "recorded again"
+    assert bench.wholes == recording_module.RECORD_EVERY - 1, "recorded again"
     bench(bench.before, [None])
     whole = bench(bench.mixed(0, 2, 2, 4, 4), [(pixels(2, 2, 4, 4),)])
     assert bench.sparse.share == 1, "what parts need to know was of a picture before"
@@ -341,8 +344,8 @@ def test_to_make_the_module_of_windows_is_not_among_their_times(bench: Bench, mo
         return shared_copy(unet)
 
     bench(bench.before, [None])
-    monkeypatch.setattr(unet_module, "shared_copy", made)
-    monkeypatch.setattr(unet_module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(graphs, "shared_copy", made)
+    monkeypatch.setattr(stopwatch_module.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(Costs, "note", lambda *arguments: noted.append(arguments[-1]))
     bench(bench.mixed(0, 4, 8, 8, 12), [(pixels(4, 8, 8, 12),)])
     assert bench.sparse.share < 1
@@ -363,7 +366,7 @@ def test_what_cannot_be_run_in_parts_says_so() -> None:
     unet = shared_copy(tiny_model().unet)
     unet.mid_block.add_module("odd", nn.BatchNorm2d(4))
     with pytest.raises(Unsupported, match="BatchNorm2d"):
-        Context(unet)
+        ContextHooks(unet)
 
 
 def test_a_stream_on_openvino_is_that_on_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from pipeline.sparse.shapes import FIRST, FIRST_EVERY, REMEMBERED, Shape, Shapes
+from pipeline.sparse.window_shapes import FIRST, FIRST_EVERY, REMEMBERED, Shape, WindowShapes
 
 AREA = 64 * 64
 ONE_IN = 40
@@ -23,7 +23,7 @@ class Backend:
     """Builds at once whatever is asked for."""
 
     def __init__(self, most: int | None = 50, one_in: int = ONE_IN) -> None:
-        self.shapes = Shapes(most, one_in)
+        self.shapes = WindowShapes(most, one_in)
         self.asked: list[Shape] = []
 
     def pick(self, *shape: int) -> Shape | None:

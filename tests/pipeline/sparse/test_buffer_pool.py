@@ -7,14 +7,14 @@ import random
 
 import torch
 
-from pipeline.sparse.kept import MOST, Kept
+from pipeline.sparse.buffer_pool import MAX_BUFFERS, BufferAgePool
 from pipeline.sparse.rectangles import Rectangle, cut
 
 
 def test_what_was_given_stays_and_what_is_given_is_up_to_date() -> None:
     """A thousand changes at random, some of which are held on to for a while by whole or by a view of them."""
     chance = random.Random(0)
-    kept, expected = Kept(scale=2), torch.rand(2, 3, 32, 48)
+    kept, expected = BufferAgePool(scale=2), torch.rand(2, 3, 32, 48)
     kept.replace(expected.clone())
     held: list[tuple[torch.Tensor, torch.Tensor]] = []
     for number in range(1000):
@@ -43,7 +43,7 @@ def rectangle(chance: random.Random) -> Rectangle:
 
 
 def test_memory_that_nobody_holds_is_taken_again() -> None:
-    kept = Kept()
+    kept = BufferAgePool()
     kept.replace(torch.zeros(1, 3, 64, 64))
     for _ in range(50):
         kept.changing([(0, 0, 8, 8)])
@@ -52,15 +52,15 @@ def test_memory_that_nobody_holds_is_taken_again() -> None:
 
 
 def test_whoever_keeps_all_makes_it_grow_only_so_far() -> None:
-    kept = Kept()
+    kept = BufferAgePool()
     kept.replace(torch.zeros(1, 1, 8, 8))
     held = [kept.changing([(0, 0, 1, 1)]) for _ in range(20)]
-    assert kept.memory == MOST * 8 * 8 * 4
+    assert kept.memory == MAX_BUFFERS * 8 * 8 * 4
     assert len({one.data_ptr() for one in held}) == 20
 
 
 def test_another_size_starts_anew() -> None:
-    kept = Kept()
+    kept = BufferAgePool()
     kept.replace(torch.zeros(1, 1, 8, 8))
     kept.changing([(0, 0, 1, 1)])
     kept.replace(torch.ones(1, 1, 4, 4))

@@ -1,4 +1,4 @@
-"""The UNet as networks of its own for the sparse engine: on a whole picture, and on a part of one."""
+"""The UNet as two networks of its own: one records what windows have to know of the whole, one is run on windows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.sparse.context import Context
+from pipeline.sparse.context_hooks import ContextHooks
 
 
-class _Copy(torch.nn.Module):
-    """A UNet's copy with cached cross-attention, in a ``Context``.
+class _HookedUNet(torch.nn.Module):
+    """A UNet with cached cross-attention, whose norms and self-attentions record or are told the whole.
 
     Args:
-        unet: a copy of the model's, of which everything is taken.
+        unet: a ``UNet2DConditionModel`` of its own: its layers and processors are taken for good.
     """
 
     def __init__(self, unet: Any) -> None:
@@ -23,8 +23,8 @@ class _Copy(torch.nn.Module):
         self.unet = unet
         self._cache = AttentionCache(unet)
         self._cache.inject()
-        self._context = Context(unet)
-        self._context.inject()
+        self._hooks = ContextHooks(unet)
+        self._hooks.inject()
 
     def _called(
         self,
@@ -35,31 +35,44 @@ class _Copy(torch.nn.Module):
         given: Sequence[torch.Tensor] | None,
     ) -> tuple[torch.Tensor, ...]:
         self._cache.use([tensor.to(self.unet.dtype) for tensor in prompts])
-        self._context.begin(given)
+        self._hooks.begin(given)
         rows = rows.to(self.unet.dtype, memory_format=torch.channels_last)
         output = self.unet(rows, timesteps, embeddings.to(self.unet.dtype), return_dict=False)[0]
-        return (output.float(), *self._context.recorded())
+        return (output.float(), *self._hooks.recorded())
 
 
-class WholeUNet(_Copy):
-    """Tells what parts need to know."""
+class RecordingUNet(_HookedUNet):
+    """Is called on whole pictures, and records."""
 
     def forward(
         self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *prompts: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """As the UNet; ``prompts`` are the cross-attentions' keys and values. Its output, then what is recorded."""
+        """As the UNet.
+
+        Args:
+            prompts: keys and values of each cross-attention.
+
+        Returns:
+            The UNet's output (B, C, h, w), then ``ContextHooks.recorded``.
+        """
         return self._called(rows, timesteps, embeddings, prompts, None)
 
 
-class PartUNet(_Copy):
-    """Is given what it needs to know of the whole, what the timestep and the embeddings have done included."""
+class WindowUNet(_HookedUNet):
+    """Is called on windows. What timestep and embeddings do is in the scale and shift of norms that it is given."""
 
     def forward(self, rows: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """``others`` are the cross-attentions' keys and values, and ``Context.given``."""
-        end = len(others) - 1 - 3 * self._context.attentions
+        """Args:
+            rows: (B, C, h, w) the windows.
+            others: keys and values of each cross-attention, then ``ContextHooks.given``.
+
+        Returns:
+            The output (B, C, h, w), then the keys and values of each self-attention.
+        """
+        end = len(others) - 1 - 3 * self._hooks.attentions
         width = self.unet.config.cross_attention_dim
         width = width if isinstance(width, int) else width[0]
-        # Nothing comes of these two: the time projections are not asked.
+        # The UNet asks for these two, but the result does not depend on them: the time projections are not called.
         timesteps = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
         embeddings = torch.zeros(len(rows), 1, width, device=rows.device)
         return self._called(rows, timesteps, embeddings, others[:end], others[end:])

@@ -1,4 +1,7 @@
-"""Lets a UNet run on a part of a picture: what its norms and attentions see of the whole is recorded, and given."""
+"""Lets a UNet run on a window of a picture: what its norms and self-attentions see of the whole is recorded, and given.
+
+This is SIGE's handling of norms and attention (arXiv 2211.02048, section 3.3), but for one rectangle at a time.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,26 @@ from pipeline.conditioning.attention_cache import heads, merged, plain_attention
 
 
 class Unsupported(Exception):
-    """A module is not of the kind that can be run in parts. The message is one sentence: what, and why."""
+    """A UNet cannot be run on windows. The message is one clause without a full stop: what of it, and why."""
 
 
-class Context:
-    """Takes the group norms, time projections and self-attentions of a UNet; ``inject`` and ``eject`` are inverses.
+class ContextHooks:
+    """Takes over a UNet's group norms, time projections and self-attentions; ``inject`` and ``eject`` are inverses.
 
-    All other layers of a ``UNet2DConditionModel`` are local: a part of a picture, with a halo, is all that they need.
-    Group norms need the mean and the deviation of the whole, self-attentions its keys and values. A call while
-    ``given`` is None is of the whole picture, computes what the UNet computes, and records these. Otherwise the call
-    is of a part, norms scale and shift as they did for the whole, and queries look at the keys and values of the whole
-    as well as at those of the part. This is SIGE's handling of norms and attention (arXiv 2211.02048, section 3.3), but
-    for one rectangle at a time. What residual blocks add of the time embedding is recorded within the scale and shift
-    of the norm behind it: a part asks neither for the timestep nor for the prompt's embeddings.
+    All other layers of a ``UNet2DConditionModel`` are local: on a window with a halo they give what they give on the
+    whole. A group norm needs the mean and the deviation of the whole, a self-attention its keys and values.
+
+    A call while ``given`` is None is of the whole picture: it computes what the UNet computes, and records these. Any
+    other call is of a window. There, a norm scales and shifts as it did on the whole, and queries look at the keys and
+    values of the whole as well as at those of the window. What a residual block adds of the time embedding is recorded
+    as a part of the scale and shift of the norm behind it, so that a window needs neither the timestep nor the prompt's
+    embeddings.
 
     Attributes:
-        given: None, or ``[affine, keys, values, bias, keys, values, bias, ...]``: affine (B, 2 * channels), of each
-            norm in turn the scales of its channels, then their shifts; then for each self-attention
-            (B, heads, L, size) of the whole and (1, 1, 1, L + l) to add to the scores of the L tokens of the whole
-            and the l of the part, far below 0 where one is not to be seen.
+        given: None, or ``[affine, keys, values, bias, keys, values, bias, ...]``. The affine (B, 2 * channels) has, for
+            each norm in turn, the scales of its channels, then their shifts. For each self-attention follow keys and
+            values (B, heads, L, size) of the whole, and a bias (B or 1, 1, 1, L + l), which is added to the scores of
+            the whole's L tokens and the window's l: 0 where a token is seen, far below 0 where it is not.
     """
 
     def __init__(self, unet: nn.Module) -> None:
@@ -49,7 +53,7 @@ class Context:
         self._attentions = self_attentions(unet)
         self._originals: list[Any] = []
         self._affine: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # scale and shift (B, C) of each norm
-        self._time: dict[nn.Module, torch.Tensor] = {}  # what is added before the norm, or scales and shifts behind it
+        self._time: dict[nn.Module, torch.Tensor] = {}  # what the time projection gave for each norm behind one
         self.given: Sequence[torch.Tensor] | None = None
 
     @property
@@ -85,27 +89,33 @@ class Context:
         self._originals = []
 
     def begin(self, given: Sequence[torch.Tensor] | None) -> None:
-        """The UNet is about to be called: on the whole (None), or on a part of it."""
+        """The UNet is about to be called: on the whole (None), or on windows of it."""
         self.given = given
         self._affine, self._time = {}, {}
         for attention in self._attentions:
             attention.processor.given = None
         if given is not None:
-            # All cut at once: in a compiled graph it is one node.
+            # One split instead of many slices: it is one node in a compiled graph.
             pieces = given[0].split([norm.num_channels for norm in self._norms for _ in (0, 1)], dim=1)
             self._affine = dict(zip(self._norms, zip(pieces[::2], pieces[1::2], strict=True), strict=True))
             for number, attention in enumerate(self._attentions):
                 attention.processor.given = given[1 + 3 * number : 4 + 3 * number]
 
     def recorded(self) -> list[torch.Tensor]:
-        """After a call: keys and values of its tokens, of each self-attention; first, of the whole, the affine."""
+        """What the last call recorded: keys and values (B, heads, l, size) of each self-attention.
+
+        Before them comes the affine (B, 2 * channels) of all norms, if the call was of the whole.
+        """
         pairs = [tensor for attention in self._attentions for tensor in attention.processor.recorded]
         if self.given is not None:
             return pairs
         return [torch.cat([piece for norm in self._norms for piece in self._affine[norm]], dim=1), *pairs]
 
     def _projected(self, block: Any, embedding: torch.Tensor) -> torch.Tensor:
-        """The call of a residual block's time projection. To a part it is in the norm's affine, and here nothing."""
+        """Stands in for a residual block's time projection, which is recorded for the norm behind it.
+
+        Of a window it is nothing: the norm's affine has it.
+        """
         layer = block.time_emb_proj
         if self.given is not None:
             return embedding.new_zeros(1, layer.out_features)
@@ -113,6 +123,7 @@ class Context:
         return self._time[block.norm2]
 
     def _norm(self, norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
+        """Stands in for a group norm."""
         if self.given is not None:
             shape = (-1, norm.num_channels) + (1,) * (x.ndim - 2)
             scale, shift = (piece.to(x.dtype).view(shape) for piece in self._affine[norm])
@@ -133,14 +144,27 @@ def _normed(norm: nn.GroupNorm, x: torch.Tensor) -> tuple[torch.Tensor, torch.Te
         spread = torch.rsqrt((grouped - mean.unsqueeze(2)).square().mean(2) + norm.eps)
         return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps), mean, spread
     sizes = (len(x), x.shape[1], x[0, 0].numel())
+    x = laid_out_for_norm(x, x.device.type)
     y, mean, spread = torch.native_group_norm(x, norm.weight, norm.bias, *sizes, norm.num_groups, norm.eps)
     return y, mean.float(), spread.float()
+
+
+def laid_out_for_norm(x: torch.Tensor, device: str) -> torch.Tensor:
+    """``x`` in a layout that ``torch.native_group_norm`` takes on a device of this type.
+
+    On the CPU it takes channels-last memory as it is. On CUDA it takes contiguous memory only, and raises otherwise
+    (``F.group_norm`` makes the same copy by itself). Contiguous memory is what every device takes.
+    """
+    return x if device == "cpu" else x.contiguous()
 
 
 def _with_time(
     scale: torch.Tensor, shift: torch.Tensor, time: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The affine of a norm and of what the time projection adds before it (B, C), or scales and shifts behind it."""
+    """Scale and shift (B, C) of a norm together with what the time projection ``time`` does.
+
+    A projection to C channels is added to the norm's input; one to 2 C channels scales and shifts its output.
+    """
     if time is None:
         return scale, shift
     if time.shape[1] == scale.shape[1]:
@@ -150,9 +174,14 @@ def _with_time(
 
 
 class _Processor:
-    """Stands in for diffusers' ``AttnProcessor2_0`` in a self-attention."""
+    """Stands in for diffusers' ``AttnProcessor2_0`` in a self-attention.
 
-    def __init__(self, owner: Context) -> None:
+    Attributes:
+        given: keys, values and bias of the whole, as in ``ContextHooks.given``; None where the call is of the whole.
+        recorded: keys and values of the last call.
+    """
+
+    def __init__(self, owner: ContextHooks) -> None:
         self.owner = owner
         self.given: Sequence[torch.Tensor] | None = None
         self.recorded: tuple[torch.Tensor, ...] = ()
@@ -173,7 +202,10 @@ def _takes_time(module: nn.Module) -> bool:
 
 def _check(module: nn.Module, plain: set[int]) -> None:
     """Args:
-    plain: of the attentions that are queries, keys, values and nothing besides, the ``id``.
+        plain: the ``id`` of each attention that is queries, keys, values and nothing besides.
+
+    Raises:
+        Unsupported: the module mixes the whole picture in a way that is not recorded.
     """
     kind = type(module).__name__
     if kind in ("AdaGroupNorm", "SpatialNorm", "BatchNorm2d", "InstanceNorm2d", "DualTransformer2DModel"):

@@ -8,36 +8,35 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# The height and width of a window are the last two; before them may be the number of windows in one call.
-Shape = tuple[int, ...]
+from pipeline.sparse.rectangles import Shape
 
-# Networks are chosen by what they would have saved in the last so many windows ...
+# A shape is chosen by the time that a network for it would have saved in the last so many windows, ...
 REMEMBERED = 300
-# ... and have to save as many whole pictures' time.
+# ... which has to be that of so many whole pictures.
 WORTH_BUILDING = 1.0
-# The first so many are looked for each time that so many windows were wanted; the others, one in ``one_in``: to prepare
-# a network slows the stream down.
+# The first so many shapes are chosen soon, each after so many windows. The others are chosen after ``one_in`` windows
+# each, as the stream is slower while a network is prepared.
 FIRST, FIRST_EVERY = 2, 3
 
 
-class Shapes:
+class WindowShapes:
     """The shapes that one network has been prepared for, and those that it is to be prepared for.
 
-    What moves asks for windows of ever new shapes, and a larger one can stand in for most of them. Which few serve best
-    is the facility location problem; it is solved greedily, one shape at a time: each is the one that would have made
-    the last windows the fastest beside those that are there.
+    What moves asks for windows of ever new shapes, and a larger window can do for most of them. Which few shapes serve
+    best is the facility location problem. It is solved greedily, one shape at a time: the next one is that which,
+    beside those that are there, would have made the last windows the fastest.
 
     Args:
-        most: how many there may be; None where the network takes any shape.
-        one_in: after the first few, one is looked for in so many windows wanted.
+        most: how many shapes there may be; None where the network takes any shape.
+        one_in: after the first few shapes, the next one is chosen each time that so many windows were wanted.
     """
 
     def __init__(self, most: int | None, one_in: int = 1) -> None:
         self._most, self._one_in = most, one_in
-        self._ordered: list[Shape] = []  # of which some are built
+        self._ordered: list[Shape] = []  # those in ``_built``, and those that are still being built
         self._built: set[Shape] = set()
         self._wanted: deque[Shape] = deque(maxlen=REMEMBERED)
-        self._since = 0  # windows wanted since a network was looked for
+        self._since = 0  # windows wanted since a shape was last looked for
 
     def pick(
         self,
@@ -50,7 +49,7 @@ class Shapes:
 
         Args:
             shape: the window's own.
-            holds: whether a window of a shape can stand in for it.
+            holds: whether a window of another shape would do for it.
             runs: whether a window of a shape can be run by now; if not, this orders it.
             cost: of a window of a shape, as a share of that of the whole picture.
         """
@@ -67,11 +66,11 @@ class Shapes:
         return min(filter(holds, self._built), key=cost, default=None)
 
     def lost(self, shape: Shape) -> None:
-        """Its network has been given up."""
+        """The network for this shape has been given up by the backend."""
         self._built.discard(shape)
 
     def _order(self, most: int, cost: Callable[[Shape], float]) -> None:
-        """Order the shape that would have saved the most time, if that is enough; one may have to make room."""
+        """Choose the shape that would have saved the most time, if that is enough; another may have to make room."""
         wanted = Counter(self._wanted)
         often = np.array(list(wanted.values()))
         sides = (sorted(set(side)) for side in zip(*wanted, strict=True))
@@ -84,7 +83,7 @@ class Shapes:
         best = int((np.minimum(before, others) @ often).argmin())
         after, stay = np.minimum(before, others[best]), list(self._ordered)
         if len(stay) == most:
-            # Without one of those that are there, the new one in its place.
+            # The times with each one of those that are there left out, and the new one in its place.
             each = [np.delete(there, number, 0).min(0, initial=1.0) for number in range(most)]
             swapped = np.minimum(each, others[best])
             least = int((swapped @ often).argmin())
@@ -96,7 +95,7 @@ class Shapes:
 
 
 def _times(shapes: Sequence[Shape], wanted: Sequence[Shape], cost: Callable[[Shape], float]) -> np.ndarray:
-    """(shapes, wanted) time of a window that is wanted in one of each shape; 1, the whole's, where it has no room."""
+    """(shapes, wanted) the time that each wanted window takes in each shape; where it does not fit, 1: the whole's."""
     one, other = np.array(shapes)[:, None], np.array(wanted)[None]
     holds = (one[..., :-2] == other[..., :-2]).all(2) & (one[..., -2:] >= other[..., -2:]).all(2)
     costs = np.array([min(1.0, cost(shape)) for shape in shapes])

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pipeline.models import load_model
-from pipeline.sparse import shapes as shapes_module
-from pipeline.sparse.autoencoder import Half
+from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
-from pipeline.sparse.shapes import FIRST_EVERY
+from pipeline.sparse.window_shapes import FIRST_EVERY
+from pipeline.sparse.windowed_autoencoder import WindowedAutoencoder
 
 # Borders, corners, no multiples of a window's side, and wider than high.
 SIZES = [(256, 256), (200, 320), (264, 168)]
@@ -38,10 +38,10 @@ class Counting:
         return self.run(x)
 
 
-def half(encodes: bool) -> tuple[Half, Counting]:
+def half(encodes: bool) -> tuple[WindowedAutoencoder, Counting]:
     model = load_model(device="cpu", dtype="float32")
     run = Counting(model.backend.encode if encodes else model.backend.decode)
-    return Half(run, model.autoencoder.factor, encodes=encodes), run
+    return WindowedAutoencoder(run, model.autoencoder.factor, encodes=encodes), run
 
 
 def given(size: tuple[int, int], seed: int = 0, rows: int = 1) -> torch.Tensor:
@@ -135,9 +135,9 @@ def test_each_pixel_is_of_its_window_or_as_it_was() -> None:
 
 
 def test_decoded_parts_fade_in_at_their_rim_but_not_at_the_border_of_the_picture() -> None:
-    decoder = Half(lambda x: torch.ones(1, 3, 8 * x.shape[2], 8 * x.shape[3]), 8, encodes=False)
+    decoder = WindowedAutoencoder(lambda x: torch.ones(1, 3, 8 * x.shape[2], 8 * x.shape[3]), 8, encodes=False)
     decoder(torch.zeros(1, 4, 16, 24), [None])
-    decoder._kept.replace(torch.zeros(1, 3, 128, 192))
+    decoder._output.replace(torch.zeros(1, 3, 128, 192))
     found = decoder(torch.zeros(1, 4, 16, 24), [((0, 48, 64, 64),)])[0, 0]
     assert bool((found[48:64, :64] == 1).all()), "all of what has changed"
     rim = torch.tensor([15, 13, 11, 9, 7, 5, 3, 1]) / 16
@@ -158,7 +158,7 @@ def test_windows_have_shapes_that_there_are_networks_for(monkeypatch: pytest.Mon
         asked.append(tuple(x.shape[2:]))
         return run.run(x) if asked[-1] in built else None
 
-    encoder = Half(run, 8, True, of_its_own)
+    encoder = WindowedAutoencoder(run, 8, True, of_its_own)
     before = given((384, 320))
     change, wide = ((64, 64, 100, 72),), ((64, 64, 190, 72),)
     frame = changed(before, change)

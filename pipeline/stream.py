@@ -282,6 +282,7 @@ class Stream:
                 self._denoiser.weights_changed()
         self._filter.reset()
         if self.sparse is not None:
+            self.sparse.weights_changed(parts)
             self.sparse.settings_changed(self._config.steps)
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:

@@ -28,12 +28,14 @@ class Capabilities:
         shares_weights: networks run on the model's own weights, in their number format; otherwise on a copy in float32.
         reads_in_place: staying inputs that are contiguous float32 on the CPU are read where they lie, so that they may
             be written to between two calls.
+        open_sizes: a network of ``open_sizes`` has one engine for all shapes.
         windows: networks of small windows pay here, so that the sparse engine may use them.
     """
 
     any_shape: bool
     shares_weights: bool
     reads_in_place: bool
+    open_sizes: bool
     windows: bool
 
 

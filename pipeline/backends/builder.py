@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 Engine = TypeVar("Engine")
 
-# The autoencoder's two, and a denoiser's for full and for warming-up batches: what one stream uses. Those of the
-# settings before come back from the disk in less than a second.
-MOST_ENGINES = 5
+# What one stream uses: the autoencoder's two, and for full and for warming-up batches a denoiser's and one that records
+# for the sparse engine. Those of the settings before come back from the disk in less than a second.
+MOST_ENGINES = 6
 # What could not be built is tried once more after so many seconds: another build may have been in its way, or memory
 # was short.
 ATTEMPTS, RETRY_SECONDS = 2, 20.0

@@ -32,7 +32,9 @@ class EagerBackend:
     def __init__(self, model: Model, notes: Sequence[str] = ()) -> None:
         """``notes`` are the first ``news``."""
         on_cpu = model.device.type == "cpu"
-        self.capabilities = Capabilities(any_shape=True, shares_weights=True, reads_in_place=on_cpu, windows=on_cpu)
+        self.capabilities = Capabilities(
+            any_shape=True, shares_weights=True, reads_in_place=on_cpu, open_sizes=True, windows=on_cpu
+        )
         self._model = model
         self._news = list(notes)
         self._modules: dict[str, _Module] = {}

@@ -31,6 +31,8 @@ Optimise = Callable[[torch.nn.Module, Tensors], Function]
 _WARM_UPS = 3
 # Networks of the sparse engine's windows that are kept: of the UNet and both halves of the autoencoder.
 _MOST_WINDOWS = 40
+# Windows run on graphs as well, one for each of their few shapes, but no whole picture has been seen to be slower.
+CAPABILITIES = Capabilities(any_shape=False, shares_weights=True, reads_in_place=False, open_sizes=False, windows=False)
 # Builders of whole pictures and of windows work on a thread each. A capture waits for the device at its start, and
 # fails where another thread waits for the device meanwhile: one at a time.
 _CAPTURE = threading.Lock()
@@ -47,8 +49,7 @@ class GraphBackend(EngineBackend):
     """
 
     def __init__(self, model: Model, name: str, optimise: Optimise, *, bakes_weights: bool = False) -> None:
-        shared = Capabilities(any_shape=False, shares_weights=True, reads_in_place=False, windows=False)
-        super().__init__(model, name, shared)
+        super().__init__(model, name, CAPABILITIES)
         self._optimise = optimise
         self._bakes_weights = bakes_weights
         self._pictures: Builder[Engine] = Builder(self._build, name)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.conditioning.attention_cache import heads, merged, plain_attentions, self_attentions
+from pipeline.conditioning.attention import heads, merged, plain_attentions, self_attentions
 
 
 class Unsupported(Exception):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 
-from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.diffusion.guidance import RowLayout
+from pipeline.backends.backend import Backend, Tensors
 from pipeline.models.model import Model
+from pipeline.models.networks import DecoderNetwork, DenoiserNetwork, EncoderNetwork, Network
+from pipeline.models.residency import AUTOENCODER, DENOISER
 from pipeline.sparse.context_hooks import Unsupported
 from pipeline.sparse.effective_input import EffectiveInput
 from pipeline.sparse.networks import SparseNetworks
@@ -20,22 +21,21 @@ from pipeline.sparse.windowed_autoencoder import ENCODER_WRITE_MARGIN, WindowedA
 
 
 class SparseEngine:
-    """Computes what changed for a stream of T steps and F frames a call; a ``Backend`` around the model's own.
+    """Computes what changed for a stream of T steps and F frames a call; a ``Backend`` around the one it is given.
 
     Which changes are in which slot is the matter of ``Progress``; the engine tells it what happens, and does what
     follows: compares frames, and runs the networks on windows or on whole pictures.
 
     Attributes:
-        name: of the model's backend.
-        shares_weights: as that of the model's backend.
+        name, capabilities, patient: of the backend.
         notes: what cannot be run sparsely here, and why, in words for the user.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.name, self.shares_weights = model.backend.name, model.backend.shares_weights
+    def __init__(self, model: Model, backend: Backend) -> None:
+        self.name, self.capabilities, self.patient = backend.name, backend.capabilities, backend.patient
         self.notes: list[str] = []
         self._factor = model.autoencoder.factor
-        self._networks = SparseNetworks(model)
+        self._networks = SparseNetworks(model, backend)
         self._encoder = self._decoder = None
         self._unet: SparseUNet | None = None
         self._input: EffectiveInput | None = None  # None until the first frames are here
@@ -167,54 +167,59 @@ class SparseEngine:
 
     # -- as a backend -------------------------------------------------------------------------------------------------
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """As the backend, where ``admit`` found changes; the rest is as at the call before."""
+    def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        """As the backend, but the three networks of pictures only where something changed."""
+        if network.name == EncoderNetwork.name:
+            return {"latents": self._encode(moving["pictures"])}
+        if network.name == DenoiserNetwork.name:
+            return {"output": self._denoise(moving, staying)}
+        if network.name == DecoderNetwork.name:
+            return {"pictures": self._decode(moving["latents"])}
+        return self._networks.backend.run(network, moving, staying)
+
+    def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Where ``admit`` found changes; the rest is as at the call before."""
         if self._encoder is None or not self._progress.keeps_latents:
             return self._networks.encode(pictures)
         return self._encoder(pictures, self._progress.encoded)
 
-    def denoise(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        cache: AttentionCache,
-        layout: RowLayout,
-        added: Mapping[str, torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """As the backend; after a ``tick``, each row where its slot's frame changed."""
-
-        def whole() -> torch.Tensor:
-            return self._networks.denoise(rows, timesteps, embeddings, cache, layout, added)
-
+    def _denoise(self, moving: Tensors, conditions: Tensors) -> torch.Tensor:
+        """After a ``tick``, each row where its slot's frame changed."""
         progress = self._progress
-        if self._unet is None or not progress.reuses:
+        # What else moves with the frames may change where the pictures do not.
+        carries = moving.keys() - {"rows", "timesteps"}
+        if self._unet is None or not progress.reuses or carries:
             self._progress = progress.denoised(whole=True) if progress.phase is Phase.IN_TICK else progress
-            return whole()
-        changes = progress.row_changes(len(rows))
-        output = self._unet(rows, timesteps, embeddings, cache, layout, changes, whole)
+            return self._networks.denoise(moving, conditions)
+        rows = moving["rows"]
+        output = self._unet(rows, moving["timesteps"], conditions, progress.row_changes(len(rows)))
         self._progress = progress.denoised(whole=self._unet.share == 1)
         return output
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """As the backend, where the frames that leave the stream batch changed."""
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Where the frames that leave the stream batch changed."""
         if self._decoder is None or self._progress.keeps_nothing:
             return self._networks.decode(latents)
         return self._decoder(latents, self._progress.leaving)
 
-    def network(
-        self,
-        name: str,
-        make: Callable[[], torch.nn.Module],
-        moving: Sequence[torch.Tensor],
-        staying: Sequence[torch.Tensor],
-    ) -> list[torch.Tensor] | None:
-        return self._networks.backend.network(name, make, moving, staying)
+    def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:
+        """See ``Backend``."""
+        return self._networks.backend.ready(network, moving, staying)
 
-    def weights_changed(self) -> None:
-        if self._unet is not None:
+    def weights_changed(self, parts: Collection[str]) -> None:
+        """The weights of these parts of the model are others now."""
+        if self._unet is not None and DENOISER in parts:
             self._unet.weights_changed()
-        self._networks.backend.weights_changed()
+        for part in (self._encoder, self._decoder):
+            if part is not None and AUTOENCODER in parts:
+                part.forget()
+
+    def changed(self, part: str, *, moved: bool) -> None:
+        """The backend is told by itself, and the engine by its stream (``weights_changed``)."""
+
+    def release(self) -> None:
+        """See ``Backend``."""
+        self._networks.backend.release()
 
     def wait(self) -> None:
         self._networks.backend.wait()

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 
 import torch
+from torch import nn
 
-from pipeline.backends import graphs
-from pipeline.conditioning.attention_cache import AttentionCache, uncached_copy
-from pipeline.diffusion.guidance import RowLayout
+from pipeline.backends.backend import Backend, Tensors
+from pipeline.backends.eager import LARGE
+from pipeline.device import uploaded
 from pipeline.models.model import Model
-from pipeline.sparse.packed import pack
+from pipeline.models.networks import DecoderNetwork, DenoiserNetwork, EncoderNetwork, Network, sharing_weights
+from pipeline.models.residency import DENOISER
 from pipeline.sparse.stopwatch import HostStopwatch, stopwatch_for
 from pipeline.sparse.window_unet import RecordingUNet, WindowUNet
 
-# Backends that run windows. Graphs on a GPU can, one for each shape, but have not been measured; others build something
-# for each shape that takes long.
-IN_PARTS: tuple[str, ...] = ("eager", "openvino")
-# A UNet of more weights than this is large: windows have few shapes, as each is another copy of the weights to a
-# compiler, and PyTorch on a CPU runs them on layers whose weights are laid out beforehand.
-LARGE = 300_000_000
 
-UNetKind = type[RecordingUNet] | type[WindowUNet]
-_NAMES: dict[UNetKind, str] = {RecordingUNet: "unet-whole", WindowUNet: "unet-part"}
+class EncoderOfWindows(EncoderNetwork):
+    """The encoder, for backends that prepare something for each shape of window."""
+
+    name, open_sizes, window = "encoder/window", False, True
+
+
+class DecoderOfWindows(DecoderNetwork):
+    """The decoder for one shape of window: one for all shapes takes half as long again in OpenVINO."""
+
+    name, open_sizes, window = "decoder/window", False, True
+
+
+class RecordingNetwork:
+    """The UNet on whole pictures, which records what windows have to know of them (see ``RecordingUNet``)."""
+
+    name, part, open_sizes, window = "denoiser/recording", DENOISER, False, False
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def module(self) -> nn.Module:
+        return RecordingUNet(sharing_weights(self._model.unet), self._model.dtype)
+
+
+class WindowNetwork:
+    """The UNet on windows (see ``WindowUNet``)."""
+
+    name, part, open_sizes, window = "denoiser/window", DENOISER, False, True
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def module(self) -> nn.Module:
+        return WindowUNet(sharing_weights(self._model.unet), self._model.dtype)
 
 
 class SparseNetworks:
@@ -31,115 +58,98 @@ class SparseNetworks:
 
     Attributes:
         model: whose networks they are.
-        backend: the model's own, which runs all of them.
+        backend: what runs all of them.
         obstacle: why no windows are run here, as a sentence without a full stop; None where they are.
         any_shape: whether a window of any shape is run at once. If not, a network is prepared for each shape: a call
             orders it, and gives None until it is there.
-        large: whether the UNet is a large one.
+        large: whether the UNet is a large one: windows then have few shapes, as each is another copy of the weights.
         stopwatch: starts a measurement of the device that the networks run on.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model, self.backend = model, model.backend
-        self.any_shape = self.backend.name == "eager"
+    def __init__(self, model: Model, backend: Backend) -> None:
+        self.model, self.backend = model, backend
+        self.any_shape = backend.capabilities.any_shape
         self.large = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
         stopwatch = stopwatch_for(model.device)
         self.stopwatch = stopwatch or HostStopwatch
         self.obstacle: str | None = None
-        if self.backend.name not in IN_PARTS:
-            self.obstacle = f"{self.backend.name} runs whole pictures; only a still scene is spared"
+        if not backend.capabilities.windows:
+            self.obstacle = f"{backend.name} runs whole pictures here; only a still scene is spared"
         elif stopwatch is None:
             self.obstacle = (
                 f"on {model.device.type} it cannot be measured whether windows are faster, so whole pictures are"
                 " computed; only a still scene is spared"
             )
-        self._modules: dict[UNetKind, RecordingUNet | WindowUNet] = {}
+        self._encoder, self._decoder = EncoderNetwork(model), DecoderNetwork(model)
+        self._encoder_of_windows, self._decoder_of_windows = EncoderOfWindows(model), DecoderOfWindows(model)
+        self._denoiser, self._recording, self._window = (
+            DenoiserNetwork(model),
+            RecordingNetwork(model),
+            WindowNetwork(model),
+        )
 
     # -- whole pictures -----------------------------------------------------------------------------------------------
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """As ``Backend.encode``."""
-        return self.backend.encode(self._uploaded(pictures))
+        """(F, 3, H, W) in 0..1 to (F, C, h, w) latents."""
+        return self.backend.run(self._encoder, {"pictures": uploaded(pictures, self.model.device)}, {})["latents"]
 
-    def denoise(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        cache: AttentionCache,
-        layout: RowLayout,
-        added: Mapping[str, torch.Tensor] | None,
-    ) -> torch.Tensor:
-        """As ``Backend.denoise``."""
-        return self.backend.denoise(rows, timesteps, embeddings, cache, layout, added)
+    def denoise(self, moving: Tensors, conditions: Tensors) -> torch.Tensor:
+        """The denoiser's output (B, C, h, w)."""
+        return self.backend.run(self._denoiser, moving, conditions)["output"]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """As ``Backend.decode``."""
-        return self.backend.decode(latents)
+        """(F, C, h, w) latents to (F, 3, H, W) in 0..1."""
+        return self.backend.run(self._decoder, {"latents": latents}, {})["pictures"]
 
     # -- windows of pictures ------------------------------------------------------------------------------------------
 
     def encode_window(self, pictures: torch.Tensor) -> torch.Tensor | None:
         """The same of a window; None where the network for its shape is not there yet."""
-        if self.any_shape or not self.backend.shares_weights:  # OpenVINO's encoder takes all shapes
+        if self.any_shape or self.backend.capabilities.open_sizes:
             return self.encode(pictures)
-        return self._run("encoder", partial(graphs.Encoder, self.model), self._uploaded(pictures))
+        moving = {"pictures": uploaded(pictures, self.model.device)}
+        found = self._prepared(self._encoder_of_windows, moving, {})
+        return None if found is None else found["latents"]
 
     def decode_window(self, latents: torch.Tensor) -> torch.Tensor | None:
         """The same of a window; None where the network for its shape is not there yet."""
         if self.any_shape:
             return self.decode(latents)
-        if self.backend.shares_weights:
-            return self._run("decoder", partial(graphs.Decoder, self.model), latents)
-        from pipeline.backends.openvino.graph import Decoder
-
-        # A decoder for all shapes takes half as long again as one for just this shape.
-        return self._run("decoder", partial(Decoder, self.model.autoencoder), latents)
-
-    def _run(self, name: str, make: Callable[[], torch.nn.Module], x: torch.Tensor) -> torch.Tensor | None:
-        found = self.backend.network(name, make, [x], [])
-        return None if found is None else found[0]
-
-    def _uploaded(self, pictures: torch.Tensor) -> torch.Tensor:
-        """``pictures``, on a CUDA model's device: copied from pinned memory, for which the host need not wait."""
-        if self.model.device.type != "cuda" or pictures.device.type != "cpu":
-            return pictures
-        return pictures.contiguous().pin_memory().to(self.model.device, non_blocking=True)
+        found = self._prepared(self._decoder_of_windows, {"latents": latents}, {})
+        return None if found is None else found["pictures"]
 
     # -- the UNet's context, and windows of latents -------------------------------------------------------------------
 
-    def unet(
-        self, kind: UNetKind, moving: Sequence[torch.Tensor], staying: Sequence[torch.Tensor]
-    ) -> list[torch.Tensor] | None:
-        """What such a network gives for these inputs; None where it is not there yet for their shapes.
+    def record(
+        self, rows: torch.Tensor, timesteps: torch.Tensor, conditions: Tensors, *, at_once: bool = False
+    ) -> dict[str, torch.Tensor] | None:
+        """As ``RecordingUNet``; None where it is not there yet for these shapes, unless it is needed ``at_once``."""
+        moving = {"rows": rows, "timesteps": timesteps}
+        if at_once:
+            return self.backend.run(self._recording, moving, conditions)
+        return self._prepared(self._recording, moving, conditions)
+
+    def on_windows(
+        self, rows: torch.Tensor, conditions: Mapping[str, torch.Tensor], context: Tensors
+    ) -> dict[str, torch.Tensor] | None:
+        """As ``WindowUNet``; None where it is not there yet for these shapes.
 
         Args:
-            moving: the first inputs.
-            staying: the others, mostly the very tensors of the call before.
+            conditions: of these rows; mostly the very tensors of the call before.
+            context: what is known of the whole, which is written to between two calls.
         """
+        conditions = {name: tensor for name, tensor in conditions.items() if WindowUNet.takes(name)}
+        if self.backend.capabilities.reads_in_place:
+            return self._prepared(self._window, {"rows": rows}, {**conditions, **context})
+        return self._prepared(self._window, {"rows": rows, **context}, conditions)
+
+    def prepare_windows(self) -> None:
+        """Make beforehand what ``on_windows`` makes at its first call where windows of any shape are run."""
         if self.any_shape:
-            return list(self.unet_module(kind)(*moving, *staying))
-        return self.backend.network(_NAMES[kind], partial(self._for_compiler, kind), moving, staying)
+            self.backend.ready(self._window, {}, {})
 
-    def prepare(self, kind: UNetKind) -> None:
-        """Make beforehand what ``unet`` makes at its first call where windows of any shape are run."""
-        if self.any_shape:
-            self.unet_module(kind)
-
-    def unet_module(self, kind: UNetKind) -> RecordingUNet | WindowUNet:
-        """Such a network in PyTorch, on the model's own weights; windows of a large one may have them packed."""
-        if kind not in self._modules:
-            self._modules[kind] = kind(graphs.shared_copy(self.model.unet))
-            if kind is WindowUNet and self.large:
-                pack(self._modules[kind])
-        return self._modules[kind]
-
-    def unet_changed(self) -> None:
-        """The UNet's weights or layers are others now."""
-        self._modules = {}
-
-    def _for_compiler(self, kind: UNetKind) -> RecordingUNet | WindowUNet:
-        """One that is to be compiled or captured."""
-        if self.backend.shares_weights:
-            return kind(graphs.shared_copy(self.model.unet))
-        return kind(uncached_copy(self.model.unet).float())
+    def _prepared(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor] | None:
+        if not self.any_shape and not self.backend.ready(network, moving, staying):
+            return None
+        return self.backend.run(network, moving, staying)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from pipeline.conditioning.attention_cache import AttentionCache
-from pipeline.diffusion.guidance import RowLayout
+from pipeline.backends.backend import Tensors
+from pipeline.conditioning.conditions import Signature, signature_of
 from pipeline.sparse.buffer_pool import BufferAgePool
 from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs
@@ -34,7 +33,7 @@ from pipeline.sparse.rectangles import (
 )
 from pipeline.sparse.window_batch import WindowBatch
 from pipeline.sparse.window_shapes import WindowShapes
-from pipeline.sparse.window_unet import RecordingUNet, WindowUNet
+from pipeline.sparse.window_unet import context_by_name
 
 # Pixels of the latent around a changed one that are computed anew, and the halo that is at least looked at around
 # those; mostly more is, as windows have few shapes. A second pixel of halo would bring 0.05 to 0.2 dB.
@@ -53,18 +52,14 @@ UNET_ONE_IN = 16
 # Share of a recording call's time that the call would take without recording.
 WITHOUT_RECORDING = 0.75
 
-# A call on all rows of the stream batch as the backend does it, without recording.
-RunWhole = Callable[[], torch.Tensor]
-
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Of a call: rows (B, C, h, w), timesteps (B,), and what belongs to the prompts: embeddings, keys and values."""
+    """Of a call: rows (B, C, h, w), timesteps (B,), and the conditions of all rows by name."""
 
     rows: torch.Tensor
     timesteps: torch.Tensor
-    embeddings: torch.Tensor
-    prompts: tuple[torch.Tensor, ...]
+    conditions: Tensors
 
     @property
     def size(self) -> Size:
@@ -74,35 +69,37 @@ class _Inputs:
     def row(self, number: int) -> _Inputs:
         """Of one row, as a batch of one."""
         only = slice(number, number + 1)
-        prompts = tuple(prompt[only] for prompt in self.prompts)
-        return _Inputs(self.rows[only], self.timesteps[only], self.embeddings[only], prompts)
+        conditions = {name: tensor[only] for name, tensor in self.conditions.items()}
+        return _Inputs(self.rows[only], self.timesteps[only], conditions)
 
 
 @dataclass
 class _Kept:
-    """What is kept from call to call, for rows of one number, size and layout.
+    """What is kept from call to call, for rows of one number and size, under conditions of one signature.
 
     Attributes:
-        kind: that number, size and layout.
+        kind: that number and size, and the signature.
         output: of the last call.
         context: what was recorded of the whole; None before.
         recording: whether that still holds.
-        prompts: keys and values of all rows at the last call on windows, and ``prompt_rows``, those of each row: a
-            network is given the very same tensors for as long as they do not change.
+        conditions: of all rows at the last call, and ``condition_rows``, those of each row: a network is given the very
+            same tensors for as long as they do not change.
     """
 
-    kind: tuple[tuple[int, ...], RowLayout] = ((), ())
+    kind: tuple[tuple[int, ...], Signature] = ((), ())
     output: BufferAgePool = field(default_factory=BufferAgePool)
     context: GlobalContext | None = None
     recording: Recording = field(default_factory=Recording)
-    prompts: tuple[torch.Tensor, ...] = ()
-    prompt_rows: list[list[torch.Tensor]] = field(default_factory=list)
+    conditions: Tensors = field(default_factory=dict)
+    condition_rows: list[Tensors] = field(default_factory=list)
 
-    def follow(self, prompts: tuple[torch.Tensor, ...], rows: int) -> None:
-        """Take over the prompts where they are other tensors than before."""
-        if len(prompts) != len(self.prompts) or any(map(operator.is_not, prompts, self.prompts)):
-            self.prompts = prompts
-            self.prompt_rows = [[prompt[row : row + 1] for prompt in prompts] for row in range(rows)]
+    def follow(self, conditions: Tensors, rows: int) -> None:
+        """Take over the conditions where they are others than before."""
+        if conditions is not self.conditions:
+            self.conditions = conditions
+            self.condition_rows = [
+                {name: tensor[row : row + 1] for name, tensor in conditions.items()} for row in range(rows)
+            ]
 
 
 class SparseUNet:
@@ -139,7 +136,6 @@ class SparseUNet:
 
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
-        self._networks.unet_changed()
         self._shapes_of = _Kept().kind
         self.costs = Costs(UNET_OVERHEAD, self._networks.stopwatch)
         self.forget()
@@ -159,48 +155,45 @@ class SparseUNet:
         self,
         rows: torch.Tensor,
         timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        cache: AttentionCache,
-        layout: RowLayout,
+        conditions: Tensors,
         changes: Sequence[Change],
-        whole: RunWhole,
     ) -> torch.Tensor:
-        """As ``Backend.denoise``.
+        """The denoiser's output (B, C, h, w) for these rows.
 
         Args:
+            rows, timesteps, conditions: see ``pipeline.denoiser``.
             changes: for each row where its frame differs from the one that was in this slot before, in pixels of the
                 picture.
-            whole: the call as the backend does it.
         """
-        self._follow((len(rows), *rows.shape[2:]), layout)
+        self._follow((len(rows), *rows.shape[2:]), signature_of(conditions))
         kept, size = self._kept, (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if kept.context is None else change, size) for change in changes]
         if not any(plan is None or plan for plan in plans):
             self.share = 0.0
             assert kept.output.newest is not None, "there is an output where there is a context"
             return kept.output.newest
-        inputs = _Inputs(rows, timesteps, embeddings, cache.laid_out(layout))
+        inputs = _Inputs(rows, timesteps, conditions)
         cut_off = any(change is None for change in changes)
         whole_rows = [number for number, plan in enumerate(plans) if plan is None]
         if kept.context is None or len(whole_rows) == len(rows):
-            return self._all(inputs, whole, cut_off)
+            return self._all(inputs, cut_off)
         batches = self._batches(kept.context, inputs, plans)
         if batches is None:
-            return self._all(inputs, whole, cut_off)
+            return self._all(inputs, cut_off)
         calls = [batch.cost_shape for batch in batches] + [size] * len(whole_rows)
         if not self.costs.worth(calls, size, len(rows)):
-            return self._all(inputs, whole, cut_off)
+            return self._all(inputs, cut_off)
         if kept.recording.stale:
-            return self._all(inputs, whole, cut_off, wanted=True)
+            return self._all(inputs, cut_off, wanted=True)
         if not self._changed(kept.context, inputs, batches, whole_rows):
-            return self._all(inputs, whole, cut_off)
+            return self._all(inputs, cut_off)
         kept.recording = kept.recording.after_windows()
         assert kept.output.newest is not None
         return kept.output.newest
 
-    def _follow(self, shape: tuple[int, ...], layout: RowLayout) -> None:
-        """Begin anew where the rows have another number, size or layout than those before."""
-        kind = shape, layout
+    def _follow(self, shape: tuple[int, ...], signature: Signature) -> None:
+        """Begin anew where the rows have another number or size, or other conditions, than those before."""
+        kind = shape, signature
         if kind != self._kept.kind:
             self._kept = _Kept(kind)
             if kind != self._shapes_of:
@@ -299,7 +292,7 @@ class SparseUNet:
 
     # -- the calls ----------------------------------------------------------------------------------------------------
 
-    def _all(self, inputs: _Inputs, whole: RunWhole, cut_off: bool, wanted: bool = False) -> torch.Tensor:
+    def _all(self, inputs: _Inputs, cut_off: bool, wanted: bool = False) -> torch.Tensor:
         """A call of all rows as a whole, which may also record.
 
         Args:
@@ -313,22 +306,21 @@ class SparseUNet:
         recorded = self._record(inputs) if due else None
         kept.recording = kept.recording.after_whole(cut_off, wanted, recorded is not None)
         if recorded is not None:
-            output, *tensors = recorded
+            output, *tensors = recorded.values()
             kept.context = GlobalContext(tensors, inputs.size)
             return kept.output.replace(output)
         started = self.costs.start()
-        output = whole()
+        output = self._networks.denoise({"rows": inputs.rows, "timesteps": inputs.timesteps}, inputs.conditions)
         self.costs.stop(started, inputs.size, inputs.size, 1 / len(inputs.rows))
         return kept.output.replace(output)
 
-    def _record(self, inputs: _Inputs) -> list[torch.Tensor] | None:
+    def _record(self, inputs: _Inputs) -> dict[str, torch.Tensor] | None:
         """The output for these rows as a whole, and what windows of them need to know; None while it is being built."""
         # A keyframe's wave is of single rows, one a tick: a large UNet is not built once more for them.
         if self._networks.large and len(inputs.rows) < self._kept.kind[0][0]:
             return None
         started = self.costs.start()
-        staying = [inputs.embeddings, *inputs.prompts]
-        found = self._networks.unet(RecordingUNet, [inputs.rows, inputs.timesteps], staying)
+        found = self._networks.record(inputs.rows, inputs.timesteps, inputs.conditions)
         if found is not None:
             self.costs.stop(started, inputs.size, inputs.size, WITHOUT_RECORDING / len(inputs.rows))
         return found
@@ -337,9 +329,9 @@ class SparseUNet:
         """The same of a batch of one row, without the dimension of rows; in PyTorch where no network is built."""
         found = self._record(inputs)
         if found is None:
-            module = self._networks.unet_module(RecordingUNet)
-            found = list(module(inputs.rows, inputs.timesteps, inputs.embeddings, *inputs.prompts))
-        return [tensor[0] for tensor in found]
+            found = self._networks.record(inputs.rows, inputs.timesteps, inputs.conditions, at_once=True)
+        assert found is not None, "PyTorch can always record"
+        return [tensor[0] for tensor in found.values()]
 
     def _changed(
         self, context: GlobalContext, inputs: _Inputs, batches: Sequence[WindowBatch], whole_rows: Sequence[int]
@@ -380,22 +372,22 @@ class SparseUNet:
         Args:
             measured: whether its costs are learned from this call.
         """
-        self._kept.follow(inputs.prompts, len(inputs.rows))
+        self._kept.follow(inputs.conditions, len(inputs.rows))
         windows = batch.all_windows
         parts = [
             cut(inputs.rows[row : row + 1], window.reads) for row, window in zip(batch.numbers, windows, strict=True)
         ]
-        prompts = self._kept.prompts if batch.of_all_rows else self._kept.prompt_rows[batch.numbers[0]]
+        conditions = self._kept.conditions if batch.of_all_rows else self._kept.condition_rows[batch.numbers[0]]
         part = torch.cat(parts) if batch.of_all_rows else parts[0]
-        staying = [*prompts, *context.given(batch.numbers, windows)]
-        self._networks.prepare(WindowUNet)  # so that making it is not in its times
+        given = context_by_name(context.given(batch.numbers, windows))
+        self._networks.prepare_windows()  # so that making the network is not in its times
         started = self.costs.start()
-        found = self._networks.unet(WindowUNet, [part], staying)
+        found = self._networks.on_windows(part, conditions, given)
         if found is None:
             return None
         if measured:
             self.costs.stop(started, batch.cost_shape, inputs.size)
-        output, *pairs = found
+        output, *pairs = found.values()
         for index, row in enumerate(batch.numbers):
             if row in batch.windows:
                 context.add(row, [tensor[index] for tensor in pairs], batch.windows[row])

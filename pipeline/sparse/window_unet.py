@@ -3,76 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from pipeline.conditioning.attention_cache import AttentionCache
+from pipeline.models.networks import DenoiserModule
 from pipeline.sparse.context_hooks import ContextHooks
 
+# What is recorded of the whole, and given to windows: the norms' affine, and for each self-attention by its number keys
+# and values of the whole's tokens and which of the tokens are seen.
+_AFFINE, _KEYS, _VALUES, _BIAS = "affine", "whole_keys", "whole_values", "seen"
 
-class _HookedUNet(torch.nn.Module):
-    """A UNet with cached cross-attention, whose norms and self-attentions record or are told the whole.
 
-    Args:
-        unet: a ``UNet2DConditionModel`` of its own: its layers and processors are taken for good.
-    """
+class RecordingUNet(DenoiserModule):
+    """Is called on whole pictures, and records. It takes ``unet`` over for good."""
 
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self.unet = unet
-        self._cache = AttentionCache(unet)
-        self._cache.inject()
+    def __init__(self, unet: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(unet, dtype)
         self._hooks = ContextHooks(unet)
         self._hooks.inject()
 
-    def _called(
-        self,
-        rows: torch.Tensor,
-        timesteps: torch.Tensor,
-        embeddings: torch.Tensor,
-        prompts: Sequence[torch.Tensor],
-        given: Sequence[torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, ...]:
-        self._cache.use([tensor.to(self.unet.dtype) for tensor in prompts])
-        self._hooks.begin(given)
-        rows = rows.to(self.unet.dtype, memory_format=torch.channels_last)
-        output = self.unet(rows, timesteps, embeddings.to(self.unet.dtype), return_dict=False)[0]
-        return (output.float(), *self._hooks.recorded())
-
-
-class RecordingUNet(_HookedUNet):
-    """Is called on whole pictures, and records."""
-
     def forward(
-        self, rows: torch.Tensor, timesteps: torch.Tensor, embeddings: torch.Tensor, *prompts: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """As the UNet.
-
-        Args:
-            prompts: keys and values of each cross-attention.
-
-        Returns:
-            The UNet's output (B, C, h, w), then ``ContextHooks.recorded``.
-        """
-        return self._called(rows, timesteps, embeddings, prompts, None)
+        self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, **conditions: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """As ``DenoiserModule``; besides the ``output`` (B, C, h, w), what ``ContextHooks.recorded`` gives, by name."""
+        self._hooks.begin(None)
+        output = self.call_unet(rows, timesteps, tokens, conditions)
+        affine, *pairs = self._hooks.recorded()
+        return {"output": output, _AFFINE: affine, **_named(pairs, (_KEYS, _VALUES))}
 
 
-class WindowUNet(_HookedUNet):
-    """Is called on windows. What timestep and embeddings do is in the scale and shift of norms that it is given."""
+class WindowUNet(DenoiserModule):
+    """Is called on windows. It takes ``unet`` over for good.
 
-    def forward(self, rows: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    What timestep and embeddings do is in the scale and shift of norms that it is given.
+    """
+
+    def __init__(self, unet: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(unet, dtype)
+        self._hooks = ContextHooks(unet)
+        self._hooks.inject()
+        width = unet.config.cross_attention_dim  # type: ignore[union-attr]
+        self._width = int(width if isinstance(width, int) else width[0])
+
+    @staticmethod
+    def takes(condition: str) -> bool:
+        """Whether a window is told this condition: only what happens inside of cross-attentions."""
+        return condition.startswith("cross_")
+
+    def forward(self, rows: torch.Tensor, **others: torch.Tensor) -> dict[str, torch.Tensor]:
         """Args:
             rows: (B, C, h, w) the windows.
-            others: keys and values of each cross-attention, then ``ContextHooks.given``.
+            others: the conditions that it ``takes``, and ``context_by_name``.
 
         Returns:
-            The output (B, C, h, w), then the keys and values of each self-attention.
+            The ``output`` (B, C, h, w), and the keys and values of each self-attention.
         """
-        end = len(others) - 1 - 3 * self._hooks.attentions
-        width = self.unet.config.cross_attention_dim
-        width = width if isinstance(width, int) else width[0]
+        context = [others.pop(_AFFINE)]
+        for number in range(self._hooks.attentions):
+            context += [others.pop(f"{name}_{number}") for name in (_KEYS, _VALUES, _BIAS)]
+        self._hooks.begin(context)
         # The UNet asks for these two, but the result does not depend on them: the time projections are not called.
         timesteps = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-        embeddings = torch.zeros(len(rows), 1, width, device=rows.device)
-        return self._called(rows, timesteps, embeddings, others[:end], others[end:])
+        tokens = torch.zeros(len(rows), 1, self._width, device=rows.device)
+        output = self.call_unet(rows, timesteps, tokens, others)
+        return {"output": output, **_named(self._hooks.recorded(), (_KEYS, _VALUES))}
+
+
+def context_by_name(given: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """``ContextHooks.given`` as inputs of ``WindowUNet``."""
+    affine, *others = given
+    return {_AFFINE: affine, **_named(others, (_KEYS, _VALUES, _BIAS))}
+
+
+def _named(tensors: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Of each self-attention in turn, as many tensors as there are names."""
+    return {f"{names[place % len(names)]}_{place // len(names)}": tensor for place, tensor in enumerate(tensors)}

@@ -97,8 +97,9 @@ class OpenVinoBackend(EngineBackend):
         most = min(_MOST_WINDOWS, max(_LEAST_WINDOWS, _WINDOWS_BYTES // weights))
         self._windows: Builder[Engine] = Builder(self._build, name, most)
         self._of_autoencoder: Builder[Engine] = Builder(self._build, name, _MOST_OF_AUTOENCODER)
+        on_cpu = device == "CPU"
         own = Capabilities(
-            any_shape=False, shares_weights=False, reads_in_place=device == "CPU", windows=device == "CPU"
+            any_shape=False, shares_weights=False, reads_in_place=on_cpu, open_sizes=True, windows=on_cpu
         )
         super().__init__(model, name, own)
 

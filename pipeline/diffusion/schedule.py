@@ -11,6 +11,9 @@ import torch
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
+# Models are trained on 1000; more than this would only fill the memory.
+MOST_TIMESTEPS = 100_000
+
 # A schedule with zero terminal signal-to-noise ratio would divide by zero; this keeps its last step finite in float32.
 _LEAST_ALPHA_BAR = 2.0**-24
 
@@ -46,9 +49,13 @@ class NoiseSchedule:
         """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
 
         Raises:
-            ValueError: the schedule or the prediction type is of an unknown kind.
+            ValueError: the schedule or the prediction type is of an unknown kind, or a number is out of its range.
         """
         betas = _betas(config)
+        if betas.ndim != 1 or not 1 <= len(betas) <= MOST_TIMESTEPS or not bool(((betas >= 0) & (betas < 1)).all()):
+            raise ValueError(
+                f"its betas must be 1 to {MOST_TIMESTEPS} numbers from 0 to less than 1; get the model again"
+            )
         alpha_bar = torch.cumprod(1.0 - betas, dim=0)
         if config.get("rescale_betas_zero_snr"):
             alpha_bar = _rescale_to_zero_snr(alpha_bar)
@@ -86,7 +93,9 @@ class NoiseSchedule:
 
 def _betas(config: Mapping[str, Any]) -> torch.Tensor:
     """(N,) float64 betas of the kinds that diffusers' schedulers know."""
-    count = int(config.get("num_train_timesteps", 1000))
+    count = config.get("num_train_timesteps", 1000)
+    if type(count) is not int or not 1 <= count <= MOST_TIMESTEPS:
+        raise ValueError(f"its num_train_timesteps is {count}; it must be a whole number from 1 to {MOST_TIMESTEPS}")
     start, end = float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02))
     kind = config.get("beta_schedule", "linear")
     if config.get("trained_betas") is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,9 @@ from pipeline.config import StreamConfig
 from pipeline.models.errors import ModelError
 from pipeline.models.families import Family, tells_few_steps
 from pipeline.models.hub import download_part, looks_like_hub_id
-from pipeline.models.lora import Lora, flat_modules, read_lora
-from pipeline.models.textual_inversion import read_embedding
-
-
-@dataclass(slots=True, eq=False)
-class _Touched:
-    """A layer that a LoRA has changed: its own weight, kept beside, and the layer."""
-
-    layer: Any
-    base: torch.Tensor
+from pipeline.models.lora import Lora, Place, flat_modules, read_lora
+from pipeline.models.lora_names import DENOISER, TEXT, TEXT_2
+from pipeline.models.textual_inversion import LearnedWord, read_embedding
 
 
 class Adapters:
@@ -51,14 +44,14 @@ class Adapters:
         self._prompts = prompts
         self._lcm_lora = "" if few_step else family.lcm_lora
         self._loras: dict[str, Lora] = {}
-        self._words: dict[str, tuple[str, list[torch.Tensor]]] = {}
-        self._learned: tuple[str, ...] = ()
-        self._touched: dict[tuple[str, str], _Touched] = {}
+        self._words: dict[str, LearnedWord] = {}
+        self._learned: Mapping[str, Sequence[torch.Tensor]] = {}
+        self._touched: dict[Place, torch.Tensor] = {}  # the model's own value of each parameter that is changed
 
     @property
     def in_unet(self) -> bool:
         """Whether LoRAs have changed weights of the UNet."""
-        return any(part == "unet" for part, _ in self._touched)
+        return any(place.part == DENOISER for place in self._touched)
 
     def loras_of(self, config: StreamConfig) -> Wanted:
         """The LoRAs that ``config`` asks for, the one that the LCM solver needs included."""
@@ -86,6 +79,7 @@ class Adapters:
             if spec not in self._words:
                 widths = [encoder.width for encoder in self._prompts.encoders]
                 self._words[spec] = read_embedding(find_file(spec, "embedding"), widths)
+                notes += self._words[spec].notes
         return notes
 
     def _read_lora(self, spec: str) -> list[str]:
@@ -111,12 +105,14 @@ class Adapters:
         Returns:
             Whether prompts must be encoded anew.
         """
-        words = parse_files(config.embeddings)
-        turned = words != self._learned
+        loras = self.loras_of(config)
+        words = {word: vectors for spec, _ in loras for word, vectors in self._loras[spec].words.items()}
+        words |= {self._words[spec].word: self._words[spec].vectors for spec in parse_files(config.embeddings)}
+        turned = list(words) != list(self._learned) or any(words[word] is not self._learned[word] for word in words)
         if turned:
-            self._prompts.learn(dict(self._words[spec] for spec in words))
+            self._prompts.learn(words)
             self._learned = words
-        if self.apply(self.loras_of(config)):
+        if self.apply(loras):
             self._prompts.forget()
             turned = True
         return turned
@@ -137,30 +133,30 @@ class Adapters:
         places = {place for lora, _ in loras for place in lora.updates} | set(self._touched)
         targets = self._targets()
         for place in places:
-            self._set(place, targets[place[0]][place[1]], loras)
+            self._set(place, getattr(targets[place.part][place.layer], place.parameter), loras)
         self.applied = wanted
         self.revision += 1
-        return any(part != "unet" for part, _ in places)
+        return any(place.part != DENOISER for place in places)
 
-    def _set(self, place: tuple[str, str], layer: Any, loras: list[tuple[Lora, float]]) -> None:
-        """The layer's own weight plus all updates of it, rounded once."""
-        touched = self._touched.get(place)
-        if touched is None:
-            touched = self._touched[place] = _Touched(layer, layer.weight.detach().cpu().clone())
+    def _set(self, place: Place, parameter: torch.Tensor, loras: list[tuple[Lora, float]]) -> None:
+        """The parameter's own value plus all updates of it, rounded once."""
+        own = self._touched.get(place)
+        if own is None:
+            own = self._touched[place] = parameter.detach().cpu().clone()
         updates = [(lora.updates[place], strength) for lora, strength in loras if place in lora.updates]
         if not updates:
-            layer.weight.copy_(touched.base)
+            parameter.copy_(own)
             del self._touched[place]
             return
-        base = touched.base.to(layer.weight.device, torch.float32)
+        base = own.to(parameter.device, torch.float32)
         total = base
         for update, strength in updates:
             total = total + strength * update.delta(base)
-        layer.weight.copy_(total)
+        parameter.copy_(total)
 
     def _targets(self) -> dict[str, dict[str, Any]]:
-        parts = zip(("text", "text_2"), self._prompts.encoders, strict=False)
-        return {"unet": flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
+        parts = zip((TEXT, TEXT_2), self._prompts.encoders, strict=False)
+        return {DENOISER: flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
 
 
 def find_file(spec: str, what: str) -> Path:

@@ -18,7 +18,7 @@ from pipeline.models.families import VITRAIL, Character, character_of, defaults_
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
 from pipeline.models.model import Model
-from pipeline.models.parts import Parts
+from pipeline.models.parts import Parts, latent_side
 from pipeline.models.tiny import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
 
@@ -112,7 +112,7 @@ def _assembled(
     for encoder in parts.text_encoders:
         encoder.module.eval().requires_grad_(False).to(home)
     unet = parts.unet
-    size = int(unet.config.sample_size or 64) * autoencoder.factor
+    size = latent_side(unet.config.sample_size) * autoencoder.factor
     ours = parts.family is VITRAIL
     names = f"{name} {parts.names}"
     character = Character(True, {}) if ours else character_of(names, parts.scheduler, unet.config)

@@ -25,7 +25,7 @@ from tests.checkpoints import KINDS, write_model, write_original
 
 diffusers: Any = importlib.import_module("diffusers")  # it exports its pipelines in a way that type checkers miss
 
-FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "pix2pix": PIX2PIX}
+FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "ssd": SDXL, "pix2pix": PIX2PIX}
 
 
 @pytest.fixture(scope="module")

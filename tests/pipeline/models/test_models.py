@@ -78,7 +78,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "parts that do not fit": (
         lambda f: edit_json(f / "unet" / "config.json", in_channels=5),
-        "(cannot be loaded|do not fit)",
+        r"does not fit its configuration: conv_in.weight has the shape \(16, 8, 3, 3\)",
     ),
     "unknown prediction": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", prediction_type="flow"),

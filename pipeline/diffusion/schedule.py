@@ -56,13 +56,16 @@ class NoiseSchedule:
             raise ValueError(
                 f"its betas must be 1 to {MOST_TIMESTEPS} numbers from 0 to less than 1; get the model again"
             )
+        scaling = float(config.get("timestep_scaling", 10.0))
+        if not math.isfinite(scaling):
+            raise ValueError(f"its timestep_scaling is {scaling}; it must be a number")
         alpha_bar = torch.cumprod(1.0 - betas, dim=0)
         if config.get("rescale_betas_zero_snr"):
             alpha_bar = _rescale_to_zero_snr(alpha_bar)
         return cls(
             alpha_bar=alpha_bar.clamp_min(_LEAST_ALPHA_BAR),
             prediction_type=config.get("prediction_type", "epsilon"),
-            timestep_scaling=float(config.get("timestep_scaling", 10.0)),
+            timestep_scaling=scaling,
             tells_start=bool(config.get("tells_start", False)),
         )
 
@@ -95,7 +98,9 @@ def _betas(config: Mapping[str, Any]) -> torch.Tensor:
     """(N,) float64 betas of the kinds that diffusers' schedulers know."""
     count = config.get("num_train_timesteps", 1000)
     if type(count) is not int or not 1 <= count <= MOST_TIMESTEPS:
-        raise ValueError(f"its num_train_timesteps is {count}; it must be a whole number from 1 to {MOST_TIMESTEPS}")
+        raise ValueError(
+            f"its num_train_timesteps is {str(count)[:40]}; it must be a whole number from 1 to {MOST_TIMESTEPS}"
+        )
     start, end = float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02))
     kind = config.get("beta_schedule", "linear")
     if config.get("trained_betas") is not None:

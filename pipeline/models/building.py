@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pipeline.models.errors import ModelError, explained
+from pipeline.models.weights import is_finite
 
 # Entries of a configuration that say how many layers of a kind there are.
 _COUNTS = (
@@ -48,6 +49,7 @@ def build_diffusers(
     fitting, unused = _fitted(what, module, state)
     with explained(what):
         copies = {name: tensor.to(dtype, copy=True) for name, tensor in fitting.items()}
+        _check_range(what, fitting, copies)
         module.load_state_dict(copies, assign=True)
     return module, unused
 
@@ -78,6 +80,16 @@ def build_text_encoder(what: str, kind: Any, config: Any, state: State) -> tuple
         copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in fitting.items()}
         module = kind.from_pretrained(None, config=config, state_dict=copies, dtype=torch.float32)
     return module.eval(), unused
+
+
+def _check_range(what: str, stored: State, converted: State) -> None:
+    """Refuse weights that are finite as they are stored, but too large for the number format of the model."""
+    for name, tensor in converted.items():
+        if tensor.dtype != stored[name].dtype and not is_finite(tensor) and is_finite(stored[name]):
+            format_name = str(tensor.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{what} has numbers in {name} that are too large for {format_name}; choose another format"
+            )
 
 
 def _check_counts(what: str, config: Mapping[str, Any], state: State) -> None:

@@ -143,7 +143,6 @@ class _File:
             ModelError: a number is not finite, or what ``build`` raises.
         """
         taken = {name: tensor for name, tensor in self.state.items() if name.startswith(prefix)}
-        check_finite(self.path, taken)
         converted: State = {}
         origins: dict[str, str] = {}
         for name, tensor in taken.items():
@@ -151,7 +150,9 @@ class _File:
             converted |= found
             origins |= dict.fromkeys(found, name)
         module, unused = build(converted)
-        self._left -= set(taken) - {origins[name] for name in unused}
+        used = set(taken) - {origins[name] for name in unused}
+        check_finite(self.path, {name: taken[name] for name in sorted(used)})
+        self._left -= used
         return module
 
 

@@ -101,7 +101,7 @@ def _assembled(
 ) -> Model:
     try:
         schedule = NoiseSchedule.from_config(parts.scheduler)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise ModelError(f"the noise schedule of {path} cannot be used: {error}") from error
     _check_fit(path, parts, autoencoder)
     home = torch.device("cpu") if memory == "offload" else device

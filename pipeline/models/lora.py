@@ -25,7 +25,7 @@ from pipeline.models.lora_names import (
     is_lora,
     parse_key,
 )
-from pipeline.models.low_rank import Update, are_sound, rank_of, usable_roles
+from pipeline.models.low_rank import Factors, Update, are_sound, rank_of, usable_roles
 from pipeline.models.peft_strength import Strength, read_strengths
 from pipeline.models.weights import read_header, read_tensors, unused_note
 
@@ -139,7 +139,10 @@ class _Reader:
 
     def _refuse(self, kinds: Mapping[str, str]) -> None:
         if kinds:
-            raise ModelError(f"{self._path} cannot be applied: {_foreign(next(iter(kinds.values())))}")
+            raise ModelError(
+                f"{self._path} is of a kind ({next(iter(kinds.values()))}) that is not known here; known are LoRA, "
+                "LoHa, LoKr, DoRA and plain differences"
+            )
         if _NO_LAYER in self.unused:
             first = self.unused[_NO_LAYER][0]
             raise ModelError(f"{self._path} was made for another kind of model: this one has no layer for {first}")
@@ -167,7 +170,9 @@ class _Reader:
         elif place in self.updates:
             self._leave([name], _TWICE)
         else:
-            self._add(place, Update({"diff": self._state[name]}, 1.0), name)
+            factors = {"diff": self._state[name]}
+            self._check_sound(factors, name)
+            self._add(place, Update(factors, 1.0))
 
     def _read_weight(self, place: Place, stem: str, names: Mapping[str, str]) -> None:
         """The update of a weight out of the tensors that ``names`` has by role."""
@@ -181,8 +186,9 @@ class _Reader:
             return
         self._leave([names[role] for role in sorted(set(factors) - usable)], _TWICE)
         factors = {role: factors[role] for role in usable}
+        self._check_sound(factors, names[min(usable)])
         scale = self._scale(place, stem, names.get("alpha"), rank_of(factors))
-        self._add(place, Update(factors, scale), names[min(usable)])
+        self._add(place, Update(factors, scale))
 
     def _scale(self, place: Place, stem: str, alpha: str | None, rank: int) -> float:
         """Alpha over rank; 1 where either is not told."""
@@ -195,10 +201,13 @@ class _Reader:
         strength = self._strengths.get(place.part)
         return strength.scale(stem, rank) if strength else 1.0
 
-    def _add(self, place: Place, update: Update, name: str) -> None:
-        """Keep ``update``, whose tensors are called like ``name``, if it fits its place."""
-        if not are_sound(update.factors):
+    def _check_sound(self, factors: Factors, name: str) -> None:
+        """Refuse what cannot be multiplied; one of the ``factors`` is called ``name``."""
+        if not are_sound(factors):
             raise ModelError(f"{self._path} is damaged: {name} is no factor of an update; get the file again")
+
+    def _add(self, place: Place, update: Update) -> None:
+        """Keep ``update`` if it fits its place."""
         parameter = getattr(self._targets[place.part][place.layer], place.parameter)
         try:
             update.delta(torch.empty_like(parameter, device="meta"))
@@ -231,7 +240,7 @@ def _names(roles: Mapping[str, list[str]]) -> list[str]:
 
 
 def _foreign(kind: str) -> str:
-    return f"they are of a kind ({kind}) that is not known here; LoRA, LoHa, LoKr, DoRA and plain differences are"
+    return f"they are of a kind ({kind}) that is not known here"
 
 
 def _made_for(place: Place, update: Update) -> str:

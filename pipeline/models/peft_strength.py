@@ -59,12 +59,14 @@ def read_strengths(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, S
         strengths = {part: _strength(entries) for part, entries in parts.items() if "lora_alpha" in entries}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}, [f"{path.name}: the strength that PEFT wrote beside the weights cannot be read, so that 1 is taken"]
-    patterns = [end for strength in strengths.values() for end in strength.alphas if not re.fullmatch(r"[\w.]+", end)]
-    notes = [
-        f"{path.name}: the strengths of single layers are given by patterns such as {patterns[0]!r}, which are not "
-        "read, so that these layers have the strength of the others"
+    ends = {end for strength in strengths.values() for end in strength.alphas}
+    patterns = sorted(end for end in ends if not re.fullmatch(r"[\w.]+", end))
+    if not patterns:
+        return strengths, []
+    return strengths, [
+        f"{path.name}: the strengths of some layers are given by patterns such as {patterns[0]!r}, which are not read, "
+        "so that these layers have the strength of the others"
     ]
-    return strengths, notes if patterns else []
 
 
 def _of_part(written: Mapping[str, Any], prefix: str) -> dict[str, Any]:

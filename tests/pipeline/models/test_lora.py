@@ -205,7 +205,7 @@ def test_a_lora_for_another_family_is_refused_and_the_stream_goes_on(
         str(tmp_path / "none.safetensors"): "there is no LoRA",
         str(cut(files["kohya"], tmp_path)): "is cut off",
         str(pickle(tmp_path)): "as pickle, which can run code",
-        str(unknown(tmp_path)): "was made for another kind of model: it has no layer",
+        str(unknown(tmp_path)): "was made for another kind of model: this one has no layer for lora_unet_x",
     }.items():
         with pytest.raises(ModelError, match=words) as caught:
             stream.configure(replace(BASE, steps=1, loras=f"{files['peft']}:0.2;{bad}"))

@@ -44,7 +44,7 @@ def picture(model: Model) -> torch.Tensor:
 def test_a_text_encoder_without_text_model_in_its_names_is_read(kind: str, shelf: Path, tmp_path: Path) -> None:
     state = {name.replace("transformer.text_model.", "transformer."): t for name, t in state_of(kind, shelf).items()}
     model = load(write_file(state, tmp_path / "model.safetensors"))
-    assert model.notes == []
+    assert model.notes == ()
     torch.testing.assert_close(model.prompts("a cat"), load(folder_of(kind, shelf)).prompts("a cat"))
 
 
@@ -68,7 +68,7 @@ BESIDE = (
 
 def test_what_a_stream_has_no_use_for_is_known_and_all_else_is_named(shelf: Path, tmp_path: Path) -> None:
     state = {**state_of("sd15", shelf), **{name: torch.full((2,), float("nan")) for name in BESIDE}}
-    assert load(write_file(state, tmp_path / "known.safetensors")).notes == []
+    assert load(write_file(state, tmp_path / "known.safetensors")).notes == ()
     strange = {f"{UNET}input_blocks.1.2.gate": torch.zeros(2), "control.weight": torch.zeros(2)}
     (note,) = load(write_file({**state, **strange}, tmp_path / "strange.safetensors")).notes
     assert note == (
@@ -102,7 +102,7 @@ def test_stable_diffusion_2_reads_23_layers_of_its_text_encoder(stored: int, she
         del state["cond_stage_model.model.text_projection"]
     model = load(write_file(state, tmp_path / "model.safetensors", {"modelspec.prediction_type": "v"}))
     assert model.prompts.encoders[0].module.config.num_hidden_layers == 23
-    assert model.notes == []
+    assert model.notes == ()
     torch.testing.assert_close(model.prompts("a cat"), load(folder_of("sd21", shelf)).prompts("a cat"))
 
 
@@ -154,7 +154,7 @@ def test_a_model_told_the_guidance_keeps_the_layer_for_it(shelf: Path, tmp_path:
     model = load(write_file(state, tmp_path / "model.safetensors"))
     assert model.unet.config.time_cond_proj_dim == 16
     assert model.few_step
-    assert model.notes == []
+    assert model.notes == ()
 
 
 # What is left out of SDXL, and what is then said of its structure.

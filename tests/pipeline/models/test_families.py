@@ -17,6 +17,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline import Model, ModelError, Stream, StreamConfig, load_model
+from pipeline.backends.eager import EagerBackend
 from pipeline.denoiser import Denoiser
 from pipeline.diffusion.guidance import combine_full, combine_image
 from pipeline.diffusion.noise import seeded_noise
@@ -171,10 +172,9 @@ def test_sdxl_is_told_what_diffusers_pipeline_tells_it(shelf: Path) -> None:
         torch.cat([tokens, no_tokens]),
         added_cond_kwargs={"text_embeds": torch.cat([pooled, no_pooled]), "time_ids": sizes.expand(2, -1)},
     ).sample
-    denoiser = Denoiser(model)
+    denoiser = Denoiser(model, EagerBackend(model))
     denoiser.set_prompts("a cat", "")
     got = denoiser(rows, torch.tensor([500, 500]), ((0, 1), (1, 1)))
-    denoiser.close()
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
@@ -256,7 +256,7 @@ def test_ordinary_models_are_not_taken_for_few_step_models(name: str, scheduler:
 
 
 def test_a_model_told_the_guidance_takes_few_steps() -> None:
-    assert character_of("mine", {}, {"time_cond_proj_dim": 256}) == Character(True, LCM, 50)
+    assert character_of("mine", {}, {"time_cond_proj_dim": 256}) == Character(True, {**LCM, "guidance_scale": 8.0}, 50)
 
 
 NOT_FOR_STREAMING = {

@@ -215,6 +215,6 @@ def test_weights_without_a_place_are_named(tmp_path: Path) -> None:
     for part in ("unet", "vae", "text_encoder"):
         path = next((folder / part).glob("*.safetensors"))
         save_file({**load_file(path), "ip_adapter.weight": torch.zeros(2)}, path)
-    notes = load_model(str(folder), device="cpu").notes
+    notes = list(load_model(str(folder), device="cpu").notes)
     assert [note for note in notes if "tensors is not used (ip_adapter.weight)" in note] == notes
     assert len(notes) == 3

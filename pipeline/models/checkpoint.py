@@ -201,9 +201,8 @@ def _clip_prefix(shapes: Shapes, prefixes: Sequence[str]) -> str | None:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """How many numbers the one group of ``pattern`` takes among the names, counted from 0."""
-    numbers = [int(match.group(1)) for name in shapes if (match := re.match(pattern, name))]
-    return max(numbers, default=-1) + 1
+    """How many different numbers the one group of ``pattern`` takes among the names."""
+    return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
 
 
 def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
@@ -222,7 +221,7 @@ def unet_config(shapes: Shapes, family: Family) -> dict[str, Any]:
     """
     halved = [int(m[1]) for name in shapes if (m := re.fullmatch(_UNET + r"input_blocks\.(\d+)\.0\.op\.weight", name))]
     levels = len(halved) + 1
-    # Blocks of a level: its layers, and on the way down the halving before or after them, the input block for the last.
+    # A level has one block more than layers: going down the input's or the halving before it, going up one layer more.
     blocks = _count(shapes, re.escape(_UNET) + r"input_blocks\.(\d+)\.") // levels
     layers = blocks - 1
     if sorted(halved) != [blocks * level for level in range(1, levels)] or blocks * levels != _count(

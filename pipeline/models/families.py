@@ -40,6 +40,8 @@ OTHER = Family("diffusion model", 512, 1.0, "")
 
 # Steps that a model's scheduler was distilled on, where its configuration does not say (diffusers' LCMScheduler).
 _CONSISTENCY_GRID = 50
+# In place of a number: as many as the model takes steps.
+_AS_MANY = 0
 _MOST_STEPS = 16
 # What suits a model that was distilled to be told its guidance scale.
 _TOLD_GUIDANCE = 8.0
@@ -53,7 +55,7 @@ class _Kind:
         named: what its name looks like, in lower case; it stands apart from other letters.
         solver: the one that suits it.
         steps: how many it takes, where its name has no number of them.
-        grid: timesteps over the whole schedule that it was distilled on; ``STEPS`` where they are as many as it takes.
+        grid: timesteps over the whole schedule that it was distilled on; ``_AS_MANY`` as it takes steps, or None.
     """
 
     named: str
@@ -62,10 +64,9 @@ class _Kind:
     grid: int | None = None
 
 
-STEPS = 0
-_LIGHTNING = _Kind(r"lightning", "euler", 4, STEPS)
+_LIGHTNING = _Kind(r"lightning", "euler", 4, _AS_MANY)
 # Fine-tunes are called hyper-realistic and the like; the distilled ones are called Hyper-SD, or just hyper.
-_HYPER = _Kind(r"hyper(?:[-_ ]?sd(?:xl|\d*)|(?![-_ ]?real))", "tcd", 4, STEPS)
+_HYPER = _Kind(r"hyper(?:[-_ ]?sd(?:xl|\d*)|(?![-_ ]?real))", "tcd", 4, _AS_MANY)
 _TCD = _Kind(r"tcd", "tcd", 4, _CONSISTENCY_GRID)
 _LCM = _Kind(r"lcm|latent.?consistency(?:[-_ ]?models?)?", "lcm", 4, _CONSISTENCY_GRID)
 _ONE_STEP = _Kind(r"(?:sd(?:xl)?[-_ ]?)?turbo|dmd2?|flash[-_ ]?sd(?:xl|\d*)|sdxs|schnell", "lcm", 1)
@@ -161,10 +162,10 @@ def _kind_of_name(name: str) -> _Kind | None:
 
 
 def _character(kind: _Kind, name: str, written: int | None) -> Character:
-    """``written``: the grid that the model's scheduler has."""
+    """What suits a model of this ``kind`` and ``name``; ``written`` is the grid that its scheduler names, if any."""
     counted = re.search(r"(?<!\d)(\d{1,2})[-_ ]?steps?(?![a-z])", name, re.IGNORECASE)
     steps = min(max(int(counted[1]), 1), _MOST_STEPS) if counted else kind.steps
-    grid = steps if kind.grid == STEPS else kind.grid and (written or kind.grid)
+    grid = steps if kind.grid == _AS_MANY else kind.grid and (written or kind.grid)
     return Character(True, {"solver": kind.solver, "steps": steps}, grid)
 
 

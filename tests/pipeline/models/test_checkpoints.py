@@ -159,7 +159,7 @@ def test_a_model_told_the_guidance_keeps_the_layer_for_it(shelf: Path, tmp_path:
 
 # What is left out of SDXL, and what is then said of its structure.
 REDUCED: dict[str, tuple[str, str]] = {
-    "two blocks in the middle": (r"middle_block\.1\.", "its middle is made of 3 blocks without attention"),
+    "two blocks in the middle": (r"middle_block\.1\.", "its middle is made of 2 blocks without attention"),
     "attention in one layer of a level": (r"input_blocks\.4\.1\.", "some layers of a level have attention"),
     "the last level's upper half": (r"output_blocks\.8\.", "its levels have different numbers of layers"),
     "no text": (r".*transformer_blocks\.", "it takes no text"),
@@ -172,6 +172,13 @@ def test_a_structure_that_cannot_be_built_is_said(case: str, shelf: Path, tmp_pa
     state = {name: t for name, t in state_of("sdxl", shelf).items() if not re.match(re.escape(UNET) + pattern, name)}
     with pytest.raises(ModelError, match=f"the UNet in .* cannot be loaded: .*{words}"):
         load(write_file(state, tmp_path / "model.safetensors"))
+
+
+def test_numbers_of_blocks_that_no_file_can_hold_keep_nobody_busy(shelf: Path) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_of("sd15", shelf).items() if ".op." not in name}
+    shapes |= {f"{UNET}{side}_blocks.999999999999.0.op.bias": (2,) for side in ("input", "output")}
+    with pytest.raises(ValueError, match=r"it holds no|different numbers of layers"):
+        unet_config(shapes, SD1)
 
 
 def test_depths_are_read_for_each_layer_on_the_way_down_in_the_middle_and_up(shelf: Path, tmp_path: Path) -> None:

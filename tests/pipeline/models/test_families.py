@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -292,6 +292,18 @@ def test_a_file_without_a_tokenizer_says_where_to_put_one(shelf: Path) -> None:
         ModelError, match=r"holds no tokenizer, and CLIP's cannot be fetched.*vocab.json and merges.txt at"
     ):
         load_model(str(path), device="cpu")
+
+
+def test_an_autoencoder_of_early_diffusers_is_read(shelf: Path, tmp_path: Path) -> None:
+    """Stable Diffusion 1.5 itself is stored so: the attention's layers have other names."""
+    folder = shutil.copytree(folder_of("sd15", shelf), tmp_path / "early")
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    for now, early in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+        state = {name.replace(f".{now}.", f".{early}."): tensor for name, tensor in state.items()}
+    save_file(state, path)
+    model = settled(load_model(str(folder), device="cpu", dtype="float32"))
+    torch.testing.assert_close(picture(model), picture(model_of("sd15", shelf)), atol=1e-5, rtol=0)
 
 
 def test_parts_of_two_models_do_not_stream_together(shelf: Path, tmp_path: Path) -> None:

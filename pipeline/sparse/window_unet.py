@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ class WindowUNet(ConditionedUNet):
         super().__init__(unet, dtype)
         self._hooks = ContextHooks(unet)
         self._hooks.inject()
-        width = unet.config.cross_attention_dim  # type: ignore[union-attr]
+        width: Any = unet.config.cross_attention_dim  # pyright: ignore
         self._width = int(width if isinstance(width, int) else width[0])
 
     @staticmethod

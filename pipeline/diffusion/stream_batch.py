@@ -76,10 +76,10 @@ class _Call:
 class StreamBatch:
     """The frames in flight, and the one call of the denoiser that moves them all.
 
-    All tensors have the shape (positions, F, C, h, w), and the number format and device of the noise; F is the frame
-    buffer.
+    All tensors have the shape (positions, F, C, h, w), and the number format and device of the noise.
 
     Attributes:
+        frames: F, how many come in at each tick.
         table: the solver's rows in force; there from ``prepare`` on.
         from_noise: a frame enters as noise alone, and its latent is only what the denoiser sees besides.
     """
@@ -105,7 +105,7 @@ class StreamBatch:
                 every frame brings its own (``carried`` of ``tick``).
         """
         self._denoise = denoise
-        self._frames = frames
+        self.frames = frames
         self._shape = latent_shape
         self._input_scale = input_scale if sees_input else None
         self._shown = dict(shown or {})
@@ -121,7 +121,7 @@ class StreamBatch:
         """
         self.table = table
         self._noise = noise.unsqueeze(1)
-        self._slots = Slots(table.steps + 1, self._frames, self._fields(), noise)
+        self._slots = Slots(table.steps + 1, self.frames, self._fields(), noise)
         self._whole = self._call(0, table.steps)
 
     def set_guidance(
@@ -230,7 +230,7 @@ class StreamBatch:
     def _rebuild(self, origin: torch.Tensor) -> None:
         """Other fields, other positions: position k goes on with what position ``origin[k]`` held before."""
         before, data = self._slots, self._data()
-        self._slots = Slots(len(origin), self._frames, self._fields(), self._noise)
+        self._slots = Slots(len(origin), self.frames, self._fields(), self._noise)
         for name in self._slots.names:
             if name in before:
                 held = before[name]
@@ -254,7 +254,7 @@ class StreamBatch:
         def weights(values: torch.Tensor) -> torch.Tensor:
             return _column(values[here], noise)
 
-        slots, frames = end - first, self._frames
+        slots, frames = end - first, self.frames
         layout = row_layout(guidance.kind, slots, frames, first == 0, guidance.by_image)
         again = sum(count for _, count in layout[1:])
         guided, plain = data_weights(table, guidance), data_weights(table, Guidance())
@@ -330,7 +330,7 @@ class StreamBatch:
 
         Under the prompt alone, and with full guidance.
         """
-        guidance, slots, shape = self._guidance, self._slots, (call.end - call.first, self._frames)
+        guidance, slots, shape = self._guidance, self._slots, (call.end - call.first, self.frames)
         rows, shown = slots.laid_out(call.first, call.end, call.again)
         if call.blind:
             rows[-call.blind :, self._shape[0] :] = 0

@@ -55,7 +55,7 @@ class _Call:
         unguided: as ``to_data``, for the output without guidance.
         latent, anchor: the rows of the solver's step, without the noise.
         noise: (end - first, 1, C, h, w) what the noise adds to the next latent; None where it adds nothing.
-        entering: a frame comes in at position 0 as the first of these times its latent, plus the second.
+        entering: a frame comes in at position ``first`` as the first of these times its latent, plus the second.
     """
 
     first: int
@@ -250,28 +250,33 @@ class StreamBatch:
     def _call(self, first: int, end: int) -> _Call:
         """Under the table and guidance in force."""
         table, guidance, noise, here = self.table, self._guidance, self._noise, slice(first, end)
-
-        def weights(values: torch.Tensor) -> torch.Tensor:
-            return _column(values[here], noise)
-
-        slots, frames = end - first, self.frames
-        layout = row_layout(guidance.kind, slots, frames, first == 0, guidance.by_image)
-        again = sum(count for _, count in layout[1:])
         guided, plain = data_weights(table, guidance), data_weights(table, Guidance())
+        shares = dict(table.latent)
+        noise_share = shares.pop("noise", None)
+        steps = [*shares.values(), *table.anchor.values()]
+        columns = [guided.latent, guided.output, guided.star, plain.latent, plain.output, table.alpha, table.sigma]
+        columns.append(torch.zeros_like(table.alpha) if noise_share is None else noise_share)
+        # All in one go, as each copy to a device may wait for it.
+        packed = torch.stack([*columns, *steps])[:, here].to(noise.device, noise.dtype)
+        weights = packed.view(len(packed), -1, 1, 1, 1, 1).unbind()
+        latent, output, star, plain_latent, plain_output, alpha, sigma, new = weights[: len(columns)]
+        rows = weights[len(columns) :]
+        layout = row_layout(guidance.kind, end - first, self.frames, first == 0, guidance.by_image)
+        again = sum(count for _, count in layout[1:])
         return _Call(
             first=first,
             end=end,
             layout=layout,
             again=again,
-            blind=slots * frames if guidance.by_image else 0,
-            timesteps=repeated(table.timesteps[here].to(noise.device).repeat_interleave(frames), again),
-            to_data=(weights(guided.latent), weights(guided.output)),
-            star=weights(guided.star) if guidance.is_residual else None,
-            unguided=(weights(plain.latent), weights(plain.output)),
-            latent={name: weights(values) for name, values in table.latent.items() if name != "noise"},
-            anchor={name: weights(values) for name, values in table.anchor.items()},
-            noise=weights(table.latent["noise"]) * noise[first + 1 : end + 1] if "noise" in table.latent else None,
-            entering=(_column(table.alpha[:1], noise)[0], _column(table.sigma[:1], noise)[0] * noise[0]),
+            blind=(end - first) * self.frames if guidance.by_image else 0,
+            timesteps=repeated(table.timesteps[here].to(noise.device).repeat_interleave(self.frames), again),
+            to_data=(latent, output),
+            star=star if guidance.is_residual else None,
+            unguided=(plain_latent, plain_output),
+            latent=dict(zip(shares, rows[: len(shares)], strict=True)),
+            anchor=dict(zip(table.anchor, rows[len(shares) :], strict=True)),
+            noise=None if noise_share is None else new * noise[first + 1 : end + 1],
+            entering=(alpha[0], sigma[0] * noise[first]),
         )
 
     def _enter(

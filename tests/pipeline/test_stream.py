@@ -55,7 +55,7 @@ def test_stream_batch_equals_sequential(steps: int, buffer: int, guidance: str) 
             assert torch.allclose(pictures[index], reference(clip[index]), atol=CLOSE), (solver, index)
 
 
-@pytest.mark.parametrize("solver", ["dpm-3", "dpmpp-3m", "dpmpp-3m-taylor", "dpmpp-2s", "dpmpp-2m-sde"])
+@pytest.mark.parametrize("solver", ["dpm-3", "dpmpp-3m-taylor", "dpmpp-2s", "dpmpp-2m-sde", "unipc-3", "tcd"])
 def test_history_and_anchor_travel_with_the_slot(solver: str) -> None:
     """Seven steps: whole singlestep groups of three, and third order in the middle of a multistep run."""
     model = tiny_model(True)
@@ -89,7 +89,7 @@ def test_a_model_that_is_told_where_the_run_began(solver: str) -> None:
     assert not torch.allclose(picture, streamed(Stream(known, config), clip)[4], atol=CLOSE)
 
 
-@pytest.mark.parametrize("solver", ["ddim", "dpmpp-3m", "dpm-2", "lcm"])
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp-3m", "dpm-2", "unipc-3", "lcm"])
 def test_noise_levels_between_the_timesteps(solver: str) -> None:
     model = tiny_model(True)
     config = replace(BASE, steps=6, solver=solver, spacing="karras", guidance="self-negative")

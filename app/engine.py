@@ -90,6 +90,10 @@ class Engine(Protocol):
         """Forget the frames in flight."""
         ...
 
+    def wait_for_engines(self, wait: bool, /) -> None:
+        """Whether pictures wait for what is to draw all of them, as those of a file do, so that they look alike."""
+        ...
+
     def stages_ms(self) -> Mapping[str, float]:
         """Median milliseconds of ``encode``, ``unet`` and ``decode``."""
         ...

@@ -113,6 +113,11 @@ class StreamBatch:
         self._given_start = False  # whether each frame comes with a noise of its own
         self.from_noise = False
 
+    @property
+    def layout(self) -> RowLayout:
+        """Which prompt each row of a tick's call is under."""
+        return self._whole.layout
+
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Allocate for ``table``; no frame is in flight afterwards.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.sparse.costs import RETRY_AFTER, RETRY_AT_MOST, Costs
+from pipeline.sparse.costs import FORGET_AFTER, Costs
 
 WHOLE = (64, 64)
 QUARTER = 0.1 + 0.25
@@ -33,20 +33,14 @@ def test_what_one_shape_takes_tells_of_all() -> None:
     assert not costs.worth([(32, 32)] * 2, WHOLE)
 
 
-def refusals(costs: Costs) -> int:
-    """How often windows that were measured as too slow are refused before they are tried again."""
-    for _ in range(30):
-        costs.note((32, 32), WHOLE, 5.0)
-    return next(number for number in range(2 * RETRY_AT_MOST) if costs.worth([(32, 32)], WHOLE))
-
-
-def test_what_was_slow_is_tried_again_more_and_more_seldom() -> None:
+def test_what_was_slow_is_tried_again() -> None:
     costs = Costs(0.1)
     costs.note(WHOLE, WHOLE, 1.0)
-    found = [refusals(costs) for _ in range(9)]
-    assert found == [min(RETRY_AFTER * 2**tries, RETRY_AT_MOST) for tries in range(9)]
-    assert found[-2:] == [RETRY_AT_MOST] * 2
-    assert not any(costs.worth([(64, 48)] * 2, WHOLE) for _ in range(2 * RETRY_AT_MOST)), "that can never be worth it"
+    for _ in range(3):
+        for _ in range(30):
+            costs.note((32, 32), WHOLE, 5.0)
+        found = [costs.worth([(32, 32)], WHOLE) for _ in range(FORGET_AFTER + 1)]
+        assert found == [False] * FORGET_AFTER + [True]
+    assert not any(costs.worth([(64, 48)] * 2, WHOLE) for _ in range(2 * FORGET_AFTER)), "that can never be worth it"
     costs.note((32, 32), WHOLE, QUARTER)
     assert costs.worth([(32, 32)], WHOLE)
-    assert refusals(costs) == RETRY_AFTER, "it was fast in between"

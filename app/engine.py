@@ -161,23 +161,23 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
             progress=progress,
             memory=settings.memory,
         )
-        model = accelerate(model, settings.acceleration)
+        backend = accelerate(model, settings.acceleration)
     except (ValueError, AccelerationError) as error:  # what is asked for is not to be had here
         raise ModelError(str(error)) from error
     facts = ModelFacts(
         name=model.name,
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
-        acceleration=model.acceleration,
+        acceleration=backend.name,
         default_size=model.default_size,
         sees_input=model.sees_input,
         defaults=model.defaults,
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
     config = adapted(settings.stream, {}, model.defaults)
-    stream = Stream(model, runnable(config))
+    stream = Stream(model, runnable(config), backend)
     notes = (*model.notes, *stream.notes, *remarks(None, config, model.sees_input))
-    return Loaded(stream, facts, notes, model.backend.close, config, model.backend.news)
+    return Loaded(stream, facts, notes, backend.close, config, stream.news)
 
 
 class ModelLoading(threading.Thread):

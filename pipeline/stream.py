@@ -237,7 +237,7 @@ class Stream:
         if differ(*wording, *_IN_ATTENTION):
             self._set_prompts()
         self._catch_up()
-        if differ("steps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend"):
+        if differ("steps", "strength", "solver", "spacing", "tcd_gamma", "loras", "seed", "seed_b", "seed_blend"):
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
@@ -382,7 +382,7 @@ class Stream:
             config.steps,
             config.strength,
             config.spacing,
-            grid=self.model.grid,
+            grid=self.model.adapters.grid_of(config) or self.model.grid,
             gamma=config.tcd_gamma,
             from_noise=self._of_words or self._from_noise(),
         )

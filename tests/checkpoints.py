@@ -20,6 +20,14 @@ State = dict[str, torch.Tensor]
 _SD = {"widths": (32, 64, 64, 64), "depths": (1, 1, 1, 0), "text": (64,)}
 _XL = {"widths": (32, 64, 128), "depths": (0, 2, 3), "text": (64, 128)}
 _BASE = {"_class_name": "PNDMScheduler", "timestep_spacing": "leading"}
+# Of Segmind's SSD-1B: no attention in the middle, and other depths on the way up than on the way down.
+_REDUCED = {
+    "mid_block_type": "UNetMidBlock2D",
+    "transformer_layers_per_block": [1, [2, 2], [2, 2]],
+    "reverse_transformer_layers_per_block": [[2, 2, 3], [2, 1, 1], 1],
+}
+# Layers that Stable Diffusion 2 reads of its text encoder, which has one more.
+_SD2_TEXT_LAYERS = 23
 _TURBO = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -27,6 +35,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "sd21": {"structure": _SD, "linear": True, "scheduler": {**_BASE, "prediction_type": "v_prediction"}},
     "turbo": {"structure": _SD, "linear": True, "scheduler": _TURBO},
     "sdxl": {"structure": _XL, "linear": True, "scheduler": _BASE, "pipeline": "StableDiffusionXLPipeline"},
+    "ssd": {
+        "structure": _XL,
+        "linear": True,
+        "scheduler": _BASE,
+        "pipeline": "StableDiffusionXLPipeline",
+        "unet": _REDUCED,
+    },
     "pix2pix": {
         "structure": _SD,
         "linear": False,
@@ -40,20 +55,23 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Path:
     """Write a complete model of ``kind`` to ``folder`` in the diffusers layout."""
     torch.manual_seed(seed)
     known = KINDS[kind]
-    _write_unet(folder / "unet", known["structure"], linear=known["linear"], pix2pix=kind == "pix2pix")
+    _write_unet(
+        folder / "unet", known["structure"], linear=known["linear"], pix2pix=kind == "pix2pix", **known.get("unet", {})
+    )
     autoencoder = AutoencoderKL(
         latent_channels=4,
         block_out_channels=(32, 32, 64, 64),  # pyright: ignore[reportArgumentType]
         layers_per_block=2,
         down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
         up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
-        scaling_factor=0.13025 if kind == "sdxl" else 0.18215,
+        scaling_factor=0.13025 if _is_xl(kind) else 0.18215,
     )
     with torch.no_grad():  # random autoencoders answer every latent with nearly the same grey
         autoencoder.decoder.conv_out.weight.mul_(20)
     autoencoder.save_pretrained(folder / "vae")
     for number, width in enumerate(known["structure"]["text"]):
-        _write_text_encoder(folder, number, width, open_clip=number == 1 or kind in ("sd21", "turbo"))
+        layers = _SD2_TEXT_LAYERS if kind in ("sd21", "turbo") else 3
+        _write_text_encoder(folder, number, width, layers, open_clip=number == 1 or kind in ("sd21", "turbo"))
     schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
     write_json(folder / "scheduler" / "scheduler_config.json", {**schedule, **known["scheduler"]})
     index = {
@@ -65,7 +83,7 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Path:
         "scheduler": ["diffusers", known["scheduler"]["_class_name"]],
         "safety_checker": [None, None],
     }
-    if kind == "sdxl":
+    if _is_xl(kind):
         index["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
         index["tokenizer_2"] = ["transformers", "CLIPTokenizer"]
         index["force_zeros_for_empty_prompt"] = True
@@ -73,7 +91,7 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Path:
     return folder
 
 
-def _write_unet(folder: Path, structure: dict, *, linear: bool, pix2pix: bool) -> None:
+def _write_unet(folder: Path, structure: dict, *, linear: bool, pix2pix: bool, **further: Any) -> None:
     widths, depths = structure["widths"], structure["depths"]
     xl = len(structure["text"]) == 2
     added = {
@@ -95,18 +113,19 @@ def _write_unet(folder: Path, structure: dict, *, linear: bool, pix2pix: bool) -
         use_linear_projection=linear,
         **(added if xl else {}),
     )
+    config |= further
     unet = UNet2DConditionModel(**config)
     make_prompts_matter(unet)
     unet.save_pretrained(folder)
 
 
-def _write_text_encoder(folder: Path, number: int, width: int, *, open_clip: bool) -> None:
+def _write_text_encoder(folder: Path, number: int, width: int, layers: int, *, open_clip: bool) -> None:
     which = f"_{number + 1}" if number else ""
     config = CLIPTextConfig(
         vocab_size=514,
         hidden_size=width,
         intermediate_size=2 * width,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
         num_attention_heads=width // 64,
         max_position_embeddings=77,
         projection_dim=width,
@@ -120,28 +139,47 @@ def _write_text_encoder(folder: Path, number: int, width: int, *, open_clip: boo
     write_tokenizer(folder / f"tokenizer{which}", pad="!" if open_clip else "<|endoftext|>")
 
 
+def _is_xl(kind: str) -> bool:
+    return len(KINDS[kind]["structure"]["text"]) == 2
+
+
 def write_original(folder: Path, path: Path, kind: str, metadata: dict[str, str] | None = None) -> Path:
     """The model in ``folder`` as one file in the original layout, with a folder ``tokenizer`` beside it."""
+    write_file(original_state(folder, kind), path, metadata)
+    return path
+
+
+def write_file(state: State, path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """A checkpoint of these tensors, with a folder ``tokenizer`` beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, path, metadata)
+    write_tokenizer(path.parent / "tokenizer")
+    return path
+
+
+def original_state(folder: Path, kind: str) -> State:
+    """The tensors of the model in ``folder`` by their names in the original layout."""
     unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     state = {f"model.diffusion_model.{name}": tensor for name, tensor in _original_unet(unet).items()}
     autoencoder = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
     state |= {f"first_stage_model.{name}": tensor for name, tensor in _original_autoencoder(autoencoder).items()}
     text = load_file(folder / "text_encoder" / "model.safetensors")
-    if kind == "sdxl":
+    if _is_xl(kind):
         second = load_file(folder / "text_encoder_2" / "model.safetensors")
         state |= _prefixed("conditioner.embedders.0.transformer.text_model.", text)
         state |= _open_clip("conditioner.embedders.1.model.", second)
     elif kind in ("sd21", "turbo"):
         # The original holds one layer more, which Stable Diffusion 2 does not read.
-        last = {name: tensor for name, tensor in text.items() if "encoder.layers.2." in name}
-        more = {name.replace("layers.2.", "layers.3."): torch.randn_like(tensor) for name, tensor in last.items()}
+        number = _SD2_TEXT_LAYERS
+        last = {name: tensor for name, tensor in text.items() if f"encoder.layers.{number - 1}." in name}
+        more = {
+            name.replace(f"layers.{number - 1}.", f"layers.{number}."): torch.randn_like(tensor)
+            for name, tensor in last.items()
+        }
         state |= _open_clip("cond_stage_model.model.", {**text, **more, "text_projection.weight": torch.randn(64, 64)})
     else:
         state |= _prefixed("cond_stage_model.transformer.text_model.", text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, path, metadata)
-    write_tokenizer(path.parent / "tokenizer")
-    return path
+    return state
 
 
 def _prefixed(prefix: str, state: State) -> State:

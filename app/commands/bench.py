@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline import Model
+    from pipeline.backends.backend import Backend
 
 LARGEST_SIDE = 4096
 # Of the picture, where nothing else is said.
@@ -105,10 +106,17 @@ class _Playing:
         tell: is given what the stream has to say of these settings.
     """
 
-    def __init__(self, model: Model, frames: torch.Tensor, config: StreamConfig, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        backend: Backend,
+        frames: torch.Tensor,
+        config: StreamConfig,
+        tell: Callable[[str], object],
+    ) -> None:
         from pipeline import Stream
 
-        self.stream = Stream(model, config)
+        self.stream = Stream(model, config, backend)
         self.seconds: list[float] = []  # of each frame
         self._model, self._frames, self._steps = model, frames, config.steps
         self._latencies: list[float] = []
@@ -116,11 +124,11 @@ class _Playing:
         for note in self.stream.notes:
             tell(note)
         self._call([frames[0]] * 2)  # by now every engine that this stream needs is ordered
-        model.backend.wait()
+        backend.wait()
         self._call([frames[0]] * (config.steps + 2))
         for _ in range(_SPARSE_ROUNDS if config.sparse else 0):
             self._call(frames)
-            model.backend.wait()
+            backend.wait()
 
     def burst(self) -> None:
         """Play the next frames, measured."""
@@ -142,7 +150,7 @@ class _Playing:
         return Row(
             size=self._frames.shape[-1],
             steps=self._steps,
-            acceleration=self._model.acceleration,
+            acceleration=self.stream.backend.name,
             fps=round(len(self.seconds) / sum(self.seconds), 2),
             latency_ms={f"p{share}": round(percentile(sorted(self._latencies), share), 2) for share in (50, 95)},
             stages_ms={name: round(value, 2) for name, value in stages.items()},
@@ -157,6 +165,7 @@ class _Playing:
 
 def measure(
     model: Model,
+    backend: Backend,
     frames: torch.Tensor,
     configs: Sequence[StreamConfig],
     seconds: float,
@@ -168,7 +177,7 @@ def measure(
         seconds: for each of them, about.
         tell: is given what a stream has to say of its settings.
     """
-    playing = [_Playing(model, frames, config, tell) for config in configs]
+    playing = [_Playing(model, backend, frames, config, tell) for config in configs]
     fewest, end = _FEWEST_FRAMES + max(config.steps for config in configs), time.perf_counter() + seconds * len(configs)
     while time.perf_counter() < end or len(playing[0].seconds) < fewest:
         for one in playing:
@@ -210,38 +219,45 @@ def _measure(model: Model, arguments: argparse.Namespace, sizes: list[int], cons
     seen: set[str] = set()
     for wanted in arguments.acceleration:
         try:
-            fast = accelerate(model, wanted)
+            backend = accelerate(model, wanted)
         except AccelerationError as error:
             if len(arguments.acceleration) == 1:
                 raise Misuse(str(error)) from error
             say(console, str(error))
             continue
-        for note in fast.notes:
+        for note in (*model.notes, *backend.news()):
             say(console, note)
-        if fast.acceleration in seen:  # auto may be what was measured already
+        if backend.name in seen:  # auto may be what was measured already
             continue
-        seen.add(fast.acceleration)
+        seen.add(backend.name)
         for size in sizes:
             frames = _frames(size)
             for steps in arguments.steps:
                 try:
-                    yield from _with_sparse(fast, frames, steps, arguments, partial(say, console))
+                    yield from _with_sparse(model, backend, frames, steps, arguments, partial(say, console))
                 except (RuntimeError, MemoryError) as error:  # torch says so where memory is too small
-                    say(console, f"{fast.acceleration}, {size}x{size}, {steps} steps cannot be run: {error}")
-        fast.backend.close()
+                    say(console, f"{backend.name}, {size}x{size}, {steps} steps cannot be run: {error}")
+        backend.close()
 
 
 def _with_sparse(
-    model: Model, frames: torch.Tensor, steps: int, arguments: argparse.Namespace, tell: Callable[[str], object]
+    model: Model,
+    backend: Backend,
+    frames: torch.Tensor,
+    steps: int,
+    arguments: argparse.Namespace,
+    tell: Callable[[str], object],
 ) -> Iterator[Row]:
     """The row of one combination, then one with sparse inference for each share of the picture that changes."""
     config = StreamConfig(prompt=_PROMPT, steps=steps)
-    yield from measure(model, frames, [config], arguments.seconds, tell)
+    yield from measure(model, backend, frames, [config], arguments.seconds, tell)
     if arguments.sparse is None:
         return
     for percent in arguments.sparse or SPARSE_PERCENT:
         both = config, replace(config, sparse=True)
-        yield replace(measure(model, _changing(frames, percent), both, arguments.seconds, tell)[1], changes=percent)
+        yield replace(
+            measure(model, backend, _changing(frames, percent), both, arguments.seconds, tell)[1], changes=percent
+        )
 
 
 def _changing(frames: torch.Tensor, percent: float) -> torch.Tensor:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from pipeline.backends.spec import Spec
-from pipeline.text import first_line
+from pipeline.models.errors import first_line
 
 logger = logging.getLogger(__name__)
 

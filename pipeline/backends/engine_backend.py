@@ -104,7 +104,7 @@ class EngineBackend(ABC):
     def _spec(self, network: Network, moving: Tensors, staying: Tensors) -> Spec:
         spec = Spec.of(network, moving, staying)
         last = self._last.get(network.name)
-        if last == spec:
+        if last is not None and last == spec:
             return last  # the same object each time: found in a table at once
         self._last[network.name] = spec
         return spec

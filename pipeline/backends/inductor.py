@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,7 @@ def with_inductor(module: torch.nn.Module, _: Tensors) -> Function:
     error that is told, never a silent return to eager. The graphs of CUDA are captured by the caller: Inductor's own
     are bound to the thread that made them.
     """
-    options = {"triton.cudagraphs": False}
+    options: dict[str, str | int | bool | Callable[..., object]] = {"triton.cudagraphs": False}
     return torch.compile(_own_code(module), dynamic=False, fullgraph=True, options=options)
 
 

@@ -40,13 +40,12 @@ class Rows:
 
 
 class Producer(Protocol):
-    """Makes the entries of one kind.
+    """Makes the entries of one kind."""
 
-    Attributes:
-        revision: another number after anything that changes what ``entries`` gives.
-    """
-
-    revision: int
+    @property
+    def revision(self) -> int:
+        """Another number after anything that changes what ``entries`` gives."""
+        ...
 
     def entries(self, rows: Rows) -> Mapping[str, torch.Tensor]:
         """This kind's inputs for a call of these rows, (B, ...) each, by name; none where the kind is not in use."""

@@ -17,6 +17,9 @@ import torch
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction")
 _VARIANCE_PRESERVING = PREDICTION_TYPES[:3]
 
+# Models are trained on 1000; more than this would only fill the memory.
+MOST_TIMESTEPS = 100_000
+
 # A schedule with zero terminal signal-to-noise ratio would divide by zero; this keeps its last step finite in float32.
 _LEAST_ALPHA_BAR = 2.0**-24
 
@@ -133,16 +136,23 @@ class VariancePreserving:
         """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
 
         Raises:
-            ValueError: the schedule or the prediction type is of an unknown kind.
+            ValueError: the schedule or the prediction type is of an unknown kind, or a number is out of its range.
         """
         betas = _betas(config)
+        if betas.ndim != 1 or not 1 <= len(betas) <= MOST_TIMESTEPS or not bool(((betas >= 0) & (betas < 1)).all()):
+            raise ValueError(
+                f"its betas must be 1 to {MOST_TIMESTEPS} numbers from 0 to less than 1; get the model again"
+            )
+        scaling = float(config.get("timestep_scaling", 10.0))
+        if not math.isfinite(scaling):
+            raise ValueError(f"its timestep_scaling is {scaling}; it must be a number")
         alpha_bar = torch.cumprod(1.0 - betas, dim=0)
         if config.get("rescale_betas_zero_snr"):
             alpha_bar = _rescale_to_zero_snr(alpha_bar)
         return cls(
             alpha_bar=alpha_bar.clamp_min(_LEAST_ALPHA_BAR),
             prediction_type=config.get("prediction_type", "epsilon"),
-            timestep_scaling=float(config.get("timestep_scaling", 10.0)),
+            timestep_scaling=scaling,
             tells_start=bool(config.get("tells_start", False)),
         )
 
@@ -287,7 +297,11 @@ def _nearest(wanted: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
 
 def _betas(config: Mapping[str, Any]) -> torch.Tensor:
     """(N,) float64 betas of the kinds that diffusers' schedulers know."""
-    count = int(config.get("num_train_timesteps", 1000))
+    count = config.get("num_train_timesteps", 1000)
+    if type(count) is not int or not 1 <= count <= MOST_TIMESTEPS:
+        raise ValueError(
+            f"its num_train_timesteps is {str(count)[:40]}; it must be a whole number from 1 to {MOST_TIMESTEPS}"
+        )
     start, end = float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02))
     kind = config.get("beta_schedule", "linear")
     if config.get("trained_betas") is not None:

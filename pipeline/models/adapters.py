@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,12 @@ from pipeline.adapter_list import Wanted, parse_files, parse_loras
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.config import StreamConfig
 from pipeline.models.errors import ModelError
-from pipeline.models.families import Family, tells_few_steps
+from pipeline.models.families import Family, character_of_name, tells_few_steps
 from pipeline.models.hub import download_part, looks_like_hub_id
-from pipeline.models.lora import Lora, flat_modules, read_lora
+from pipeline.models.lora import Lora, Place, flat_modules, read_lora
 from pipeline.models.residency import DENOISER, TEXT, TEXT_2, Residency
-from pipeline.models.textual_inversion import read_embedding
+from pipeline.models.textual_inversion import LearnedWord, read_embedding
 
-# Part and flat name of a layer.
-Place = tuple[str, str]
 # LoRAs that have been read and are not in use are kept up to this many bytes, for whoever tries several in turn.
 UNUSED_BYTES = 256 * 2**20
 
@@ -51,16 +50,16 @@ class Adapters:
         self._prompts = prompts
         self._lcm_lora = "" if few_step else family.lcm_lora
         self._loras: OrderedDict[str, Lora] = OrderedDict()  # the one used last at the end
-        self._words: dict[str, tuple[str, list[torch.Tensor]]] = {}
-        self._learned: tuple[str, ...] = ()
-        self._base: dict[Place, torch.Tensor] = {}  # the own values, in main memory, of what LoRAs have changed
+        self._words: dict[str, LearnedWord] = {}
+        self._learned: Mapping[str, Sequence[torch.Tensor]] = {}
+        self._own: dict[Place, torch.Tensor] = {}  # the model's own value of each parameter that LoRAs have changed
         self._followers: weakref.WeakSet[object] = weakref.WeakSet()
         self._reading = threading.Lock()  # of what has been read, which another thread adds to
 
     @property
     def in_denoiser(self) -> bool:
         """Whether LoRAs have changed weights of the denoiser."""
-        return any(place[0] == DENOISER for place in self._base)
+        return any(place.part == DENOISER for place in self._own)
 
     def loras_of(self, config: StreamConfig) -> Wanted:
         """The LoRAs that ``config`` asks for, the one that the LCM solver needs included."""
@@ -68,6 +67,11 @@ class Adapters:
         if config.solver == "lcm" and self._lcm_lora and not any(tells_few_steps(spec) for spec, _ in wanted):
             wanted += ((self._lcm_lora, 1.0),)
         return wanted
+
+    def grid_of(self, config: StreamConfig) -> int | None:
+        """How many timesteps the LoRA knows that makes the model one of few steps; None where there is no such LoRA."""
+        characters = (character_of_name(spec) for spec, strength in self.loras_of(config) if strength)
+        return next((one.grid for one in characters if one is not None and one.grid), None)
 
     def is_ready(self, config: StreamConfig) -> bool:
         """Whether all that ``config`` asks for has been read."""
@@ -88,6 +92,7 @@ class Adapters:
             if spec not in self._words:
                 widths = [encoder.width for encoder in self._prompts.encoders]
                 self._words[spec] = read_embedding(find_file(spec, "embedding"), widths)
+                notes += self._words[spec].notes
         return notes
 
     def _read_lora(self, spec: str) -> list[str]:
@@ -118,23 +123,26 @@ class Adapters:
         Args:
             follower: whoever has the model so; see ``release``.
         """
+        loras, embeddings = self.loras_of(config), parse_files(config.embeddings)
+        words = {word: vectors for spec, _ in loras for word, vectors in self._loras[spec].words.items()}
+        words |= {self._words[spec].word: self._words[spec].vectors for spec in embeddings}
         self._followers.add(follower)
-        self._learn(parse_files(config.embeddings))
-        self._apply(self.loras_of(config))
+        self._learn(words)
+        self._apply(loras)
+        self._words = {spec: self._words[spec] for spec in embeddings}
 
     def release(self, follower: object) -> None:
         """``follower`` has done with the model: once nobody follows any more, it is as it was loaded."""
         self._followers.discard(follower)
         if not self._followers:
-            self._learn(())
+            self._learn({})
             self._apply(())
 
-    def _learn(self, words: tuple[str, ...]) -> None:
-        if words != self._learned:
+    def _learn(self, words: Mapping[str, Sequence[torch.Tensor]]) -> None:
+        if list(words) != list(self._learned) or any(words[word] is not self._learned[word] for word in words):
             with self._residency.changing(*self._text_parts()):
-                self._prompts.learn(dict(self._words[spec] for spec in words))
+                self._prompts.learn(words)
                 self._learned = words
-                self._words = {spec: self._words[spec] for spec in words}
 
     @torch.inference_mode()
     def _apply(self, wanted: Wanted) -> None:
@@ -147,38 +155,35 @@ class Adapters:
             with self._reading:
                 self._loras.move_to_end(spec)
         loras = [(self._loras[spec], strength) for spec, strength in strengths.items() if strength]
-        places = {place for lora, _ in loras for place in lora.updates} | set(self._base)
+        places = {place for lora, _ in loras for place in lora.updates} | set(self._own)
         targets = self._targets()
-        with self._residency.changing(*sorted({place[0] for place in places})):
+        with self._residency.changing(*sorted({place.part for place in places})):
             for place in places:
-                self._write(place, targets[place[0]][place[1]], loras)
+                self._write(place, getattr(targets[place.part][place.layer], place.parameter), loras)
             self.applied = wanted
         self._forget_unused(set(strengths))
 
-    def _write(self, place: Place, layer: Any, loras: list[tuple[Lora, float]]) -> None:
-        """The layer's own weight plus all updates of it, rounded once."""
-        weight = layer.weight
-        base = self._base.get(place)
-        if base is None:
-            base = self._base[place] = weight.detach().cpu().clone()
+    def _write(self, place: Place, parameter: torch.Tensor, loras: list[tuple[Lora, float]]) -> None:
+        """The parameter's own value plus all updates of it, rounded once."""
+        own = self._own.get(place)
+        if own is None:
+            own = self._own[place] = parameter.detach().cpu().clone()
         updates = [(lora.updates[place], strength) for lora, strength in loras if place in lora.updates]
         if not updates:
-            weight.copy_(self._base.pop(place))
+            parameter.copy_(self._own.pop(place))
             return
-        own = base.to(weight.device, torch.float32)
-        total = own
+        base = own.to(parameter.device, torch.float32)
+        total = base
         for update, strength in updates:
-            total = total + strength * update.delta(own)
-        weight.copy_(total)
+            total = total + strength * update.delta(base)
+        parameter.copy_(total)
 
     def _forget_unused(self, used: set[str]) -> None:
         kept = 0
         with self._reading:
             for spec in reversed([spec for spec in self._loras if spec not in used]):
-                factors = [
-                    tensor for update in self._loras[spec].updates.values() for tensor in update.factors.values()
-                ]
-                kept += sum(tensor.nbytes for tensor in factors)
+                updates = self._loras[spec].updates.values()
+                kept += sum(tensor.nbytes for update in updates for tensor in update.factors.values())
                 if kept > UNUSED_BYTES:
                     del self._loras[spec]
 

@@ -1,49 +1,77 @@
 """Single-file checkpoints in the original key layout of Stable Diffusion 1, 2 and XL.
 
 Such a file holds tensors and no configuration. What diffusers would fetch from the hub is read off the shapes here, so
-that a file works without a network, and at any width. The renaming of the keys is diffusers' own.
+that a file works without a network, at any width, and with fewer layers than the model that it was distilled from.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.conditioning.prompt_encoder import TextEncoder
-from pipeline.models.errors import ModelError
+from pipeline.models.building import build_diffusers, build_text_encoder
+from pipeline.models.errors import ModelError, explained
 from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, Family
-from pipeline.models.parts import Parts, explained
+from pipeline.models.lora_names import is_lora
+from pipeline.models.original_layout import autoencoder_state, open_clip_state, unet_name
+from pipeline.models.parts import Parts
 from pipeline.models.tokenizers import clip_tokenizer
-from pipeline.models.weights import Header, read_header
+from pipeline.models.weights import Header, check_finite, open_tensors, read_header, unused_note
 
 Shapes = Mapping[str, tuple[int, ...]]
+State = dict[str, torch.Tensor]
 
 _UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
-_CLIP = "cond_stage_model.transformer.text_model."
+# Older merges, and some trainers, leave ``text_model`` out of the names.
+_CLIP = ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.")
 _OPEN_CLIP = "cond_stage_model.model."
-_XL_CLIP = "conditioner.embedders.0.transformer.text_model."
+_XL_CLIP = ("conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.0.transformer.")
 _XL_OPEN_CLIP = "conditioner.embedders.1.model."
 
-# Checkpoints that are no UNet of these families, by a key that each of them has.
+# Checkpoints that are of no use here, by a piece of a name that each of them has.
 _OTHERS = {
-    "double_blocks.": "a Flux model",
-    "joint_blocks.": "a Stable Diffusion 3 model",
-    "conditioner.embedders.0.model.": "the SDXL refiner, which only finishes pictures of another model",
-    "lora_unet_": "a LoRA: load a model, and give this file as --lora",
-    "lora_A.weight": "a LoRA: load a model, and give this file as --lora",
-    "lora.down.weight": "a LoRA: load a model, and give this file as --lora",
-    "control_model.": "a ControlNet",
-    "emb_params": "a textual inversion: load a model, and give this file as --embedding",
+    "double_blocks.": "is a Flux model",
+    "joint_blocks.": "is a Stable Diffusion 3 model",
+    "conditioner.embedders.0.model.": "is the SDXL refiner, which only finishes pictures of another model",
+    "control_model.": "is a ControlNet",
+    "emb_params": "is a textual inversion: load a model, and give this file as --embedding",
+    "edm_vpred.": "is a CosXL model, whose noise schedule (EDM) is not known here; take a plain SDXL model",
+    "edm_mean": "is a Playground 2.5 model, whose noise schedule (EDM) is not known here; take a plain SDXL model",
+    "scaled_fp8": "stores its weights as scaled float8, which is not known here; take the float16 file of the model",
+    ".scale_weight": "stores its weights as scaled float8, which is not known here; take the float16 file of the model",
+    ".weight_scale": "stores its weights as scaled float8, which is not known here; take the float16 file of the model",
+    ".absmax": "stores its weights in four or eight bits, which is not known here; take the float16 file of the model",
 }
+# Tensors that a checkpoint may hold besides the parts of the model, and that a stream has no use for.
+_KNOWN_BESIDE = re.compile(
+    "|".join(
+        (
+            r"model_ema\.",  # a moving average of the weights, for training on
+            r"first_stage_model\.(loss|model_ema)\.",
+            r".*\.(position_ids|attn_mask)$",  # constants of earlier text encoders
+            r".*\.(logit_scale|text_projection|text_projection\.weight)$",  # of CLIP, to compare texts with pictures
+            # The noise schedule, number by number; all of these models have the same.
+            r"(betas|logvar|lvlb_weights|scale_factor|denoiser\.sigmas|denoiser\.log_sigmas)$",
+            r"(sqrt_|log_)?(recip_|recipm1_|one_minus_)?alphas_cumprod(_prev)?$",
+            r"posterior_(variance|log_variance_clipped|mean_coef1|mean_coef2)$",
+            r"(v_pred|ztsnr)$",  # what the UNet predicts; see _scheduler
+            r"(optimizer|optimizer_states|lr_schedulers|loss)\.",  # of a training run
+            r"(global_step|epoch|iteration)$",
+        )
+    )
+)
 # The width of one attention head in all CLIP text encoders, and in the UNets from Stable Diffusion 2 on.
 _HEAD = 64
 _FIRST_UNET_HEADS = 8
 _SIZE_EMBEDDING = 256
+# Layers that Stable Diffusion 2 reads of OpenCLIP's ViT-H, which has 24; trainers save them with or without the last.
+_SD2_TEXT_LAYERS = 23
 # Spread of a normalisation weight that is larger in models trained for v-prediction (as ComfyUI tells the two apart).
 _V_SPREAD = 0.09
 
@@ -60,23 +88,21 @@ def read_checkpoint(path: Path, dtype: torch.dtype) -> Parts:
     transformers_logging.disable_progress_bar()
     header = read_header(path)
     family = family_of_file(path, header.shapes)
-    with explained(str(path)):
-        from safetensors.torch import load_file
-
-        state = load_file(path)
+    file = _File(path, header.shapes, open_tensors(path))
+    unet = _unet(file, family, dtype)
+    autoencoder = _autoencoder(file, family, dtype)
+    text_encoders = _text_encoders(file, family)
     notes: list[str] = []
-    with explained(f"the UNet in {path}"):
-        unet = _unet(header.shapes, state, family, dtype)
-    with explained(f"the autoencoder in {path}"):
-        autoencoder = _autoencoder(header.shapes, state, family, dtype)
-    with explained(f"the text encoder in {path}"):
-        text_encoders = _text_encoders(path, header.shapes, state, family)
+    scheduler = _scheduler(header, file.state, family, notes)
+    if file.unused:
+        why = "they are no part of a Stable Diffusion model that is known here"
+        notes.append(unused_note(path.name, file.unused, len(header.shapes), why))
     return Parts(
         family=family,
         unet=unet,
         autoencoder=autoencoder,
         text_encoders=text_encoders,
-        scheduler=_scheduler(header, state, family, notes),
+        scheduler=scheduler,
         names=f"{path.stem} {header.metadata.get('modelspec.title', '')}",
         raw_input=family is PIX2PIX,
         zero_negative=family is SDXL,
@@ -84,14 +110,62 @@ def read_checkpoint(path: Path, dtype: torch.dtype) -> Parts:
     )
 
 
+class _File:
+    """The tensors of a checkpoint, and which of them no part of the model has taken yet.
+
+    Attributes:
+        path: of the file.
+        shapes, state: its tensors by name.
+    """
+
+    def __init__(self, path: Path, shapes: Shapes, state: State) -> None:
+        self.path = path
+        self.shapes = shapes
+        self.state = state
+        self._left = {name for name in state if not _KNOWN_BESIDE.match(name)}
+
+    @property
+    def unused(self) -> list[str]:
+        """Names of the tensors that no part has taken, and that are not known to be of no use."""
+        return sorted(self._left)
+
+    def part(
+        self, prefix: str, convert: Callable[[State], State], build: Callable[[State], tuple[Any, list[str]]]
+    ) -> Any:
+        """A part of the model, built on the tensors whose names begin with ``prefix``.
+
+        Args:
+            prefix: left out of the names that ``convert`` is given.
+            convert: gives a tensor its name in the library, or parts it into several.
+            build: the module, and those names that it has no place for.
+
+        Raises:
+            ModelError: a number is not finite, or what ``build`` raises.
+        """
+        taken = {name: tensor for name, tensor in self.state.items() if name.startswith(prefix)}
+        converted: State = {}
+        origins: dict[str, str] = {}
+        for name, tensor in taken.items():
+            found = convert({name.removeprefix(prefix): tensor})
+            converted |= found
+            origins |= dict.fromkeys(found, name)
+        module, unused = build(converted)
+        used = set(taken) - {origins[name] for name in unused}
+        check_finite(self.path, {name: taken[name] for name in sorted(used)})
+        self._left -= used
+        return module
+
+
 def family_of_file(path: Path, shapes: Shapes) -> Family:
     """The family of a checkpoint with tensors of these ``shapes``. Raises ``ModelError`` where none streams."""
+    first = shapes.get(f"{_UNET}input_blocks.0.0.weight", ())
+    last = shapes.get(f"{_UNET}out.2.weight", ())
+    if not first and is_lora(shapes):
+        raise ModelError(f"{path} is a LoRA: load a model, and give this file as --lora")
     for mark, kind in _OTHERS.items():
         if any(mark in name for name in shapes):
-            raise ModelError(f"{path} is {kind}")
-    first = shapes.get(f"{_UNET}input_blocks.0.0.weight")
-    last = shapes.get(f"{_UNET}out.2.weight")
-    if first is None or last is None or len(first) != 4:
+            raise ModelError(f"{path} {kind}")
+    if len(first) != 4 or len(last) != 4:
         raise ModelError(
             f"{path} is not a Stable Diffusion checkpoint in the original layout: it holds no {_UNET}input_blocks.0.0; "
             "of a model that is stored in several files, give the folder"
@@ -106,8 +180,14 @@ def family_of_file(path: Path, shapes: Shapes) -> Family:
         return SDXL
     if _has(shapes, _OPEN_CLIP):
         return SD2
-    if _has(shapes, _CLIP):
+    if _clip_prefix(shapes, _CLIP):
         return SD1
+    of_text = [name for name in shapes if name.startswith(("cond_stage_model.", "conditioner."))]
+    if of_text:
+        raise ModelError(
+            f"{path} has a text encoder of a kind that is not known here (such as {of_text[0]}); known are CLIP's, as "
+            "in Stable Diffusion 1, 2 and SDXL"
+        )
     raise ModelError(f"{path} holds a UNet alone, without its text encoder; take a file with all parts, or a folder")
 
 
@@ -115,155 +195,238 @@ def _has(shapes: Shapes, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in shapes)
 
 
+def _clip_prefix(shapes: Shapes, prefixes: Sequence[str]) -> str | None:
+    """Which of ``prefixes`` the weights of a CLIP text encoder have; None where there is none."""
+    return next((prefix for prefix in prefixes if f"{prefix}embeddings.token_embedding.weight" in shapes), None)
+
+
 def _count(shapes: Shapes, pattern: str) -> int:
-    """How many numbers the one group of ``pattern`` takes among the names, counted from 0."""
-    numbers = [int(match.group(1)) for name in shapes if (match := re.match(pattern, name))]
-    return max(numbers, default=-1) + 1
+    """How many different numbers the one group of ``pattern`` takes among the names."""
+    return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
+
+
+def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
+    """The shape of a matrix or a convolution. Raises ``ValueError`` where there is none of that name."""
+    shape = shapes.get(name)
+    if shape is None or len(shape) < 2:
+        raise ValueError(f"it holds no {name}" if shape is None else f"its {name} has the shape {shape}")
+    return shape
 
 
 def unet_config(shapes: Shapes, family: Family) -> dict[str, Any]:
-    """The configuration of the UNet with these ``shapes``, read off them."""
-    inputs = _count(shapes, re.escape(_UNET) + r"input_blocks\.(\d+)\.")
-    halved = [n for n in range(inputs) if f"{_UNET}input_blocks.{n}.0.op.weight" in shapes]
-    per_level = (
-        halved[0] if halved else inputs
-    )  # the first level: one block for the input, then its own, then the halving
-    widths, depths = [], []
-    for level in range(len(halved) + 1):
-        block = level * per_level + 1
-        widths.append(shapes[f"{_UNET}input_blocks.{block}.0.out_layers.3.weight"][0])
-        depths.append(_count(shapes, re.escape(f"{_UNET}input_blocks.{block}.1.transformer_blocks.") + r"(\d+)\."))
+    """The configuration of the UNet with these ``shapes``, read off them.
+
+    Raises:
+        ValueError: it is of a structure that diffusers' ``UNet2DConditionModel`` does not have.
+    """
+    halved = [int(m[1]) for name in shapes if (m := re.fullmatch(_UNET + r"input_blocks\.(\d+)\.0\.op\.weight", name))]
+    levels = len(halved) + 1
+    # A level has one block more than layers: going down the input's or the halving before it, going up one layer more.
+    blocks = _count(shapes, re.escape(_UNET) + r"input_blocks\.(\d+)\.") // levels
+    layers = blocks - 1
+    if sorted(halved) != [blocks * level for level in range(1, levels)] or blocks * levels != _count(
+        shapes, re.escape(_UNET) + r"output_blocks\.(\d+)\."
+    ):
+        raise ValueError("its levels have different numbers of layers, which is not known here")
+
+    def depth(block: str) -> int:
+        return _count(shapes, re.escape(f"{_UNET}{block}.1.transformer_blocks.") + r"(\d+)\.")
+
+    widths = [
+        _shape(shapes, f"{_UNET}input_blocks.{level * blocks + 1}.0.out_layers.3.weight")[0] for level in range(levels)
+    ]
+    down = [[depth(f"input_blocks.{level * blocks + 1 + layer}") for layer in range(layers)] for level in range(levels)]
+    up = [[depth(f"output_blocks.{level * blocks + layer}") for layer in range(blocks)] for level in range(levels)]
     legacy = family in (SD1, PIX2PIX)
-    first_text = next(name for name in shapes if name.endswith("attn2.to_k.weight"))
+    of_text = next((name for name in shapes if name.startswith(_UNET) and name.endswith("attn2.to_k.weight")), None)
+    if of_text is None:
+        raise ValueError("it takes no text")
     config = {
         "in_channels": shapes[f"{_UNET}input_blocks.0.0.weight"][1],
         "out_channels": shapes[f"{_UNET}out.2.weight"][0],
         "sample_size": family.size // 8,
-        "layers_per_block": per_level - 1,
+        "layers_per_block": layers,
         "block_out_channels": tuple(widths),
-        "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),
-        "up_block_types": tuple("CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)),
-        "transformer_layers_per_block": tuple(max(1, depth) for depth in depths),
-        "cross_attention_dim": shapes[first_text][1],
+        "down_block_types": tuple("CrossAttnDownBlock2D" if any(level) else "DownBlock2D" for level in down),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if any(level) else "UpBlock2D" for level in up),
+        **_depths(down, depth("middle_block"), up),
+        "mid_block_type": _middle(shapes),
+        "cross_attention_dim": _shape(shapes, of_text)[1],
         # diffusers' old name for the number of heads.
         "attention_head_dim": _FIRST_UNET_HEADS if legacy else tuple(max(1, width // _HEAD) for width in widths),
         "use_linear_projection": not legacy,
     }
-    added = shapes.get(f"{_UNET}label_emb.0.0.weight")
-    if added is not None:
+    told_guidance = f"{_UNET}time_embed.cond_proj.weight"
+    if told_guidance in shapes:
+        config["time_cond_proj_dim"] = _shape(shapes, told_guidance)[1]
+    if f"{_UNET}label_emb.0.0.weight" in shapes:
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": _SIZE_EMBEDDING,
-            "projection_class_embeddings_input_dim": added[1],
+            "projection_class_embeddings_input_dim": _shape(shapes, f"{_UNET}label_emb.0.0.weight")[1],
         }
     return config
 
 
-def _unet(shapes: Shapes, state: dict[str, torch.Tensor], family: Family, dtype: torch.dtype) -> Any:
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+def _middle(shapes: Shapes) -> str | None:
+    """diffusers' name for the middle of the UNet. Raises ``ValueError`` where it has none for it."""
+    count = _count(shapes, re.escape(_UNET) + r"middle_block\.(\d+)\.")
+    attends = _has(shapes, f"{_UNET}middle_block.1.transformer_blocks.")
+    kinds: dict[tuple[int, bool], str | None] = {
+        (3, True): "UNetMidBlock2DCrossAttn",
+        (1, False): "UNetMidBlock2D",  # SSD-1B and Segmind-Vega
+        (0, False): None,  # BK-SDM-Tiny
+    }
+    if (count, attends) not in kinds:
+        raise ValueError(
+            f"its middle is made of {count} blocks {'with' if attends else 'without'} attention, which is not known "
+            "here; the model is reduced in a way of its own"
+        )
+    return kinds[count, attends]
+
+
+def _depths(down: list[list[int]], middle: int, up: list[list[int]]) -> dict[str, Any]:
+    """How many transformer blocks each attention of the UNet has, as diffusers' configurations say it.
+
+    Args:
+        down, up: of each layer of each level, in the order in which they run; 0 where a layer has no attention.
+        middle: of the middle.
+
+    Raises:
+        ValueError: diffusers has no words for it.
+    """
+    if any(0 in level and any(level) for level in (*down, *up)):
+        raise ValueError("some layers of a level have attention and others have none, which is not known here")
+    # A level without attention has an entry as well, which nobody reads, but that the middle goes by that of the last.
+    written = [[depth or 1 for depth in level] for level in down]
+    if middle and not any(down[-1]):
+        written[-1] = [middle] * len(down[-1])
+    if middle and written[-1][0] != middle:
+        raise ValueError(f"its middle has {middle} transformer blocks and its last level {written[-1][0]}")
+    mirrored = all(
+        set(above) == set(below) and len(set(above)) == 1 for above, below in zip(down, reversed(up), strict=True)
+    )
+    if mirrored:
+        return {"transformer_layers_per_block": tuple(level[0] for level in written)}
+    return {
+        "transformer_layers_per_block": written,
+        "reverse_transformer_layers_per_block": [[depth or 1 for depth in level] for level in up],
+    }
+
+
+def _unet(file: _File, family: Family, dtype: torch.dtype) -> Any:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    config = unet_config(shapes, family)
-    return _built(UNet2DConditionModel, config, convert_ldm_unet_checkpoint(state, config), dtype)
+    what = f"the UNet in {file.path}"
+    with explained(what):
+        config = unet_config(file.shapes, family)
+
+    def convert(state: State) -> State:
+        return {unet_name(name, config["layers_per_block"]): tensor for name, tensor in state.items()}
+
+    def build(state: State) -> tuple[Any, list[str]]:
+        return build_diffusers(what, UNet2DConditionModel, config, state, dtype)
+
+    return file.part(_UNET, convert, build)
 
 
-def _autoencoder(shapes: Shapes, state: dict[str, torch.Tensor], family: Family, dtype: torch.dtype) -> Any:
+def _autoencoder(file: _File, family: Family, dtype: torch.dtype) -> Any:
     """None where the file holds none."""
-    if f"{_VAE}encoder.conv_in.weight" not in shapes:
+    shapes = {name.removeprefix(_VAE): shape for name, shape in file.shapes.items() if name.startswith(_VAE)}
+    if "encoder.conv_in.weight" not in shapes:
         return None
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    levels = _count(shapes, re.escape(_VAE) + r"encoder\.down\.(\d+)\.")
-    config = {
-        "latent_channels": shapes[f"{_VAE}post_quant_conv.weight"][0],
-        "block_out_channels": tuple(
-            shapes[f"{_VAE}encoder.down.{level}.block.0.conv2.weight"][0] for level in range(levels)
-        ),
-        "layers_per_block": _count(shapes, re.escape(_VAE) + r"encoder\.down\.0\.block\.(\d+)\."),
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "scaling_factor": family.latent_scale,
-        "force_upcast": family is SDXL,
-    }
-    only = {name: tensor for name, tensor in state.items() if name.startswith(_VAE)}
+    what = f"the autoencoder in {file.path}"
+    levels = _count(shapes, r"encoder\.down\.(\d+)\.")
+    with explained(what):
+        config = {
+            "latent_channels": _shape(shapes, "decoder.conv_in.weight")[1],
+            "block_out_channels": tuple(
+                _shape(shapes, f"encoder.down.{level}.block.0.conv2.weight")[0] for level in range(levels)
+            ),
+            "layers_per_block": _count(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "scaling_factor": family.latent_scale,
+            "force_upcast": family is SDXL,
+        }
     # SDXL's overflows in float16.
     upcast = family is SDXL and dtype == torch.float16
-    converted = convert_ldm_vae_checkpoint(only, config)
-    return _built(AutoencoderKL, config, converted, torch.float32 if upcast else dtype)
+
+    def build(state: State) -> tuple[Any, list[str]]:
+        return build_diffusers(what, AutoencoderKL, config, state, torch.float32 if upcast else dtype)
+
+    return file.part(_VAE, lambda state: autoencoder_state(state, levels), build)
 
 
-def _built(kind: Any, config: dict[str, Any], state: dict[str, torch.Tensor], dtype: torch.dtype) -> Any:
-    """A module of ``kind`` on the tensors of ``state``, none of them held twice."""
-    with torch.device("meta"):
-        module = kind.from_config(config)
-    module.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
-    return module
+def _text_encoders(file: _File, family: Family) -> list[TextEncoder]:
+    with explained(f"the text encoder in {file.path}"):
+        if family is SDXL:
+            return [_clip(file, _XL_CLIP, penultimate=True), _open_clip(file, _XL_OPEN_CLIP, projects=True)]
+        if _has(file.shapes, _OPEN_CLIP):
+            return [_open_clip(file, _OPEN_CLIP, projects=False)]
+        return [_clip(file, _CLIP, penultimate=False)]
 
 
-def _text_encoders(path: Path, shapes: Shapes, state: dict[str, torch.Tensor], family: Family) -> list[TextEncoder]:
-    if family is SDXL:
-        return [
-            _clip(path, shapes, state, _XL_CLIP, penultimate=True),
-            _open_clip(path, shapes, state, _XL_OPEN_CLIP, projects=True),
-        ]
-    if _has(shapes, _OPEN_CLIP):
-        return [_open_clip(path, shapes, state, _OPEN_CLIP, projects=False)]
-    return [_clip(path, shapes, state, _CLIP, penultimate=False)]
-
-
-def _clip(path: Path, shapes: Shapes, state: dict[str, torch.Tensor], prefix: str, *, penultimate: bool) -> TextEncoder:
-    from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint
+def _clip(file: _File, prefixes: Sequence[str], *, penultimate: bool) -> TextEncoder:
     from transformers import CLIPTextModel
 
-    tokenizer = clip_tokenizer(path, shapes[f"{prefix}embeddings.token_embedding.weight"][0])
-    layers = _count(shapes, re.escape(prefix) + r"encoder\.layers\.(\d+)\.")
-    config = _text_config(
-        tokenizer,
-        vocabulary=shapes[f"{prefix}embeddings.token_embedding.weight"],
-        inner=shapes[f"{prefix}encoder.layers.0.mlp.fc1.weight"][0],
-        layers=layers,
-        act="quick_gelu",
-    )
-    only = {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
-    converted = convert_ldm_clip_checkpoint(only)
-    return TextEncoder(tokenizer, _text_module(CLIPTextModel, config, converted), penultimate)
-
-
-def _open_clip(
-    path: Path, shapes: Shapes, state: dict[str, torch.Tensor], prefix: str, *, projects: bool
-) -> TextEncoder:
-    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-    vocabulary = shapes[f"{prefix}token_embedding.weight"]
-    tokenizer = clip_tokenizer(path, vocabulary[0], pad="!")
-    layers = _count(shapes, re.escape(prefix) + r"transformer\.resblocks\.(\d+)\.")
+    prefix = _clip_prefix(file.shapes, prefixes) or prefixes[0]
+    vocabulary = _shape(file.shapes, f"{prefix}embeddings.token_embedding.weight")
+    positions = _shape(file.shapes, f"{prefix}embeddings.position_embedding.weight")
+    tokenizer = clip_tokenizer(file.path, vocabulary[0], positions[0])
     config = _text_config(
         tokenizer,
         vocabulary=vocabulary,
-        inner=shapes[f"{prefix}transformer.resblocks.0.mlp.c_fc.weight"][0],
-        # Stable Diffusion 2 reads the last layer but one, normalised: it is loaded without the last.
-        layers=layers if projects else layers - 1,
+        positions=positions[0],
+        inner=_shape(file.shapes, f"{prefix}encoder.layers.0.mlp.fc1.weight")[0],
+        layers=_count(file.shapes, re.escape(prefix) + r"encoder\.layers\.(\d+)\."),
+        act="quick_gelu",
+    )
+
+    def build(state: State) -> tuple[Any, list[str]]:
+        return build_text_encoder(f"the text encoder in {file.path}", CLIPTextModel, config, state)
+
+    return TextEncoder(tokenizer, file.part(prefix, dict, build), penultimate)
+
+
+def _open_clip(file: _File, prefix: str, *, projects: bool) -> TextEncoder:
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    vocabulary = _shape(file.shapes, f"{prefix}token_embedding.weight")
+    positions = _shape(file.shapes, f"{prefix}positional_embedding")
+    tokenizer = clip_tokenizer(file.path, vocabulary[0], positions[0], pad="!")
+    stored = _count(file.shapes, re.escape(prefix) + r"transformer\.resblocks\.(\d+)\.")
+    # Stable Diffusion 2 reads the last layer but one, normalised: it is loaded without the last.
+    layers = stored if projects else min(stored, _SD2_TEXT_LAYERS)
+    config = _text_config(
+        tokenizer,
+        vocabulary=vocabulary,
+        positions=positions[0],
+        inner=_shape(file.shapes, f"{prefix}transformer.resblocks.0.mlp.c_fc.weight")[0],
+        layers=layers,
         act="gelu",
-        projection=shapes[f"{prefix}text_projection"][1] if projects else None,
+        projection=_shape(file.shapes, f"{prefix}text_projection")[1] if projects else None,
     )
     kind = CLIPTextModelWithProjection if projects else CLIPTextModel
-    with torch.device("meta"):
-        bare = kind(config)
-    only = {
-        name: tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix) and (projects or f".resblocks.{layers - 1}." not in name)
-    }
-    if not projects:  # else the converter takes its width for that of the attention
-        only.pop(f"{prefix}text_projection", None)
-    converted = convert_open_clip_checkpoint(bare, only, prefix=prefix)
-    return TextEncoder(tokenizer, _text_module(kind, config, converted), penultimate=projects)
+
+    def build(state: State) -> tuple[Any, list[str]]:
+        module, unused = build_text_encoder(f"the text encoder in {file.path}", kind, config, state)
+        return module, [name for name in unused if not name.startswith(f"encoder.layers.{layers}.")]
+
+    return TextEncoder(tokenizer, file.part(prefix, open_clip_state, build), penultimate=projects)
 
 
 def _text_config(
-    tokenizer: Any, *, vocabulary: tuple[int, ...], inner: int, layers: int, act: str, projection: int | None = None
+    tokenizer: Any,
+    *,
+    vocabulary: tuple[int, ...],
+    positions: int,
+    inner: int,
+    layers: int,
+    act: str,
+    projection: int | None = None,
 ) -> Any:
     from transformers import CLIPTextConfig
 
@@ -273,7 +436,7 @@ def _text_config(
         intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=max(1, vocabulary[1] // _HEAD),
-        max_position_embeddings=tokenizer.model_max_length,
+        max_position_embeddings=positions,
         hidden_act=act,
         projection_dim=projection or vocabulary[1],
         bos_token_id=tokenizer.bos_token_id,
@@ -282,25 +445,7 @@ def _text_config(
     )
 
 
-def _text_module(kind: Any, config: Any, state: dict[str, torch.Tensor]) -> Any:
-    with torch.device("meta"):
-        wrapped = hasattr(kind(config), "text_model")
-    prefix = "text_model."
-    if wrapped:
-        named = {
-            name if name.startswith((prefix, "text_projection")) else prefix + name: t for name, t in state.items()
-        }
-    else:
-        named = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    named = {name: tensor.float() for name, tensor in named.items() if not name.endswith("position_ids")}
-    with torch.device("meta"):
-        missing = set(kind(config).state_dict()) - set(named)
-    if missing:
-        raise KeyError(f"{len(missing)} tensors are missing, such as {min(missing)}")
-    return kind.from_pretrained(None, config=config, state_dict=named, dtype=torch.float32).eval()
-
-
-def _scheduler(header: Header, state: dict[str, torch.Tensor], family: Family, notes: list[str]) -> dict[str, Any]:
+def _scheduler(header: Header, state: State, family: Family, notes: list[str]) -> dict[str, Any]:
     config: dict[str, Any] = {
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,

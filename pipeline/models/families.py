@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -38,13 +38,39 @@ SDXL = Family("Stable Diffusion XL", 1024, 0.13025, "madebyollin/taesdxl", "late
 PIX2PIX = Family("InstructPix2Pix", 512)
 OTHER = Family("diffusion model", 512, 1.0, "")
 
-# What a name says of a model that takes few steps, and what suits such a model.
-_FEW_STEP_NAMES: tuple[tuple[str, dict[str, Any]], ...] = (
-    (r"lightning", {"solver": "euler", "steps": 4}),
-    (r"hyper", {"solver": "ddim", "steps": 4}),
-    (r"lcm|latent.?consistency|tcd", {"solver": "lcm", "steps": 4}),
-    (r"turbo|dmd|flash|sdxs|schnell", {"solver": "lcm", "steps": 1}),
-)
+# Steps that a model's scheduler was distilled on, where its configuration does not say (diffusers' LCMScheduler).
+_CONSISTENCY_GRID = 50
+# In place of a number: as many as the model takes steps.
+_AS_MANY = 0
+_MOST_STEPS = 16
+# What suits a model that was distilled to be told its guidance scale.
+_TOLD_GUIDANCE = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A way of making a model take few steps.
+
+    Attributes:
+        named: what its name looks like, in lower case; it stands apart from other letters.
+        solver: the one that suits it.
+        steps: how many it takes, where its name has no number of them.
+        grid: timesteps over the whole schedule that it was distilled on; ``_AS_MANY`` as it takes steps, or None.
+    """
+
+    named: str
+    solver: str
+    steps: int
+    grid: int | None = None
+
+
+_LIGHTNING = _Kind(r"lightning", "euler", 4, _AS_MANY)
+# Fine-tunes are called hyper-realistic and the like; the distilled ones are called Hyper-SD, or just hyper.
+_HYPER = _Kind(r"hyper(?:[-_ ]?sd(?:xl|\d*)|(?![-_ ]?real))", "tcd", 4, _AS_MANY)
+_TCD = _Kind(r"tcd", "tcd", 4, _CONSISTENCY_GRID)
+_LCM = _Kind(r"lcm|latent.?consistency(?:[-_ ]?models?)?", "lcm", 4, _CONSISTENCY_GRID)
+_ONE_STEP = _Kind(r"(?:sd(?:xl)?[-_ ]?)?turbo|dmd2?|flash[-_ ]?sd(?:xl|\d*)|sdxs|schnell", "lcm", 1)
+_KINDS = (_LIGHTNING, _HYPER, _TCD, _LCM, _ONE_STEP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +79,14 @@ class Character:
 
     Attributes:
         few_step: distilled to take one to eight steps without guidance.
-        hints: solver and steps that its name asks for.
+        hints: solver and steps that suit it.
+        grid: how many timesteps, evenly spaced over the whole schedule and ending with its last, it was distilled on;
+            None where it takes any.
     """
 
     few_step: bool
     hints: Mapping[str, Any]
+    grid: int | None = None
 
 
 def family_of(unet: Mapping[str, Any], pipeline_class: str = "") -> Family:
@@ -80,22 +109,64 @@ def character_of(names: str, scheduler: Mapping[str, Any], unet: Mapping[str, An
         scheduler: its ``scheduler_config.json``.
         unet: its UNet's configuration.
     """
-    for pattern, hints in _FEW_STEP_NAMES:
-        if re.search(pattern, names, re.IGNORECASE):
-            return Character(True, hints)
+    steps = scheduler.get("original_inference_steps")
+    written = steps if type(steps) is int and 1 <= steps <= 1000 else None
+    character = _few_steps_of(names, scheduler, unet, written)
+    if character is not None and unet.get("time_cond_proj_dim"):  # it is told the guidance, and needs some
+        return replace(character, hints={**character.hints, "guidance_scale": _TOLD_GUIDANCE})
+    return character or Character(False, {})
+
+
+def _few_steps_of(
+    names: str, scheduler: Mapping[str, Any], unet: Mapping[str, Any], written: int | None
+) -> Character | None:
+    named = _kind_of_name(names)
+    if named is not None:
+        return _character(named, names, written)
     kind = str(scheduler.get("_class_name", ""))
-    if kind in ("LCMScheduler", "TCDScheduler") or unet.get("time_cond_proj_dim"):
-        return Character(True, {"solver": "lcm", "steps": 4})
+    if kind == "TCDScheduler":
+        return _character(_TCD, "", written)
+    if kind == "LCMScheduler" or unet.get("time_cond_proj_dim"):
+        return _character(_LCM, "", written)
     # Turbo models come with an Euler scheduler that starts at the last timestep; base models do not.
     trailing = scheduler.get("timestep_spacing") == "trailing" and not scheduler.get("rescale_betas_zero_snr")
     if trailing and kind.startswith("Euler"):
-        return Character(True, {"solver": "lcm", "steps": 1})
-    return Character(False, {})
+        return _character(_ONE_STEP, "", None)
+    return None
+
+
+def character_of_name(name: str) -> Character | None:
+    """What the name of a model or an adapter says of it; None where it does not say that it takes few steps."""
+    kind = _kind_of_name(name)
+    return None if kind is None else _character(kind, name, None)
 
 
 def tells_few_steps(name: str) -> bool:
     """Whether a model or an adapter of this name takes few steps."""
-    return any(re.search(pattern, name, re.IGNORECASE) for pattern, _ in _FEW_STEP_NAMES)
+    return _kind_of_name(name) is not None
+
+
+def _kind_of_name(name: str) -> _Kind | None:
+    """The way in which a model of this name was made to take few steps.
+
+    A word of the name counts where no other letters stand before or behind it, or where its own begin or end with a
+    change of case: in ``sdxl_lightning_4step`` and ``v8LightningBaked``, but not in ``hyperrealism``.
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    for kind in _KINDS:
+        # As it is written, or with its words parted; "hyper" is too common to be parted from what follows it.
+        for text in (name,) if kind is _HYPER else (name, spaced):
+            if re.search(rf"(?<![a-z])(?:{kind.named})(?![a-z])", text, re.IGNORECASE):
+                return kind
+    return None
+
+
+def _character(kind: _Kind, name: str, written: int | None) -> Character:
+    """What suits a model of this ``kind`` and ``name``; ``written`` is the grid that its scheduler names, if any."""
+    counted = re.search(r"(?<!\d)(\d{1,2})[-_ ]?steps?(?![a-z])", name, re.IGNORECASE)
+    steps = min(max(int(counted[1]), 1), _MOST_STEPS) if counted else kind.steps
+    grid = steps if kind.grid == _AS_MANY else kind.grid and (written or kind.grid)
+    return Character(True, {"solver": kind.solver, "steps": steps}, grid)
 
 
 # Of a model that takes many steps. In logSNR spacing DPM-Solver++ 2M is nearer to the true solution than in any other:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.models.errors import ModelError
+from pipeline.models.errors import ModelError, first_line
+from pipeline.models.weights import weight_files
 
 # Told of a download: bytes so far, and bytes in all (0 where that is not known). May raise, to cancel it.
 Progress = Callable[[int, int], None]
@@ -122,9 +123,9 @@ def _explained(name: str, revision: str, what: str) -> Iterator[None]:
             f"the hub has no public {what} {name}; check the name, or log in with `hf auth login` if it is private"
         ) from None
     except HFValidationError as error:
-        raise ModelError(f"{name} is not a hub name: {_first_line(error)}") from error
+        raise ModelError(f"{name} is not a hub name: {first_line(error)}") from error
     except (HfHubHTTPError, FileMetadataError) as error:
-        raise ModelError(f"the hub refused {name}: {_first_line(error)}") from error
+        raise ModelError(f"the hub refused {name}: {first_line(error)}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, client_error, ConnectionError) as error:
         logger.info("the hub cannot be reached", exc_info=error)
         raise ModelError(
@@ -136,7 +137,7 @@ def _explained(name: str, revision: str, what: str) -> Iterator[None]:
             raise ModelError(
                 f"the disk is full: {name} does not fit; make room, or point HF_HOME to another disk"
             ) from error
-        raise ModelError(f"{name} could not be fetched whole: {_first_line(error)}; start again") from error
+        raise ModelError(f"{name} could not be fetched whole: {first_line(error)}; start again") from error
 
 
 def _verify(folder: Path, files: Sequence[Any], name: str) -> None:
@@ -163,18 +164,26 @@ def _is_whole_model(folder: Path) -> bool:
     """Whether the parts that the index names, and that a stream uses, are all there with their files."""
     try:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(index, dict):
         return False
     named = {name for name, kind in index.items() if isinstance(kind, list) and kind[-1:] != [None]}
     weights = named & {"unet", "vae", "text_encoder", "text_encoder_2"}
     texts = named & {"tokenizer", "tokenizer_2"}
     return (
-        all(
-            any((folder / part).glob("*.safetensors")) and (folder / part / "config.json").is_file() for part in weights
-        )
+        all(_has_weights(folder / part) and (folder / part / "config.json").is_file() for part in weights)
         and all(any((folder / part).glob("*.json")) for part in texts)
         and (folder / "scheduler" / "scheduler_config.json").is_file()
     )
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether all files with the weights of a part are there; their content is looked at when they are read."""
+    try:
+        return bool(weight_files(folder))
+    except ModelError:
+        return False
 
 
 def _doubled(files: list[str]) -> list[str]:
@@ -182,11 +191,6 @@ def _doubled(files: list[str]) -> list[str]:
     weights = [file for file in files if file.endswith(".safetensors")]
     halves = {file.rpartition("/")[0] for file in weights if ".fp16" in file}
     return [file for file in weights if ".fp16" not in file and file.rpartition("/")[0] in halves]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _reporting(progress: Progress) -> type:

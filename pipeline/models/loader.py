@@ -20,7 +20,7 @@ from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.model import Model
-from pipeline.models.parts import Parts
+from pipeline.models.parts import Parts, latent_side
 from pipeline.models.residency import Residency
 from pipeline.models.tiny import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
@@ -104,7 +104,7 @@ def _assembled(
 ) -> Model:
     try:
         schedule = read_schedule(parts.scheduler)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise ModelError(f"the noise schedule of {path} cannot be used: {error}") from error
     _check_fit(path, parts, autoencoder)
     home = torch.device("cpu") if memory == "offload" else device
@@ -115,7 +115,7 @@ def _assembled(
     for encoder in parts.text_encoders:
         encoder.module.eval().requires_grad_(False).to(home)
     unet = parts.unet
-    size = int(unet.config.sample_size or 64) * autoencoder.factor
+    size = latent_side(unet.config.sample_size) * autoencoder.factor
     ours = parts.family is VITRAIL
     names = f"{name} {parts.names}"
     character = Character(True, {}) if ours else character_of(names, parts.scheduler, unet.config)
@@ -140,6 +140,7 @@ def _assembled(
         notes=tuple(parts.notes),
         family=parts.family,
         few_step=character.few_step,
+        grid=character.grid,
         defaults=defaults,
         raw_input=parts.raw_input,
         bounds=read_bounds(path) if ours and autoencoder.module is parts.autoencoder else {},

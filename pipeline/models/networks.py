@@ -100,7 +100,7 @@ class DenoiserNetwork:
         self._model = model
 
     def module(self) -> nn.Module:
-        return DenoiserModule(sharing_weights(self._model.unet), self._model.dtype)
+        return _Denoiser(sharing_weights(self._model.unet), self._model.dtype)
 
 
 class _Formatted(nn.Module):
@@ -133,8 +133,8 @@ class _Decoder(_Autoencoding):
         return {"pictures": self._coding.decode(self.autoencoder, self._laid_out(latents))}
 
 
-class DenoiserModule(_Formatted):
-    """A ``UNet2DConditionModel`` whose conditions are inputs.
+class ConditionedUNet(_Formatted):
+    """A ``UNet2DConditionModel`` whose conditions are inputs; its ``forward`` is a subclass's.
 
     Args:
         unet: a structure of its own; its cross-attentions' processors are replaced.
@@ -145,11 +145,6 @@ class DenoiserModule(_Formatted):
         super().__init__(dtype)
         self.denoiser = unet
         self._attentions = condition(unet, EFFECTS)
-
-    def forward(
-        self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, **conditions: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        return {"output": self.call_unet(rows, timesteps, tokens, conditions)}
 
     def call_unet(
         self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, conditions: dict[str, torch.Tensor]
@@ -168,6 +163,13 @@ class DenoiserModule(_Formatted):
             return_dict=False,
         )
         return output[0].float()
+
+
+class _Denoiser(ConditionedUNet):
+    def forward(
+        self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, **conditions: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        return {"output": self.call_unet(rows, timesteps, tokens, conditions)}
 
 
 def _added(conditions: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:

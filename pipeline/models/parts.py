@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from pipeline.conditioning.prompt_encoder import TextEncoder
 from pipeline.models.errors import ModelError
 from pipeline.models.families import Family
+
+# No UNet was made for pictures of more than 2,048 pixels a side; this leaves room.
+_LARGEST_SIDE = 4096
 
 
 @dataclass(slots=True, eq=False)
@@ -49,21 +49,43 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"the model is incomplete: {path} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"the model is damaged: {path} cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise ModelError(f"the model is damaged: {path} does not hold a JSON object")
     return content
 
 
-@contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Say the many ways in which a part's own loader fails as one sentence: ``what cannot be loaded: why``."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        lines = str(error).strip().splitlines()
-        why = lines[0] if lines else type(error).__name__
-        if len(lines) > 1 and why.endswith(":"):
-            why = f"{why} {lines[1].strip()}"
-        raise ModelError(f"{what} cannot be loaded: {why}") from error
+def part_class(index: Mapping[str, Any], part: str) -> str | None:
+    """The class of ``part`` that a ``model_index.json`` names as ``[library, class]``; None where the model has none.
+
+    Raises:
+        ModelError: the index has something else in its place.
+    """
+    named = index.get(part)
+    if named is None:
+        return None
+    if not isinstance(named, list) or len(named) != 2 or not all(n is None or isinstance(n, str) for n in named):
+        raise ModelError(
+            f"the model is damaged: its model_index.json has {json.dumps(named)[:60]} for {part}, "
+            "which must be the name of a library and of a class; get the file again"
+        )
+    return named[1]
+
+
+def latent_side(sample_size: Any) -> int:
+    """The side, in latent pixels, of the pictures that a UNet's configuration was made for; 64 where it does not say.
+
+    Args:
+        sample_size: the side, or the height and the width, of which the smaller counts.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    sides = sample_size if isinstance(sample_size, list | tuple) else (sample_size or 64,)
+    if not 1 <= len(sides) <= 2 or not all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in sides):
+        raise ModelError(
+            f"the model is damaged: its UNet's sample_size is {str(sample_size)[:60]}; it must be a number of latent "
+            f"pixels from 1 to {_LARGEST_SIDE}, or two of them"
+        )
+    return min(sides)

@@ -30,13 +30,13 @@ def choose_autoencoder(
         ModelError: there is none, or the one asked for cannot be had.
     """
     if wanted not in CHOICES:
-        return read_autoencoder(Path(wanted).expanduser(), dtype)
+        return read_autoencoder(Path(wanted).expanduser(), dtype, notes)
     if own is not None and (wanted == "full" or type(own).__name__ == "AutoencoderTiny"):
         return own
     if wanted == "full":
         raise ModelError("the model holds no full autoencoder; use the tiny one, or give a folder with one")
     try:
-        return _tiny(family, dtype, progress)
+        return _tiny(family, dtype, notes, progress)
     except ModelError as error:
         if own is None or wanted == "tiny":
             raise
@@ -44,7 +44,7 @@ def choose_autoencoder(
     return own
 
 
-def _tiny(family: Family, dtype: torch.dtype, progress: Progress | None) -> Any:
+def _tiny(family: Family, dtype: torch.dtype, notes: list[str], progress: Progress | None) -> Any:
     if not family.tiny_autoencoder:
         raise ModelError("no tiny autoencoder is known for this model; a folder with one can be given")
-    return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder", progress), dtype)
+    return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder", progress), dtype, notes)

@@ -1,49 +1,69 @@
-"""CLIP's tokenizer for checkpoints that come without one: all of them use the same vocabulary."""
+"""CLIP's tokenizer: the one in a folder, or, for checkpoints that come without, the one that all of them use."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pipeline.models.errors import ModelError
+from pipeline.models.errors import ModelError, explained
 from pipeline.models.hub import download_part
-from pipeline.models.parts import explained
 
 _HUB_NAME = "openai/clip-vit-large-patch14"
+# Either the vocabulary and the order of merging, or both in one file.
+_VOCABULARIES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 
 
-def clip_tokenizer(checkpoint: Path, vocabulary: int, pad: str | None = None) -> Any:
-    """The tokenizer for a single-file checkpoint.
-
-    It is taken from a folder ``tokenizer`` beside the file, else from the hub or its cache.
+def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | None = None) -> Any:
+    """The ``CLIPTokenizer`` in ``folder``.
 
     Args:
-        checkpoint: the file; what lies beside it is looked at first.
-        vocabulary: rows of the checkpoint's token embedding, which the tokenizer must fit.
-        pad: the token that fills up short prompts; None for the end token.
+        folder: with its vocabulary.
+        vocabulary: rows of the text encoder's token embedding, which the tokenizer must fit.
+        positions: the most tokens that the text encoder reads at once.
+        pad: the token that fills up short prompts; None for the one that the folder names.
+
+    Raises:
+        ModelError: its vocabulary is missing, damaged, or not the one of the text encoder.
+    """
+    from transformers import CLIPTokenizer
+
+    if not folder.is_dir():
+        raise ModelError(f"the model is incomplete: {folder} is missing")
+    if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
+        raise ModelError(f"the tokenizer in {folder} has no vocabulary: vocab.json and merges.txt are missing")
+    with explained(f"the tokenizer in {folder}"):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        if pad is not None:
+            tokenizer.pad_token = pad
+        # Where the folder does not say how long a prompt may be, transformers takes 10^30.
+        tokenizer.model_max_length = min(int(tokenizer.model_max_length), positions)
+        ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if len(tokenizer) > vocabulary:
+        raise ModelError(
+            f"the tokenizer in {folder} knows {len(tokenizer)} tokens, but the text encoder only {vocabulary}"
+        )
+    if not all(isinstance(end, int) and 0 <= end < vocabulary for end in ends):
+        raise ModelError(f"the tokenizer in {folder} is damaged: it has no tokens for both ends of a prompt")
+    return tokenizer
+
+
+def clip_tokenizer(checkpoint: Path, vocabulary: int, positions: int, pad: str | None = None) -> Any:
+    """The tokenizer for a single-file checkpoint: from a folder ``tokenizer`` beside it, else from the hub.
+
+    Args:
+        checkpoint: the file.
+        vocabulary, positions, pad: as for ``read_tokenizer``.
 
     Raises:
         ModelError: it is nowhere to be had, or does not fit.
     """
-    from transformers import CLIPTokenizer
-
-    beside = checkpoint.parent / "tokenizer"
-    if beside.is_dir():
-        folder = beside
-    else:
+    folder = checkpoint.parent / "tokenizer"
+    if not folder.is_dir():
         try:
             folder = download_part(_HUB_NAME, "tokenizer", files=("*.json", "vocab.json", "merges.txt"))
         except ModelError as error:
             raise ModelError(
                 f"{checkpoint.name} holds no tokenizer, and CLIP's cannot be fetched: {error}; "
-                f"or put a folder with its vocab.json and merges.txt at {beside}"
+                f"or put a folder with its vocab.json and merges.txt at {folder}"
             ) from error
-    with explained(f"the tokenizer in {folder}"):
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        if pad is not None:
-            tokenizer.pad_token = pad
-    if len(tokenizer) > vocabulary:
-        raise ModelError(
-            f"the tokenizer in {folder} knows {len(tokenizer)} tokens, but {checkpoint.name} only {vocabulary}"
-        )
-    return tokenizer
+    return read_tokenizer(folder, vocabulary, positions, pad)

@@ -52,6 +52,7 @@ class ContextHooks:
         self._blocks: list[Any] = [module for module in unet.modules() if _takes_time(module)]
         self._attentions = self_attentions(unet)
         self._originals: list[Any] = []
+        self._processors: list[_Processor] = []  # of the self-attentions, while they are taken
         self._affine: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # scale and shift (B, C) of each norm
         self._time: dict[nn.Module, torch.Tensor] = {}  # what the time projection gave for each norm behind one
         self.given: Sequence[torch.Tensor] | None = None
@@ -75,8 +76,9 @@ class ContextHooks:
         for block in self._blocks:
             block.time_emb_proj.__dict__["forward"] = partial(self._projected, block)
         self._originals = [attention.processor for attention in self._attentions]
-        for attention in self._attentions:
-            attention.processor = _Processor(self)
+        self._processors = [_Processor(self) for _ in self._attentions]
+        for attention, processor in zip(self._attentions, self._processors, strict=True):
+            attention.processor = processor
 
     def eject(self) -> None:
         """Give the UNet back as it was."""
@@ -86,27 +88,27 @@ class ContextHooks:
             del module.__dict__["forward"]
         for attention, original in zip(self._attentions, self._originals, strict=True):
             attention.processor = original
-        self._originals = []
+        self._originals, self._processors = [], []
 
     def begin(self, given: Sequence[torch.Tensor] | None) -> None:
         """The UNet is about to be called: on the whole (None), or on windows of it."""
         self.given = given
         self._affine, self._time = {}, {}
-        for attention in self._attentions:
-            attention.processor.given = None
+        for processor in self._processors:
+            processor.given = None
         if given is not None:
             # One split instead of many slices: it is one node in a compiled graph.
             pieces = given[0].split([norm.num_channels for norm in self._norms for _ in (0, 1)], dim=1)
             self._affine = dict(zip(self._norms, zip(pieces[::2], pieces[1::2], strict=True), strict=True))
-            for number, attention in enumerate(self._attentions):
-                attention.processor.given = given[1 + 3 * number : 4 + 3 * number]
+            for number, processor in enumerate(self._processors):
+                processor.given = given[1 + 3 * number : 4 + 3 * number]
 
     def recorded(self) -> list[torch.Tensor]:
         """What the last call recorded: keys and values (B, heads, l, size) of each self-attention.
 
         Before them comes the affine (B, 2 * channels) of all norms, if the call was of the whole.
         """
-        pairs = [tensor for attention in self._attentions for tensor in attention.processor.recorded]
+        pairs = [tensor for processor in self._processors for tensor in processor.recorded]
         if self.given is not None:
             return pairs
         return [torch.cat([piece for norm in self._norms for piece in self._affine[norm]], dim=1), *pairs]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from pipeline.models.networks import DenoiserModule
+from pipeline.models.networks import ConditionedUNet
 from pipeline.sparse.context_hooks import ContextHooks
 
 # What is recorded of the whole, and given to windows: the norms' affine, and for each self-attention by its number keys
@@ -14,7 +15,7 @@ from pipeline.sparse.context_hooks import ContextHooks
 _AFFINE, _KEYS, _VALUES, _BIAS = "affine", "whole_keys", "whole_values", "seen"
 
 
-class RecordingUNet(DenoiserModule):
+class RecordingUNet(ConditionedUNet):
     """Is called on whole pictures, and records. It takes ``unet`` over for good."""
 
     def __init__(self, unet: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -25,14 +26,14 @@ class RecordingUNet(DenoiserModule):
     def forward(
         self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, **conditions: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """As ``DenoiserModule``; besides the ``output`` (B, C, h, w), what ``ContextHooks.recorded`` gives, by name."""
+        """As the denoiser; besides the ``output`` (B, C, h, w), what ``ContextHooks.recorded`` gives, by name."""
         self._hooks.begin(None)
         output = self.call_unet(rows, timesteps, tokens, conditions)
         affine, *pairs = self._hooks.recorded()
         return {"output": output, _AFFINE: affine, **_named(pairs, (_KEYS, _VALUES))}
 
 
-class WindowUNet(DenoiserModule):
+class WindowUNet(ConditionedUNet):
     """Is called on windows. It takes ``unet`` over for good.
 
     What timestep and embeddings do is in the scale and shift of norms that it is given.
@@ -42,7 +43,7 @@ class WindowUNet(DenoiserModule):
         super().__init__(unet, dtype)
         self._hooks = ContextHooks(unet)
         self._hooks.inject()
-        width = unet.config.cross_attention_dim  # type: ignore[union-attr]
+        width: Any = unet.config.cross_attention_dim  # pyright: ignore
         self._width = int(width if isinstance(width, int) else width[0])
 
     @staticmethod

@@ -114,9 +114,9 @@ class Reference:
         strength = 1.0 if config.text_to_image and not self.model.sees_input else config.strength
         alpha_bar, steps, own = schedule.alpha_bar.numpy(), config.steps, config.solver in ("lcm", "tcd")
         if own or config.spacing == "trailing":
-            theirs = LCMScheduler()
-            if own and steps <= int(50 * strength):
-                theirs.set_timesteps(steps, strength=strength)
+            theirs, grid = LCMScheduler(), self.model.grid or (50 if own else 0)
+            if steps <= int(grid * strength):
+                theirs.set_timesteps(steps, original_inference_steps=grid, strength=strength)
                 timesteps = theirs.timesteps.tolist()
             else:
                 first = max(round(strength * 1000), steps)

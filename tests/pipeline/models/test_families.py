@@ -12,20 +12,31 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline import Model, ModelError, Stream, StreamConfig, load_model
+from pipeline.backends.eager import EagerBackend
 from pipeline.denoiser import Denoiser
 from pipeline.diffusion.guidance import combine_full, combine_image
 from pipeline.diffusion.noise import seeded_noise
-from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, character_of, defaults_for
+from pipeline.models.families import (
+    PIX2PIX,
+    SD1,
+    SD2,
+    SDXL,
+    Character,
+    character_of,
+    character_of_name,
+    defaults_for,
+    tells_few_steps,
+)
 from tests.checkpoints import KINDS, write_model, write_original
 
 diffusers: Any = importlib.import_module("diffusers")  # it exports its pipelines in a way that type checkers miss
 
-FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "pix2pix": PIX2PIX}
+FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "ssd": SDXL, "pix2pix": PIX2PIX}
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +172,9 @@ def test_sdxl_is_told_what_diffusers_pipeline_tells_it(shelf: Path) -> None:
         torch.cat([tokens, no_tokens]),
         added_cond_kwargs={"text_embeds": torch.cat([pooled, no_pooled]), "time_ids": sizes.expand(2, -1)},
     ).sample
-    denoiser = Denoiser(model)
+    denoiser = Denoiser(model, EagerBackend(model))
     denoiser.set_prompts("a cat", "")
     got = denoiser(rows, torch.tensor([500, 500]), ((0, 1), (1, 1)))
-    denoiser.close()
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
@@ -176,24 +186,77 @@ def test_guidance_by_image_at_one_is_plain_guidance(shelf: Path) -> None:
     torch.testing.assert_close(combine_image(outputs, 3.0, 1.0), combine_full(outputs[0], outputs[1], 3.0))
 
 
+LCM, TCD = {"solver": "lcm", "steps": 4}, {"solver": "tcd", "steps": 4}
+ONE = {"solver": "lcm", "steps": 1}
+
+
 @pytest.mark.parametrize(
-    ("name", "scheduler", "few", "hints"),
+    ("name", "scheduler", "hints", "grid"),
     [
-        ("stabilityai/sd-turbo", {}, True, {"solver": "lcm", "steps": 1}),
-        ("ByteDance/SDXL-Lightning", {}, True, {"solver": "euler", "steps": 4}),
-        ("hyper-sdxl-4step", {}, True, {"solver": "ddim", "steps": 4}),
-        ("SimianLuo/LCM_Dreamshaper_v7", {}, True, {"solver": "lcm", "steps": 4}),
-        ("mine", {"_class_name": "LCMScheduler"}, True, {"solver": "lcm", "steps": 4}),
-        ("mine", {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, True, {}),
-        ("mine", {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}, False, {}),
-        ("runwayml/stable-diffusion-v1-5", {"_class_name": "PNDMScheduler"}, False, {}),
+        ("stabilityai/sd-turbo", {}, ONE, None),
+        ("SDXL-Turbo", {}, ONE, None),
+        ("dreamshaperXL_v2TurboDpmppSDE", {}, ONE, None),
+        ("IDKiro/sdxs-512-0.9", {}, ONE, None),
+        ("SDXS", {}, ONE, None),
+        ("flash-sd", {}, ONE, None),
+        ("jasperai/flash-sdxl", {}, ONE, None),
+        ("dmd2", {}, ONE, None),
+        ("dmd2_sdxl_4step_lora", {}, LCM, None),
+        ("ByteDance/SDXL-Lightning", {}, {"solver": "euler", "steps": 4}, 4),
+        ("sdxl_lightning_8step_unet", {}, {"solver": "euler", "steps": 8}, 8),
+        ("realvisxlV40_v40LightningBakedvae", {}, {"solver": "euler", "steps": 4}, 4),
+        ("hyper_sd", {}, TCD, 4),
+        ("epicrealism_hyper", {}, TCD, 4),
+        ("Hyper-SD15-4steps-lora", {}, TCD, 4),
+        ("Hyper-SDXL-1step-lora", {}, {"solver": "tcd", "steps": 1}, 1),
+        ("Hyper-SD15-8-steps-CFG-lora", {}, {"solver": "tcd", "steps": 8}, 8),
+        ("tcd-sdxl-lora", {}, TCD, 50),
+        ("lcm-lora", {}, LCM, 50),
+        ("latent-consistency/lcm-lora-sdv1-5", {}, LCM, 50),
+        ("SimianLuo/LCM_Dreamshaper_v7", {"original_inference_steps": 100}, LCM, 100),
+        ("mine", {"_class_name": "LCMScheduler"}, LCM, 50),
+        ("mine", {"_class_name": "LCMScheduler", "original_inference_steps": "x"}, LCM, 50),
+        ("mine", {"_class_name": "TCDScheduler", "original_inference_steps": 25}, TCD, 25),
+        ("mine", {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, ONE, None),
     ],
 )
-def test_few_step_models_are_told(name: str, scheduler: dict[str, Any], few: bool, hints: dict[str, Any]) -> None:
+def test_few_step_models_are_told(
+    name: str, scheduler: dict[str, Any], hints: dict[str, Any], grid: int | None
+) -> None:
     character = character_of(name, scheduler, {})
-    assert character.few_step == few
-    assert hints.items() <= dict(character.hints).items()
-    StreamConfig(**defaults_for(SD1, character))  # every default is in its range
+    assert character == Character(True, hints, grid)
+    defaults = defaults_for(SD1, character)
+    assert hints.items() <= defaults.items()
+    StreamConfig(**{**defaults, "solver": "ddim"})  # every default is in its range
+    if not scheduler:
+        assert tells_few_steps(name)
+        assert character_of_name(name) == character
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [
+        ("hyperrealism_v3", {}),
+        ("HyperRealisticMix", {}),
+        ("hyper-realistic", {}),
+        ("flashback-photography", {}),
+        ("Flash Photography", {}),
+        ("lightningstorm", {}),
+        ("turbocharged", {}),
+        ("juggernautXL", {}),
+        ("mine_4steps", {}),
+        ("mine", {"_class_name": "DDIMScheduler", "timestep_spacing": "trailing"}),
+        ("runwayml/stable-diffusion-v1-5", {"_class_name": "PNDMScheduler"}),
+    ],
+)
+def test_ordinary_models_are_not_taken_for_few_step_models(name: str, scheduler: dict[str, Any]) -> None:
+    assert character_of(name, scheduler, {}) == Character(False, {})
+    assert not tells_few_steps(name)
+    assert character_of_name(name) is None
+
+
+def test_a_model_told_the_guidance_takes_few_steps() -> None:
+    assert character_of("mine", {}, {"time_cond_proj_dim": 256}) == Character(True, {**LCM, "guidance_scale": 8.0}, 50)
 
 
 NOT_FOR_STREAMING = {
@@ -229,6 +292,18 @@ def test_a_file_without_a_tokenizer_says_where_to_put_one(shelf: Path) -> None:
         ModelError, match=r"holds no tokenizer, and CLIP's cannot be fetched.*vocab.json and merges.txt at"
     ):
         load_model(str(path), device="cpu")
+
+
+def test_an_autoencoder_of_early_diffusers_is_read(shelf: Path, tmp_path: Path) -> None:
+    """Stable Diffusion 1.5 itself is stored so: the attention's layers have other names."""
+    folder = shutil.copytree(folder_of("sd15", shelf), tmp_path / "early")
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    for now, early in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+        state = {name.replace(f".{now}.", f".{early}."): tensor for name, tensor in state.items()}
+    save_file(state, path)
+    model = settled(load_model(str(folder), device="cpu", dtype="float32"))
+    torch.testing.assert_close(picture(model), picture(model_of("sd15", shelf)), atol=1e-5, rtol=0)
 
 
 def test_parts_of_two_models_do_not_stream_together(shelf: Path, tmp_path: Path) -> None:

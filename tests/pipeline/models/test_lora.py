@@ -205,7 +205,7 @@ def test_a_lora_for_another_family_is_refused_and_the_stream_goes_on(
         str(tmp_path / "none.safetensors"): "there is no LoRA",
         str(cut(files["kohya"], tmp_path)): "is cut off",
         str(pickle(tmp_path)): "as pickle, which can run code",
-        str(unknown(tmp_path)): "was made for another kind of model: it has no layer",
+        str(unknown(tmp_path)): "was made for another kind of model: this one has no layer for lora_unet_x",
     }.items():
         with pytest.raises(ModelError, match=words) as caught:
             stream.configure(replace(BASE, steps=1, loras=f"{files['peft']}:0.2;{bad}"))
@@ -237,18 +237,18 @@ def test_the_lcm_solver_brings_its_lora(model: Model, tmp_path: Path, monkeypatc
     assert any("LCM-LoRA that would spare them cannot be had" in note for note in stream.notes)
     write_lora(tmp_path / "pytorch_lora_weights.safetensors", model, "kohya", seed=5)
     monkeypatch.setattr("pipeline.models.adapters.download_part", lambda *_: tmp_path)
-    adapters = Adapters(model.unet, model.prompts, SD1, few_step=False)
+    adapters = Adapters(model.residency, model.unet, model.prompts, SD1, few_step=False)
     assert adapters.read(lcm) == [f"{SD1.lcm_lora} is added, so that the model takes few steps"]
     before = weights(model)
-    adapters.follow(lcm)
+    adapters.follow(lcm, stream)
     assert adapters.applied == ((SD1.lcm_lora, 1.0),)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in model.unet.state_dict().items())
-    adapters.follow(BASE)
+    adapters.follow(BASE, stream)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.unet.state_dict().items())
     assert adapters.loras_of(replace(lcm, loras="hyper-sd15-4steps.safetensors")) == (
         ("hyper-sd15-4steps.safetensors", 1.0),
     )
-    assert Adapters(model.unet, model.prompts, SD1, few_step=True).loras_of(lcm) == ()
+    assert Adapters(model.residency, model.unet, model.prompts, SD1, few_step=True).loras_of(lcm) == ()
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Model, Stream, StreamConfig, load_model
+from pipeline.backends.sliced import SlicedBackend, _SlicedAttention
 from pipeline.config import MEMORY_MODES
-from pipeline.models.memory import _Home, _SlicedAttention
+from pipeline.models.memory import LayerOffload
+from pipeline.models.networks import DenoiserNetwork, sharing_weights
 from tests.adapters import write_lora
 from tests.checkpoints import write_model
+from tests.pipeline.backends.calls import decoded
 from tests.tiny_model import write_tiny_model
 
 CLOSE = 2e-4  # the checkpoints' decoder has twenty times the contrast of a real one
@@ -44,12 +47,17 @@ def test_slices_make_the_same_pictures(
     kind: str, guidance: str, shelf: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(str(shelf[kind]), device="cpu", dtype="float32")
-    monkeypatch.setattr("pipeline.models.memory._QUERIES", 7)
+    monkeypatch.setattr("pipeline.backends.sliced._QUERIES", 7)
     config = replace(BASE, guidance=guidance)
     expected = pictures(Stream(model, config))
-    most = []
-    unet = model.unet.forward
-    model.unet.forward = lambda rows, *given, **named: most.append(len(rows)) or unet(rows, *given, **named)
+    most: list[int] = []
+    forward = type(model.unet).forward
+
+    def counted(self: Any, rows: torch.Tensor, *given: Any, **named: Any) -> Any:
+        most.append(len(rows))
+        return forward(self, rows, *given, **named)
+
+    monkeypatch.setattr(type(model.unet), "forward", counted)
     for mode in ("sliced", "offload", "sliced"):
         stream = Stream(model, config)
         stream.save_memory(mode)
@@ -70,39 +78,48 @@ def test_every_way_leads_back(model: Model) -> None:
     def state() -> list[Any]:
         processors = [getattr(module, "processor", None) for module in model.unet.modules()]
         hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.unet.modules()]
-        tiling = getattr(model.autoencoder.module, "use_tiling", None)
-        return [processors, hooks, tiling, [id(one) for one in model.unet.parameters()]]
+        return [processors, hooks, [id(one) for one in model.unet.parameters()]]
 
     before = state()
     for mode in ("sliced", "offload", "full", "offload", "sliced", "full"):
         model.memory.set(mode)
-        assert (state() == before) == (mode == "full"), mode
+        assert (state() == before) == (mode != "offload"), mode
     with pytest.raises(ValueError, match="must be one of full, sliced, offload"):
         model.memory.set("little")
 
 
-def test_only_plain_self_attentions_are_sliced(model: Model) -> None:
-    model.memory.set("sliced")
-    sliced = [one for one in model.unet.modules() if isinstance(getattr(one, "processor", None), _SlicedAttention)]
-    plain = [one for name, one in model.unet.named_modules() if name.endswith("attn1")]
-    assert sliced == plain != []
+def test_only_plain_self_attentions_are_sliced_and_only_in_the_backends_own_module(model: Model) -> None:
+    module = SlicedBackend(model)._made(DenoiserNetwork(model))
+    sliced = [
+        name for name, one in module.named_modules() if isinstance(getattr(one, "processor", None), _SlicedAttention)
+    ]
+    assert sliced == [name for name, _ in module.named_modules() if name.endswith("attn1")] != []
+    assert not any(isinstance(getattr(one, "processor", None), _SlicedAttention) for one in model.unet.modules())
 
 
-def test_a_full_autoencoder_goes_over_large_pictures_in_tiles(shelf: dict[str, Path]) -> None:
+def test_a_full_autoencoder_goes_over_large_pictures_in_tiles(
+    shelf: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_model(str(shelf["sdxl"]), device="cpu", dtype="float32")
-    most = []
-    decode = model.autoencoder.module.decoder.forward
-    model.autoencoder.module.decoder.forward = lambda latent, *_: most.append(latent.shape[-1]) or decode(latent)
-    model.memory.set("sliced")
-    image = model.networks.decode(torch.randn(2, 4, 8, 80))
+    most: list[int] = []
+    kind = type(model.autoencoder.module.decoder)
+    decode = kind.forward
+
+    def noted(self: Any, latent: torch.Tensor, *given: Any) -> Any:
+        most.append(latent.shape[-1])
+        return decode(self, latent, *given)
+
+    monkeypatch.setattr(kind, "forward", noted)
+    image = decoded(SlicedBackend(model), model, torch.randn(2, 4, 8, 80))
     assert image.shape == (2, 3, 64, 640)
     assert max(most) == 64  # latent pixels, 512 of the picture
+    assert not model.autoencoder.module.use_tiling, "the model's own is left alone"
 
 
 def test_a_layers_weights_are_on_the_device_while_it_runs() -> None:
     """The "meta" device stands in for a card: what touches a weight that is not there fails."""
     layers = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2, bias=False))
-    home = _Home(layers, torch.device("meta"))
+    home = LayerOffload(layers, torch.device("meta"))
     with pytest.raises(RuntimeError, match="meta"):
         layers(torch.empty(3, 4, device="meta"))
     before = list(layers.parameters())
@@ -115,7 +132,8 @@ def test_a_layers_weights_are_on_the_device_while_it_runs() -> None:
 
 def test_a_whole_unet_runs_on_lent_weights(shelf: dict[str, Path]) -> None:
     unet = load_model(str(shelf["sdxl"]), device="cpu", dtype="float32").unet
-    _Home(unet, torch.device("meta")).inject()
+    LayerOffload(unet, torch.device("meta")).inject()
+    unet = sharing_weights(unet)  # a copy lends in the same way, and so does one of several
     card: dict[str, Any] = {"device": "meta"}
     added = {"text_embeds": torch.empty(2, 128, **card), "time_ids": torch.empty(2, 6, **card)}
     rows, tokens = torch.empty(2, 4, 8, 8, **card), torch.empty(2, 77, 192, **card)
@@ -126,7 +144,7 @@ def test_a_whole_unet_runs_on_lent_weights(shelf: dict[str, Path]) -> None:
 
 def test_a_layer_that_fails_has_its_weights_back() -> None:
     layer = torch.nn.Linear(4, 2)
-    home = _Home(layer, torch.device("meta"))
+    home = LayerOffload(layer, torch.device("meta"))
     weight = layer.weight
     home.inject()
     with pytest.raises(RuntimeError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline import ModelError, Stream, StreamConfig, load_model
 from pipeline.models import EMBEDDED_PATH
@@ -78,14 +79,103 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "parts that do not fit": (
         lambda f: edit_json(f / "unet" / "config.json", in_channels=5),
-        "(cannot be loaded|do not fit)",
+        r"does not fit its configuration: conv_in.weight has the shape \(16, 8, 3, 3\)",
     ),
     "unknown prediction": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", prediction_type="flow"),
         "prediction type is 'flow'",
     ),
     "no tokenizer": (lambda f: (f / "tokenizer").rename(f / "gone"), "tokenizer"),
+    "empty tokenizer": (
+        lambda f: [path.unlink() for path in (f / "tokenizer").iterdir()],
+        "has no vocabulary: vocab.json and merges.txt are missing",
+    ),
+    "half a tokenizer": (lambda f: (f / "tokenizer" / "merges.txt").unlink(), "has no vocabulary"),
+    "tokenizer of another model": (
+        lambda f: edit_json(f / "tokenizer" / "vocab.json", **{f"more{n}": 600 + n for n in range(9)}),
+        "knows [0-9]+ tokens, but the text encoder only 514",
+    ),
+    "tokenizer without ends": (
+        lambda f: edit_json(f / "tokenizer" / "vocab.json", **{"<|endoftext|>": 99999}),
+        "the tokenizer in .* (is damaged|knows|cannot be loaded)",
+    ),
+    "heads of no width": (lambda f: edit_json(f / "unet" / "config.json", attention_head_dim=0), "cannot be loaded"),
+    "groups of none": (lambda f: edit_json(f / "unet" / "config.json", norm_num_groups=0), "cannot be loaded"),
+    "endless layers": (
+        lambda f: edit_json(f / "unet" / "config.json", layers_per_block=10**7),
+        "has 10000000 for layers_per_block, but there are only",
+    ),
+    "endless transformers": (
+        lambda f: edit_json(f / "unet" / "config.json", transformer_layers_per_block=[[1], [10**9]]),
+        "has 1000000000 for transformer_layers_per_block",
+    ),
+    "endless text encoder": (
+        lambda f: edit_json(f / "text_encoder" / "config.json", num_hidden_layers=10**8),
+        "has 100000000 for num_hidden_layers",
+    ),
+    "endless widths": (
+        lambda f: edit_json(f / "unet" / "config.json", block_out_channels=[2**40, 2**40]),
+        "(cannot be loaded|does not fit)",
+    ),
+    "no side": (lambda f: edit_json(f / "unet" / "config.json", sample_size=-1), "sample_size is -1; it must be"),
+    "endless side": (lambda f: edit_json(f / "unet" / "config.json", sample_size=10**9), "sample_size is 1000000000"),
+    "three sides": (lambda f: edit_json(f / "unet" / "config.json", sample_size=[8, 8, 8]), "or two of them"),
+    "missing weights": (
+        lambda f: drop(f / "unet", "conv_in.bias"),
+        "1 of its [0-9]+ tensors are missing, such as conv",
+    ),
+    "missing words": (
+        lambda f: drop(f / "text_encoder", None),
+        "text_encoder .* is incomplete: 1 of its [0-9]+ tensors",
+    ),
+    "endless schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", num_train_timesteps=10**8),
+        "num_train_timesteps is 100000000; it must be a whole number from 1 to 100000",
+    ),
+    "empty schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", num_train_timesteps=0),
+        "num_train_timesteps is 0",
+    ),
+    "infinite schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", num_train_timesteps=float("inf")),
+        "num_train_timesteps is inf",
+    ),
+    "betas of more than all": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", trained_betas=[0.1, 1.5]),
+        "its betas must be",
+    ),
+    "a beta of 400 digits": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", beta_end=10**400),
+        "the noise schedule of .* cannot be used",
+    ),
+    "autoencoder's scale": (
+        lambda f: edit_json(f / "vae" / "config.json", scaling_factor="x"),
+        "scaling_factor is 'x', not a number",
+    ),
+    **{
+        f"index with {part} {value!r}": (
+            lambda f, part=part, value=value: edit_json(f / "model_index.json", **{part: value}),
+            f"its model_index.json has .* for {part}, which must be",
+        )
+        for part, value in (
+            ("unet", 5),
+            ("unet", "x"),
+            ("unet", ["a"]),
+            ("unet", {"1": 2}),
+            ("unet", [1, 2]),
+            ("text_encoder_2", 7),
+            ("text_encoder_2", ["transformers"]),
+        )
+    },
 }
+
+
+def drop(part: Path, name: str | None) -> None:
+    """Take a tensor out of the weights of ``part``: the first one, or that of a name."""
+    path = next(part.glob("*.safetensors"))
+    state = load_file(path)
+    del state[name or min(state)]
+    save_file(state, path)
 
 
 def cut(path: Path) -> None:
@@ -99,6 +189,30 @@ def test_a_broken_model_is_one_sentence(breakage: str, folder: Path) -> None:
     with pytest.raises(ModelError, match=expected) as caught:
         load_model(str(folder), device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("sample_size", "side"), [([8, 8], 64), ([8, 16], 64), (16, 128), (None, 512)])
+def test_the_size_of_a_model_may_be_one_number_or_two(sample_size: object, side: int, folder: Path) -> None:
+    edit_json(folder / "unet" / "config.json", sample_size=sample_size)
+    assert load_model(str(folder), device="cpu").default_size == side
+
+
+def test_a_tokenizer_that_does_not_say_its_length_has_that_of_its_text_encoder(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    described = json.loads(path.read_text())
+    del described["model_max_length"]
+    path.write_text(json.dumps(described))
+    assert load_model(str(folder), device="cpu").prompts("a cat").shape[1] == 77
+
+
+def test_a_model_is_told_by_the_name_of_the_hubs_cache_but_not_by_the_folders_above_it(tmp_path: Path) -> None:
+    for place, few_step in (
+        ("models--stabilityai--sd-turbo/snapshots/b5f6", True),
+        ("turbo/mine", False),
+    ):
+        folder = write_tiny_model(tmp_path / place)
+        edit_json(folder / "scheduler" / "scheduler_config.json", _class_name="DDIMScheduler")
+        assert load_model(str(folder), device="cpu").few_step == few_step
 
 
 def test_what_does_not_exist_is_said(tmp_path: Path) -> None:

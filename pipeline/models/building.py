@@ -1,0 +1,125 @@
+"""Modules of diffusers and transformers, built on weights that were read here, so that nothing else opens a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from pipeline.models.errors import ModelError, explained
+from pipeline.models.weights import is_finite
+
+# Entries of a configuration that say how many layers of a kind there are.
+_COUNTS = (
+    "layers_per_block",
+    "transformer_layers_per_block",
+    "reverse_transformer_layers_per_block",
+    "num_encoder_blocks",
+    "num_decoder_blocks",
+    "num_hidden_layers",
+)
+
+_INNER = "text_model."
+
+State = Mapping[str, torch.Tensor]
+
+
+def build_diffusers(
+    what: str, kind: Any, config: Mapping[str, Any], state: State, dtype: torch.dtype
+) -> tuple[Any, list[str]]:
+    """A model of diffusers, and the names of those weights that it has no place for.
+
+    Its weights are copies, so that the file may change afterwards.
+
+    Args:
+        what: the part and where it lies, as in "the UNet in PATH".
+        kind: the class.
+        config: its configuration, as ``config.json`` has it.
+        state: its weights by name.
+        dtype: their number format in the model.
+
+    Raises:
+        ModelError: the configuration makes no model, or the weights are not all that it needs.
+    """
+    _check_counts(what, config, state)
+    arguments = {name: value for name, value in config.items() if not name.startswith("_")}
+    with explained(what), torch.device("meta"):
+        module = kind.from_config(arguments)
+    fitting, unused = _fitted(what, module, state)
+    with explained(what):
+        copies = {name: tensor.to(dtype, copy=True) for name, tensor in fitting.items()}
+        _check_range(what, fitting, copies)
+        module.load_state_dict(copies, assign=True)
+    return module, unused
+
+
+def build_text_encoder(what: str, kind: Any, config: Any, state: State) -> tuple[Any, list[str]]:
+    """A text encoder of transformers in float32, and the names of those weights that it has no place for.
+
+    A text encoder runs once a prompt: float32 costs nothing that matters, and is exact.
+
+    Args:
+        what: the part and where it lies.
+        kind: ``CLIPTextModel`` or ``CLIPTextModelWithProjection``.
+        config: its ``CLIPTextConfig``.
+        state: its weights, with or without ``text_model.`` before the names.
+
+    Raises:
+        ModelError: the configuration makes no model, or the weights are not all that it needs.
+    """
+    _check_counts(what, config.to_dict(), state)
+    with explained(what), torch.device("meta"):
+        bare = kind(config)
+    # Whether the names begin with ``text_model.`` differs between the two classes, and between releases.
+    wanted = {name.removeprefix(_INNER): name for name in bare.state_dict()}
+    plain = {name: name.removeprefix(_INNER) for name in state}
+    renamed = {wanted.get(inner, inner): state[name] for name, inner in plain.items()}
+    fitting, unused = _fitted(what, bare, renamed)
+    with explained(what):
+        copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in fitting.items()}
+        module = kind.from_pretrained(None, config=config, state_dict=copies, dtype=torch.float32)
+    return module.eval(), unused
+
+
+def _check_range(what: str, stored: State, converted: State) -> None:
+    """Refuse weights that are finite as they are stored, but too large for the number format of the model."""
+    for name, tensor in converted.items():
+        if tensor.dtype != stored[name].dtype and not is_finite(tensor) and is_finite(stored[name]):
+            format_name = str(tensor.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{what} has numbers in {name} that are too large for {format_name}; choose another format"
+            )
+
+
+def _check_counts(what: str, config: Mapping[str, Any], state: State) -> None:
+    """Refuse a configuration with more layers than the file has weights, before they are all made."""
+    for entry in _COUNTS:
+        for number in _flat(config.get(entry)):
+            if isinstance(number, int) and number > len(state):
+                raise ModelError(
+                    f"{what} is damaged: its configuration has {number} for {entry}, but there are only "
+                    f"{len(state)} tensors of weights"
+                )
+
+
+def _flat(value: Any) -> list[Any]:
+    return [inner for one in value for inner in _flat(one)] if isinstance(value, list | tuple) else [value]
+
+
+def _fitted(what: str, module: Any, state: State) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The weights that ``module`` needs, out of ``state``, and the names of the others."""
+    wanted = module.state_dict()
+    missing = sorted(set(wanted) - set(state))
+    if missing:
+        raise ModelError(
+            f"{what} is incomplete: {len(missing)} of its {len(wanted)} tensors are missing, such as {missing[0]}; "
+            "get it again, or take another model"
+        )
+    for name, place in wanted.items():
+        if state[name].shape != place.shape:
+            raise ModelError(
+                f"{what} does not fit its configuration: {name} has the shape {tuple(state[name].shape)}, and should "
+                f"have {tuple(place.shape)}; it is of a kind that is not known here, or damaged"
+            )
+    return {name: state[name] for name in wanted}, sorted(set(state) - set(wanted))

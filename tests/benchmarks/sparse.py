@@ -34,7 +34,7 @@ from rich.console import Console
 
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
-from pipeline.sparse import engine, unet
+from pipeline.sparse import effective_input, networks, progress, unet
 from pipeline.sparse.rectangles import cover
 from tests.benchmarks import machine, material
 
@@ -108,10 +108,19 @@ def played(path: Path, size: int, count: int, skip: int = 20) -> torch.Tensor:
 @contextlib.contextmanager
 def one_box() -> Iterator[None]:
     """All changes of a frame in one rectangle."""
-    before = engine.cover, unet.MOST
-    engine.cover, unet.MOST = partial(cover, most=1), 1
+    before = effective_input.cover, unet.MAX_WINDOWS
+    effective_input.cover, unet.MAX_WINDOWS = partial(cover, most=1), 1
     yield
-    engine.cover, unet.MOST = before
+    effective_input.cover, unet.MAX_WINDOWS = before
+
+
+@contextlib.contextmanager
+def keyframe() -> Iterator[None]:
+    """The next frames are taken as wholly changed."""
+    before = progress.KEYFRAME_EVERY
+    progress.KEYFRAME_EVERY = 1
+    yield
+    progress.KEYFRAME_EVERY = before
 
 
 def streams(model: Model, config: StreamConfig, ways: Sequence[str]) -> dict[str, Stream]:
@@ -165,15 +174,14 @@ def step(stream: Stream, frame: torch.Tensor, into: Measured) -> None:
 
 def keyframe_ms(stream: Stream, clip: torch.Tensor) -> float:
     """What a frame costs that is wholly taken anew, its other slots still as they were."""
-    assert stream.sparse is not None
     times = []
     for _ in range(3):
         for frame in clip[:3]:
             stream(frame)
-        stream.sparse._since_keyframe = engine.KEYFRAME_EVERY
-        started = time.perf_counter()
-        stream(clip[3])
-        times.append(time.perf_counter() - started)
+        with keyframe():
+            started = time.perf_counter()
+            stream(clip[3])
+            times.append(time.perf_counter() - started)
     return 1e3 * statistics.median(times)
 
 
@@ -204,7 +212,7 @@ def summary(found: Measured, dense: Measured | None, key: float | None) -> dict[
     times = [1e3 * seconds for seconds in found.seconds]
     mean = statistics.mean(times)
     if key is not None and found.computed:
-        mean += (key - mean) / engine.KEYFRAME_EVERY
+        mean += (key - mean) / progress.KEYFRAME_EVERY
     result: dict[str, Any] = {
         "p50_ms": rounded(statistics.median(times)),
         "p95_ms": rounded(np.quantile(times, 0.95)),
@@ -290,7 +298,7 @@ def main() -> None:
         if spec != "embedded":
             spec = str(material.model_folder(spec, Path(folder) / "model"))
         model = accelerate(load_model(spec), options.acceleration)
-    engine.IN_PARTS = (*engine.IN_PARTS, model.acceleration)  # what is no default is measured, too
+    networks.IN_PARTS = (*networks.IN_PARTS, model.acceleration)  # what is no default is measured, too
     config = StreamConfig(prompt=material.PROMPT, strength=0.8, steps=options.steps)
     name = "sparse" if options.model == "embedded" else f"sparse-{options.model}"
     dtype = str(model.dtype).removeprefix("torch.")  # of other processors: figures do not compare

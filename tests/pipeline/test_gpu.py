@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ import torch
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.backends import AccelerationError, accelerate
 from pipeline.backends.graphs import GraphBackend
-from pipeline.sparse import engine
+from pipeline.sparse import networks
+from pipeline.sparse.costs import Costs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -66,14 +68,27 @@ def test_accelerated_pictures_are_those_of_the_model(acceleration: str) -> None:
     model.backend.close()
 
 
-@pytest.mark.parametrize("acceleration", ["eager", "cuda-graphs"])
-def test_sparse_pictures_are_nearly_those_of_the_whole(acceleration: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "IN_PARTS", ("eager", "cuda-graphs"))
-    model = accelerate(load_model(device="cuda"), acceleration)
-    config = StreamConfig(prompt="a watercolour", steps=2)
+def clip_with_a_square() -> torch.Tensor:
+    """It moves, and nothing else does."""
     clip = clip_of(1).repeat(8, 1, 1, 1)
     for number, frame in enumerate(clip):
         frame[:, 96:128, 8 * number + 64 : 8 * number + 96] = number % 2
+    return clip
+
+
+@pytest.fixture
+def always_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows on all backends that can run them, however slow: a fast device computes small pictures as a whole."""
+    monkeypatch.setattr(networks, "IN_PARTS", ("eager", "cuda-graphs"))
+    monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
+
+
+@pytest.mark.usefixtures("always_windows")
+@pytest.mark.parametrize("acceleration", ["eager", "cuda-graphs"])
+def test_sparse_pictures_are_nearly_those_of_the_whole(acceleration: str) -> None:
+    model = accelerate(load_model(device="cuda"), acceleration)
+    config = StreamConfig(prompt="a watercolour", steps=2)
+    clip = clip_with_a_square()
     sparse, dense = Stream(model, replace(config, sparse=True)), Stream(model, config)
     for _ in range(4):
         for frame in clip:
@@ -86,6 +101,35 @@ def test_sparse_pictures_are_nearly_those_of_the_whole(acceleration: str, monkey
     assert sparse.sparse is not None
     assert max(sparse.sparse.shares().values()) < 1
     model.backend.close()
+
+
+def test_what_windows_cost_is_measured_on_the_device() -> None:
+    """Else nothing would ever fall back to the whole where that is faster."""
+    stream = Stream(load_model(device="cuda"), StreamConfig(prompt="a watercolour", sparse=True))
+    for frame in clip_with_a_square().repeat(4, 1, 1, 1):
+        stream(frame)
+    torch.cuda.synchronize()
+    assert stream.sparse is not None
+    for part in stream.sparse._parts().values():
+        part.costs.worth([], (1, 1))  # it collects what has been measured
+        assert all(0 < seconds < 1 for times in part.costs._whole.values() for seconds in times)
+        assert part.costs._whole
+
+
+@pytest.mark.usefixtures("always_windows", "no_synchronisation")
+def test_a_sparse_stream_never_waits_for_the_device() -> None:
+    config = replace(CONFIG, sparse=True, sparse_overlay=True)
+    stream = Stream(load_model(device="cuda"), config)
+    frames = clip_with_a_square().pin_memory()
+    for frame in frames[:4]:
+        stream(frame)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    for frame in frames[4:]:
+        stream(frame)
+    torch.cuda.set_sync_debug_mode("default")
+    assert stream.sparse is not None
+    assert max(stream.sparse.shares().values()) < 1
 
 
 @pytest.mark.usefixtures("no_synchronisation")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
+import threading
+from collections.abc import Callable
 
+import pytest
 import torch
 
 from pipeline.sparse.buffer_pool import MAX_BUFFERS, BufferAgePool
@@ -49,6 +53,77 @@ def test_memory_that_nobody_holds_is_taken_again() -> None:
         kept.changing([(0, 0, 8, 8)])
     gc.collect()
     assert kept.memory == 2 * 3 * 64 * 64 * 4, "one is shown while the next is made"
+
+
+HELD: dict[str, Callable[[torch.Tensor], object]] = {
+    "the tensor": lambda output: output,
+    "a view": lambda output: output[:, 1:, 2:5],
+    "a view of a view": lambda output: output.permute(0, 2, 3, 1)[0, 2:],
+    "detached": lambda output: output.detach(),
+    "its storage": lambda output: output.untyped_storage(),
+    "a numpy array": lambda output: output.numpy(),
+    "a slice of a numpy array": lambda output: output[0].numpy()[1, 2:],
+    "a memory view": lambda output: output.numpy().data,
+    "another tensor, by DLPack": torch.from_dlpack,
+    "a closure": lambda output: lambda: output[0],
+}
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("kind", HELD)
+def test_whatever_somebody_holds_of_an_output_keeps_its_memory(kind: str, inference: bool) -> None:
+    with torch.inference_mode(inference):
+        pool = BufferAgePool()
+        pool.replace(torch.zeros(1, 3, 8, 8))
+        output = pool.changing([(0, 0, 8, 8)])
+        address = output.data_ptr()
+        held: object = HELD[kind](output)
+        del output
+
+        def addresses() -> set[int]:
+            """Of all memory that the next outputs are made in."""
+            found = set()
+            for number in range(10):
+                other = pool.changing([(0, 0, 8, 8)])
+                other.fill_(number)
+                found.add(other.data_ptr())
+            return found
+
+        assert address not in addresses()
+        del held
+        gc.collect()
+        assert address in addresses(), "nobody holds it any more"
+
+
+def test_memory_is_free_once_the_last_thread_has_let_go_of_it() -> None:
+    pool = BufferAgePool()
+    pool.replace(torch.zeros(1, 1, 8, 8))
+    shown, may_end = threading.Event(), threading.Event()
+
+    def show(outputs: list[torch.Tensor]) -> None:
+        picture = outputs.pop()[0].numpy()
+        shown.set()
+        may_end.wait()
+        assert (picture == 7).all()
+
+    outputs = [pool.changing([(0, 0, 8, 8)]).fill_(7)]
+    address = outputs[0].data_ptr()
+    thread = threading.Thread(target=show, args=(outputs,))
+    thread.start()
+    shown.wait()
+    assert address not in {pool.changing([(0, 0, 8, 8)]).fill_(0).data_ptr() for _ in range(8)}
+    may_end.set()
+    thread.join()
+    assert address in {pool.changing([(0, 0, 8, 8)]).data_ptr() for _ in range(8)}
+
+
+def test_nothing_depends_on_how_many_references_python_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A free-threaded build does not count them in one place."""
+    monkeypatch.setattr(sys, "getrefcount", lambda _: 0)
+    pool = BufferAgePool()
+    pool.replace(torch.zeros(1, 1, 8, 8))
+    held = [pool.changing([(0, 0, 8, 8)]).fill_(number) for number in range(6)]
+    assert [float(one.mean()) for one in held] == list(range(6))
 
 
 def test_whoever_keeps_all_makes_it_grow_only_so_far() -> None:

@@ -5,7 +5,7 @@ long as the layer itself; with the weights laid out once, the result is the same
 
 This stands on five operators that PyTorch keeps for its own compiler. They are not documented, and a release may change
 or drop them. So their presence is asked for by name before any layer is replaced: where one is missing, all layers stay
-as they are, windows are right but slower, and the log says so. ``tests/pipeline/sparse/test_packed.py`` compares
+as they are, windows are right but slower, and the log says so. ``tests/pipeline/backends/test_packed.py`` compares
 the results with those of the plain layers on the PyTorch that is installed.
 """
 

@@ -87,7 +87,7 @@ class OpenVinoBackend(EngineBackend):
         self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[model.dtype]}
         self._cache = cache or EngineCache()
         self._compiler = Compiler()
-        self._written = WrittenGraphs(self._cache)  # of networks of windows
+        self._written = WrittenGraphs(self._cache)
         self._digests = WeightsDigests()
         self._whole: tuple[int, int] = (0, 0)  # latent size of the stream's pictures
         self._bounds = dict(model.bounds) if device == "CPU" else {}
@@ -213,10 +213,11 @@ class OpenVinoBackend(EngineBackend):
                     continue
 
     def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds) -> tuple[bytes, str]:
-        graph, of_window = folder / "graph.xml", self._networks[spec.network].window
+        # A graph with open dimensions does for all sizes as it is.
+        graph, for_other_sizes = folder / "graph.xml", spec.rows != OPEN
         compiled = partial(self._compiler.compile, out=folder / "blob", device=self._device, config=self._config)
         digest = self._digests.of(self._part(spec))
-        written = self._written.find(_graph_key(spec, bounds, digest)) if of_window else None
+        written = self._written.find(_graph_key(spec, bounds, digest)) if for_other_sizes else None
         if written is not None:
             try:
                 return compiled(written, shapes=[shape for _, _, shape in spec.inputs]), digest
@@ -229,7 +230,7 @@ class OpenVinoBackend(EngineBackend):
             quantise(module.get_submodule(path), bounds)
         write_graph(module, spec, graph)
         del module
-        if of_window:
+        if for_other_sizes:
             self._written.keep(_graph_key(spec, bounds, digest), graph)
         return compiled(graph), digest
 

@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
-from pipeline.sparse.packed import PackedConv, PackedLinear, pack
 from torch import nn
 
-from pipeline.sparse import packed
+from pipeline.backends import packed
+from pipeline.backends.packed import PackedConv, PackedLinear, pack
 
 needs_bfloat16 = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),

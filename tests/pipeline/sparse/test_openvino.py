@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pipeline.conditioning.attention_cache import uncached_copy
 
 from pipeline.backends import accelerate
+from pipeline.backends.backend import Backend, Tensors
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError
 from pipeline.backends.openvino.package import is_installed
 from pipeline.models import load_model
 from pipeline.models.model import Model
+from pipeline.models.networks import Network
+from pipeline.models.residency import DENOISER
 from pipeline.sparse import unet as unet_module
 from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
+from pipeline.sparse.networks import WindowNetwork
 from tests.checkpoints import write_model
+from tests.pipeline.backends.calls import RecordingBackend
 from tests.pipeline.sparse.test_unet import Bench, error, pixels
-from tests.tiny_model import tiny_model
+from tests.tiny_model import new_tiny_model, tiny_model
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
 
@@ -53,45 +56,41 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-class Compared:
+class Compared(RecordingBackend):
     """A backend beside the networks it has built: how far each of its answers is from theirs."""
 
-    def __init__(self, backend: Any) -> None:
-        self.backend, self.name = backend, backend.name
-        self.shapes: set[tuple[int, ...]] = set()
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.compared: set[tuple[int, ...]] = set()
         self.farthest = 0.0
 
-    def network(
-        self, name: str, make: Callable[[], torch.nn.Module], moving: list[torch.Tensor], staying: list[torch.Tensor]
-    ) -> list[torch.Tensor] | None:
-        found = self.backend.network(name, make, moving, staying)
-        shape = tuple(moving[0].shape)
-        if found is not None and name == "unet-part" and shape not in self.shapes:
-            self.shapes.add(shape)
-            for one, other in zip(found, make()(*moving, *staying), strict=True):
-                self.farthest = max(self.farthest, error(one, other))
+    def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
+        found = super().run(network, moving, staying)
+        _, shape = self.calls[-1]
+        if network.name == WindowNetwork.name and shape not in self.compared:
+            self.compared.add(shape)
+            expected = network.module()(**moving, **staying)
+            assert found.keys() == expected.keys()
+            for name, one in found.items():
+                self.farthest = max(self.farthest, error(one, expected[name]))
         return found
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
 
-
-def compared(model: Model) -> Compared:
+def compared(model: Model, backend: Backend) -> Compared:
     """Windows of several sizes, each built and used."""
-    found = Compared(model.backend)
-    bench = Bench(model=replace(model, backend=found))  # type: ignore[arg-type]
+    found = Compared(backend)
+    bench = Bench(model=model, backend=found)
     generator = torch.Generator().manual_seed(3)
     channels = model.unet.config.in_channels
     bench.before, bench.after = torch.randn(2, 1, channels, 32, 24, generator=generator).unbind()
     for _ in range(2):
         bench(bench.before, [None])
-        model.backend.wait()
+        backend.wait()
     for square in SQUARES:
         for _ in range(3):
             bench(bench.mixed(0, *square), [(pixels(*square),)])
-            model.backend.wait()
-    bench.denoiser.close()
-    assert len(found.shapes) > 1
+            backend.wait()
+    assert len(found.compared) > 1
     return found
 
 
@@ -101,10 +100,10 @@ def model_of(kind: str, folder: Path) -> Model:
 
 @pytest.mark.parametrize("kind", ["sd21", "embedded"])
 def test_one_graph_does_for_windows_of_all_sizes(kind: str, tmp_path: Path, written: list[str]) -> None:
-    made = replace(model_of(kind, tmp_path / "model"), bounds={})
-    model = accelerate(made, "openvino", EngineCache(tmp_path / "cache"))
-    found = compared(model)
-    model.backend.close()
+    model = replace(model_of(kind, tmp_path / "model"), bounds={})
+    backend = accelerate(model, "openvino", EngineCache(tmp_path / "cache"))
+    found = compared(model, backend)
+    backend.close()
     assert written.count("WindowUNet") == 1
     assert written.count("RecordingUNet") == 1
     assert found.farthest < 1e-4
@@ -112,9 +111,9 @@ def test_one_graph_does_for_windows_of_all_sizes(kind: str, tmp_path: Path, writ
 
 def test_the_next_process_finds_the_graph(tmp_path: Path, written: list[str]) -> None:
     for _ in range(2):
-        model = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
-        assert compared(model).farthest < 1e-4
-        model.backend.close()
+        backend = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
+        assert compared(tiny_model(), backend).farthest < 1e-4
+        backend.close()
         for file in tmp_path.glob("*.engine"):  # what was compiled is gone; graphs begin with their length
             if b"<?xml" not in file.read_bytes()[:80]:
                 file.unlink()
@@ -137,23 +136,21 @@ def test_a_graph_that_does_not_take_a_size_is_written_for_it(
         return compile_(self, *arguments, **others)
 
     monkeypatch.setattr(Compiler, "compile", refusing)
-    model = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
-    found = compared(model)
-    assert model.backend.news() == []
-    model.backend.close()
+    backend = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
+    found = compared(tiny_model(), backend)
+    assert backend.news() == []
+    backend.close()
     assert gave_way
-    assert written.count("WindowUNet") == len(found.shapes) + len(gave_way) == 3
+    assert written.count("WindowUNet") == len(found.compared) + len(gave_way) == 3
     assert found.farthest < 1e-4
 
 
 def test_other_weights_are_written_anew(tmp_path: Path, written: list[str]) -> None:
-    plain = tiny_model()
-    model = replace(plain, unet=uncached_copy(plain.unet), backend=None)  # type: ignore[arg-type]
-    model = accelerate(model, "openvino", EngineCache(tmp_path))
-    assert compared(model).farthest < 1e-4
-    with torch.no_grad():
+    model = new_tiny_model()
+    backend = accelerate(model, "openvino", EngineCache(tmp_path))
+    assert compared(model, backend).farthest < 1e-4
+    with model.residency.changing(DENOISER), torch.no_grad():
         model.unet.conv_out.weight.mul_(-1)
-    model.backend.weights_changed()
-    assert compared(model).farthest < 1e-4
-    model.backend.close()
+    assert compared(model, backend).farthest < 1e-4
+    backend.close()
     assert written.count("WindowUNet") == 2

@@ -12,6 +12,7 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.backends.eager import EagerBackend
+from pipeline.backends.graphs import GraphBackend, as_it_is
 from pipeline.sparse import progress as progress_module
 from pipeline.sparse import recording as recording_module
 from pipeline.sparse import unet as unet_module
@@ -282,7 +283,8 @@ def noisy_clip(length: int = 200) -> list[torch.Tensor]:
 
 def worst_input(clip: list[torch.Tensor]) -> float:
     """The least PSNR, over the last 40 frames, between a frame and what the networks are shown in its place."""
-    engine = SparseEngine(tiny_model(True))
+    model = tiny_model(True)
+    engine = SparseEngine(model, EagerBackend(model))
     engine.begin(clip[0][None], 1)
     shown = clip[0][None]
     found = []
@@ -337,11 +339,12 @@ def test_slow_light_is_seen_against_what_was_processed_last_but_not_against_the_
 
 
 def test_what_is_not_run_in_parts_is_said() -> None:
-    model = replace(tiny_model(), backend=EagerBackend(tiny_model()))
-    model.backend.name = "compile"
-    assert Stream(model, CONFIG).notes == []
-    stream = Stream(model, replace(CONFIG, sparse=True))
+    model = tiny_model()
+    backend = GraphBackend(model, "compile", as_it_is)
+    assert Stream(model, CONFIG, backend).notes == []
+    stream = Stream(model, replace(CONFIG, sparse=True), backend)
     assert ["compile" in note for note in stream.notes] == [True]
     assert stream.configure(CONFIG) == []
     assert stream.configure(replace(CONFIG, sparse=True)) == stream.notes
     stream.close()
+    backend.close()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +12,16 @@ import torch
 from torch import nn
 
 from pipeline import Stream, StreamConfig
-from pipeline.backends import accelerate, graphs
+from pipeline.backends import accelerate
+from pipeline.backends.backend import Backend, Capabilities, Tensors
+from pipeline.backends.eager import EagerBackend
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.backends.graphs import shared_copy
+from pipeline.conditioning.conditions import Rows
 from pipeline.denoiser import Denoiser
 from pipeline.models import load_model
 from pipeline.models.model import Model
+from pipeline.models.networks import DenoiserNetwork, Network, sharing_weights
+from pipeline.sparse import networks as networks_module
 from pipeline.sparse import recording as recording_module
 from pipeline.sparse import stopwatch as stopwatch_module
 from pipeline.sparse import unet as unet_module
@@ -26,11 +29,12 @@ from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.global_context import HIDDEN
-from pipeline.sparse.networks import SparseNetworks
+from pipeline.sparse.networks import RecordingNetwork, SparseNetworks, WindowNetwork
 from pipeline.sparse.rectangles import Change
 from pipeline.sparse.unet import SparseUNet
 from pipeline.sparse.window_shapes import FIRST_EVERY
-from pipeline.sparse.window_unet import WindowUNet
+from pipeline.sparse.window_unet import WindowUNet, context_by_name
+from tests.pipeline.backends.calls import RecordingBackend, encoded
 from tests.pipeline.sparse.test_windowed_autoencoder import given
 from tests.tiny_model import tiny_model
 
@@ -46,30 +50,38 @@ def _small_parts_whatever_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
 class Bench:
     """A sparse UNet beside the plain one."""
 
-    def __init__(self, rows: int = 1, size: tuple[int, int] = (32, 24), model: Model | None = None) -> None:
+    def __init__(
+        self,
+        rows: int = 1,
+        size: tuple[int, int] = (32, 24),
+        model: Model | None = None,
+        backend: RecordingBackend | None = None,
+    ) -> None:
         self.model = model or tiny_model()
-        self.denoiser = Denoiser(self.model)
-        self.denoiser.set_prompts("a watercolour")
-        self.sparse = SparseUNet(SparseNetworks(self.model))
-        self.layout = ((0, rows),)
+        self.backend = backend or RecordingBackend(EagerBackend(self.model))
+        self.sparse = SparseUNet(SparseNetworks(self.model, self.backend))
+        self._plain = EagerBackend(self.model)
+        denoiser = Denoiser(self.model, self._plain)
+        denoiser.set_prompts("a watercolour")
+        self.timesteps = torch.tensor(TIMESTEPS[:rows])
+        self.conditions = denoiser._conditioning.laid_out(Rows(((0, rows),), *size))
         generator = torch.Generator().manual_seed(1)
         self.before = torch.randn(rows, 4, *size, generator=generator)
         self.after = self.before + torch.randn(rows, 4, *size, generator=generator)
-        self.wholes = 0
-        self.arguments = (
-            torch.tensor(TIMESTEPS[:rows]),
-            self.denoiser._prompts.expand(rows, -1, -1),
-            self.denoiser._cache,
-            self.layout,
-        )
+
+    @property
+    def wholes(self) -> int:
+        """How often the sparse UNet has had the plain one run on the whole."""
+        return len(self.backend.shapes(DenoiserNetwork.name))
 
     @torch.inference_mode()
     def dense(self, latents: torch.Tensor) -> torch.Tensor:
-        self.wholes += 1
-        return self.model.backend.denoise(latents, *self.arguments)
+        """What the plain UNet makes of them."""
+        moving = {"rows": latents, "timesteps": self.timesteps}
+        return self._plain.run(DenoiserNetwork(self.model), moving, self.conditions)["output"]
 
     def __call__(self, latents: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
-        return self.sparse(latents, *self.arguments, changes, partial(self.dense, latents))
+        return self.sparse(latents, self.timesteps, self.conditions, changes)
 
     def mixed(self, row: int, left: int, top: int, right: int, bottom: int) -> torch.Tensor:
         """The latents before, and those after in a rectangle of one row."""
@@ -79,10 +91,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
-    yield made
-    made.denoiser.close()
+def bench() -> Bench:
+    return Bench()
 
 
 def pixels(*latent: int) -> tuple[int, int, int, int]:
@@ -96,7 +106,7 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def test_inject_and_eject_are_exact_inverses() -> None:
-    unet = shared_copy(tiny_model().unet)
+    unet = sharing_weights(tiny_model().unet)
     rows, prompt = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16)
     before = [dict(module.__dict__) for module in unet.modules()]
     call = partial(unet, rows, 500, prompt, return_dict=False)
@@ -128,7 +138,6 @@ def test_everything_changed_with_fresh_statistics_equals_dense(size: tuple[int, 
     bench(bench.after, [None])
     everything = pixels(0, 0, size[1], size[0])
     found = bench(bench.after, [(everything,)])
-    bench.denoiser.close()
     assert bench.sparse.share == 1
     assert bench.wholes == 0, "it was a part"
     assert torch.allclose(found, bench.dense(bench.after), rtol=1e-5, atol=1e-5)
@@ -142,28 +151,28 @@ def test_of_a_model_whose_time_embedding_scales_the_norms_too() -> None:
     found = bench(bench.after, [(pixels(0, 0, 24, 16),)])
     assert bench.wholes == 0
     assert torch.allclose(found, bench.dense(bench.after), rtol=1e-4, atol=1e-4)
-    bench.denoiser.close()
 
 
-class SomeShapes:
+class SomeShapes(RecordingBackend):
     """A backend that has networks for windows of some shapes only, as one that is still building the others."""
 
-    name, shares_weights = "openvino", False
-
-    def __init__(self, *shapes: tuple[int, int]) -> None:
-        self.shapes = shapes
+    def __init__(self, model: Model, *shapes: tuple[int, int]) -> None:
+        super().__init__(EagerBackend(model))
+        self.name = "openvino"
+        self.capabilities = Capabilities(
+            any_shape=False, shares_weights=False, reads_in_place=True, open_sizes=True, windows=True
+        )
+        self.shapes_there = shapes
         self.asked: list[tuple[int, ...]] = []
 
-    def network(
-        self, _: str, make: Callable[[], nn.Module], moving: Sequence[torch.Tensor], staying: Sequence[torch.Tensor]
-    ) -> list[torch.Tensor] | None:
-        self.asked.append(tuple(moving[0].shape[2:]))
-        return list(make()(*moving, *staying)) if self.asked[-1] in self.shapes else None
+    def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:
+        self.asked.append(tuple(moving["rows"].shape[2:]))
+        return self.asked[-1] in self.shapes_there
 
 
-def test_a_larger_window_stands_in_for_one_that_is_not_built(bench: Bench) -> None:
-    backend = SomeShapes((12, 12), (32, 24))
-    bench.sparse = SparseUNet(SparseNetworks(replace(bench.model, backend=backend)))
+def test_a_larger_window_stands_in_for_one_that_is_not_built() -> None:
+    backend = SomeShapes(tiny_model(), (12, 12), (32, 24))
+    bench = Bench(backend=backend)
     bench(bench.before, [None])
     small, wide = (2, 2, 3, 3), (2, 2, 8, 8)
     for _ in range(FIRST_EVERY):
@@ -179,35 +188,31 @@ def test_a_larger_window_stands_in_for_one_that_is_not_built(bench: Bench) -> No
     assert set(backend.asked[:-1]) == {(8, 8)}, "the right one has been ordered"
     assert bench.sparse.share == 12 * 12 / (32 * 24)
     assert not torch.equal(found, bench.dense(bench.before))
-    backend.shapes = ()
+    backend.shapes_there = ()
     bench(bench.mixed(0, *small), [(pixels(*small),)])
     assert bench.sparse.share == 1, "given up"
 
 
-def test_what_parts_need_to_know_is_recorded_once_there_is_a_network_for_it(bench: Bench) -> None:
+def test_what_parts_need_to_know_is_recorded_once_there_is_a_network_for_it() -> None:
     """PyTorch would take several times as long as the whole that OpenVINO runs."""
-    backend = SomeShapes()
-    bench.sparse = SparseUNet(SparseNetworks(replace(bench.model, backend=backend)))
+    backend = SomeShapes(tiny_model())
+    bench = Bench(backend=backend)
     bench(bench.before, [None])
     bench(bench.before, [(pixels(2, 2, 3, 3),)])
     assert bench.wholes == 2
-    backend.shapes = ((32, 24),)
+    backend.shapes_there = ((32, 24),)
     bench(bench.before, [(pixels(2, 2, 3, 3),)])
     assert bench.wholes == 2
+    assert backend.shapes(RecordingNetwork.name) == [(1, 4, 32, 24)]
     assert bench.sparse.memory > 0
 
 
 def test_nothing_changed_calls_nothing(bench: Bench) -> None:
     first = bench(bench.before, [None])
-    calls: list[int] = []
-    hooks = [module.register_forward_hook(lambda *_: calls.append(1)) for module in bench.model.unet.modules()]
-    for module in bench.sparse._networks._modules.values():
-        hooks += [part.register_forward_hook(lambda *_: calls.append(1)) for part in module.modules()]
+    bench.backend.calls.clear()
     found = bench(bench.after, [()])
-    for hook in hooks:
-        hook.remove()
     assert torch.equal(found, first)
-    assert not calls
+    assert bench.backend.calls == []
     assert bench.sparse.share == 0
 
 
@@ -219,7 +224,7 @@ def test_a_part_of_a_real_picture_is_nearly_what_the_whole_gives(monkeypatch: py
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(1, 16, 32, 40, generator=generator)
     with torch.inference_mode():
-        seen = [model.backend.encode(given((256, 320), seed)) for seed in (0, 1)]
+        seen = [encoded(bench.backend, model, given((256, 320), seed)) for seed in (0, 1)]
     bench.before, bench.after = (torch.cat([0.2 * latent + 0.98 * noise, latent], dim=1) for latent in seen)
     bench(bench.before, [None])
     before = bench.dense(bench.before)
@@ -232,7 +237,6 @@ def test_a_part_of_a_real_picture_is_nearly_what_the_whole_gives(monkeypatch: py
         assert error(found[inside], expected[inside]) < 0.15 * error(before[inside], expected[inside])
         bench.sparse.forget()
         bench(bench.before, [None])
-    bench.denoiser.close()
 
 
 def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each_convolution(
@@ -245,7 +249,7 @@ def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each
     known = [tensor.clone() for tensor in bench.sparse._kept.context._rows[0]]
     latents, target, view = bench.mixed(0, 10, 14, 14, 17), (9, 13, 15, 18), (6, 10, 18, 22)
     found = bench(latents, [(pixels(10, 14, 14, 17),)])
-    whole = WindowUNet(shared_copy(bench.model.unet))
+    whole = WindowNetwork(bench.model).module()
 
     def masked(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         x = inputs[0]
@@ -272,7 +276,8 @@ def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each
         bias = torch.cat([here.flatten(), ~here.flatten()]).view(1, 1, 1, -1) * HIDDEN
         given += [keys, values, bias]
     with torch.inference_mode():
-        expected = whole(latents, *bench.denoiser._cache.laid_out(bench.layout), *given)[0]
+        conditions = {name: tensor for name, tensor in bench.conditions.items() if WindowUNet.takes(name)}
+        expected = whole(rows=latents, **conditions, **context_by_name(given))["output"]
     left, top, right, bottom = target
     inside = (..., slice(top, bottom), slice(left, right))
     assert torch.allclose(found[inside], expected[inside], rtol=1e-4, atol=1e-5)
@@ -288,7 +293,6 @@ def test_rows_do_not_touch_each_other() -> None:
     latents[0], latents[2] = bench.after[0], bench.after[2]
     found = bench(latents, [(), (pixels(4, 4, 8, 8),), None])
     expected = bench.dense(latents)
-    bench.denoiser.close()
     assert torch.equal(found[0], first[0])
     assert torch.equal(found[1, :, 20:], first[1, :, 20:])
     assert not torch.equal(found[1], first[1])
@@ -307,16 +311,12 @@ def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypa
         latents = bench.before.clone()
         for row, place in places.items():
             latents[row] = bench.mixed(row, *place)[row]
-        module = bench.sparse._networks.unet_module(WindowUNet)
-        counted: list[int] = []
-        module.register_forward_hook(lambda _, inputs, __, counted=counted: counted.append(len(inputs[0])))
         outputs.append(bench(latents, changes))
         assert bench.sparse._kept.context is not None
         known.append(bench.sparse._kept.context._tensors)
-        calls.append(counted)
+        calls.append([shape[0] for shape in bench.backend.shapes(WindowNetwork.name)])
         assert torch.equal(outputs[-1][2], first[2])
         assert not torch.equal(outputs[-1][3], first[3])
-        bench.denoiser.close()
     assert calls == [[4], [1, 1, 1]]
     assert torch.allclose(*outputs, atol=1e-5)
     for one, other in zip(*known, strict=True):
@@ -341,10 +341,10 @@ def test_to_make_the_module_of_windows_is_not_among_their_times(bench: Bench, mo
 
     def made(unet: torch.nn.Module) -> torch.nn.Module:
         now[0] += 100
-        return shared_copy(unet)
+        return sharing_weights(unet)
 
     bench(bench.before, [None])
-    monkeypatch.setattr(graphs, "shared_copy", made)
+    monkeypatch.setattr(networks_module, "sharing_weights", made)
     monkeypatch.setattr(stopwatch_module.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(Costs, "note", lambda *arguments: noted.append(arguments[-1]))
     bench(bench.mixed(0, 4, 8, 8, 12), [(pixels(4, 8, 8, 12),)])
@@ -363,7 +363,7 @@ def test_another_layout_or_other_weights_are_whole(bench: Bench) -> None:
 
 
 def test_what_cannot_be_run_in_parts_says_so() -> None:
-    unet = shared_copy(tiny_model().unet)
+    unet = sharing_weights(tiny_model().unet)
     unet.mid_block.add_module("odd", nn.BatchNorm2d(4))
     with pytest.raises(Unsupported, match="BatchNorm2d"):
         ContextHooks(unet)
@@ -374,25 +374,26 @@ def test_a_stream_on_openvino_is_that_on_pytorch(tmp_path: Path, monkeypatch: py
     for name, value in (("FIRST", 50), ("FIRST_EVERY", 1), ("WORTH_BUILDING", 0.0)):
         monkeypatch.setattr(shapes_module, name, value)
     pytest.importorskip("openvino")
-    model = accelerate(tiny_model(), "openvino", EngineCache(tmp_path))
+    model = tiny_model()
     config = StreamConfig(prompt="ink", steps=2, strength=0.6, sparse=True)
     generator = torch.Generator().manual_seed(2)
     frames = [torch.rand(3, 128, 128, generator=generator)]
     frames += [frames[0].clone() for _ in range(3)]
     for number, frame in enumerate(frames[1:]):
         frame[:, 48:64, 16 * number : 16 * number + 16] = 1
-    pictures = {}
-    for name, one in (("openvino", model), ("eager", tiny_model())):
-        stream = Stream(one, config)
+    pictures: dict[str, list[torch.Tensor]] = {}
+    for wanted in ("openvino", "eager"):
+        backend: Backend = accelerate(model, wanted, EngineCache(tmp_path))
+        stream = Stream(model, config, backend)
         for frame in frames * 4:
             stream(frame)
-            one.backend.wait()
+            backend.wait()
         stream.reset()
-        pictures[name] = [stream(frame).image for frame in frames]
+        pictures[wanted] = [stream(frame).image for frame in frames]
         assert stream.sparse is not None
         assert stream.sparse.shares()["unet"] < 1
         assert stream.notes == []
         stream.close()
-    model.backend.close()
+        backend.close()
     for one, other in zip(*pictures.values(), strict=True):
         assert (one - other).abs().max() < 2e-3

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
+from pipeline.backends.eager import EagerBackend
 from pipeline.models import load_model
 from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
 from pipeline.sparse.window_shapes import FIRST_EVERY
 from pipeline.sparse.windowed_autoencoder import WindowedAutoencoder, _ramp
+from tests.pipeline.backends.calls import decoded, encoded
 from tests.pipeline.sparse.on_device import AllOnDevice
 
 # Borders, corners, no multiples of a window's side, and wider than high.
@@ -41,7 +44,7 @@ class Counting:
 
 def half(encodes: bool) -> tuple[WindowedAutoencoder, Counting]:
     model = load_model(device="cpu", dtype="float32")
-    run = Counting(model.backend.encode if encodes else model.backend.decode)
+    run = Counting(partial(encoded if encodes else decoded, EagerBackend(model), model))
     return WindowedAutoencoder(run, model.autoencoder.factor, encodes=encodes), run
 
 

@@ -115,7 +115,7 @@ CHANGES = {
     "scale": {"guidance_scale": 1.2},
     "rescale": {"guidance_rescale": 0.4},
     "delta": {"delta": 0.3},
-    "gamma": {"solver": "tcd", "tcd_gamma": 0.8},
+    "tcd": {"solver": "tcd"},
     "predictor and corrector": {"solver": "unipc-3", "steps": 4},
     "seed": {"seed": 7},
     "everything": {"prompt": "x", "strength": 0.9, "steps": 2, "solver": "ddim", "guidance": "full", "seed": 3},
@@ -146,6 +146,19 @@ def test_equal_again_after_each_live_change(change: str, solver: str) -> None:
         frame = clip[output.tags[0]]
         assert torch.allclose(output.image[0], reference(frame), atol=CLOSE)
         assert not torch.allclose(output.image[0], old(frame), atol=10 * CLOSE), "the change changed nothing"
+
+
+def test_how_much_noise_is_new_may_change_while_running() -> None:
+    model, clip = tiny_model(), frames(10)
+    before = replace(BASE, solver="tcd", tcd_gamma=0.1)
+    after = replace(before, tcd_gamma=0.9)
+    stream = Stream(model, before)
+    for frame in clip[:4]:
+        stream(frame)
+    stream.configure(after)
+    last = [stream(frame) for frame in clip[4:]][-1]
+    assert torch.allclose(last.image[0], Reference(model, after)(clip[7]), atol=CLOSE)
+    assert not torch.allclose(last.image[0], Reference(model, before)(clip[7]), atol=10 * CLOSE)
 
 
 def test_toggling_back_and_forth_ends_where_it_began() -> None:

@@ -11,9 +11,10 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, SOLVERS
 from pipeline.diffusion.guidance import Guidance
+from pipeline.diffusion.schedule import VariancePreserving
 from pipeline.diffusion.solver import SolverTable, plan
 from pipeline.diffusion.stream_batch import StreamBatch
-from tests.pipeline.diffusion.any_network import NETWORKS, Convolutions, Network, alone, guide
+from tests.pipeline.diffusion.any_network import NETWORKS, STABLE_DIFFUSION, Convolutions, Network, alone, guide
 
 GUIDANCES = [Guidance(kind, 1.6, 0.8) for kind in GUIDANCE_KINDS]
 
@@ -110,6 +111,24 @@ def test_equal_again_after_each_live_change(name: str, change: str, back: bool) 
     for index in (0, 7 - steps):
         expected = alone(network, table, clip[5 + index], guidance, seed=4)
         assert torch.allclose(after[index + steps - 1], expected, atol=network.close), index
+
+
+@pytest.mark.parametrize("solver", [solver for solver in SOLVERS if solver not in ("lcm", "tcd", "dpmpp-2m-sde")])
+@pytest.mark.parametrize("before", ["ddim", "dpm-3", "unipc-3"])
+def test_after_a_change_every_latent_is_at_the_noise_level_of_its_position(before: str, solver: str) -> None:
+    """Of a model that knows the picture a latent is that picture under its noise, and so is what an anchor leads to."""
+    schedule = VariancePreserving.from_config({**STABLE_DIFFUSION, "prediction_type": "sample"})
+    picture = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    network = Network(lambda rows, *_: picture.expand_as(rows), schedule, (3, 6, 5))
+    batch = network.batch(table_of(network, before, 5), 1, Guidance())
+    finished(batch, picture.expand(5, 3, 6, 5))
+    table, noise = table_of(network, solver, 7), network.noise(7, seed=4)
+    batch.change(table, noise)
+    for _ in range(2):
+        for k in range(1, 7):
+            expected = table.alpha[k] * picture + table.sigma[k] * noise[0]
+            assert torch.allclose(batch._slots["x"][k, 0], expected, atol=1e-9), k
+        finished(batch, picture[None])
 
 
 @pytest.mark.parametrize("solver", ["lcm", "ddim", "dpmpp-3m", "dpm-3", "unipc-3"])

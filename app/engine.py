@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.fetching import FetchCancelled, Progress
-from app.model_defaults import adapted
+from app.model_defaults import adapted, with_loras
 from app.settings import Settings
 from app.words import remarks, runnable
 from pipeline.config import StreamConfig
@@ -88,6 +88,10 @@ class Engine(Protocol):
 
     def reset(self) -> None:
         """Forget the frames in flight."""
+        ...
+
+    def wait_for_engines(self, wait: bool, /) -> None:
+        """Whether pictures wait for what is to draw all of them, as those of a file do, so that they look alike."""
         ...
 
     def stages_ms(self) -> Mapping[str, float]:
@@ -174,7 +178,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
         defaults=model.defaults,
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
-    config = adapted(settings.stream, {}, model.defaults)
+    config = adapted(settings.stream, {}, with_loras(model.defaults, settings.stream))
     stream = Stream(model, runnable(config), backend)
     notes = (*model.notes, *stream.notes, *remarks(None, config, model.sees_input))
     return Loaded(stream, facts, notes, backend.close, config, stream.news)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pipeline.adapter_list import parse_loras
 from pipeline.config import StreamConfig
 from pipeline.setting import described
 
@@ -24,6 +25,15 @@ def adapted(
         if getattr(stream, name) == before.get(name, plain[name]):
             changes[name] = after.get(name, plain[name])
     return dataclasses.replace(stream, **changes)
+
+
+def with_loras(defaults: Mapping[str, Any], stream: StreamConfig) -> Mapping[str, Any]:
+    """What a model recommends that has the LoRAs of ``stream``: one of few steps brings its solver and its steps."""
+    if not stream.loras:
+        return defaults
+    from pipeline.models.families import recommended_by_loras  # imports torch
+
+    return {**defaults, **recommended_by_loras(parse_loras(stream.loras))}
 
 
 def difference(before: StreamConfig, after: StreamConfig) -> str:

@@ -15,7 +15,7 @@ from app.engine import Loader, ModelFacts, load_engine
 from app.frame_queue import FILE, LIVE, FrameQueue
 from app.memory import stepped_down
 from app.metrics import Metrics, Snapshot
-from app.model_defaults import adapted, difference
+from app.model_defaults import adapted, difference, with_loras
 from app.report import report
 from app.settings import Settings
 from app.sinks.base import Sink
@@ -77,7 +77,8 @@ class Session:
         self._settings = settings or Settings()
         self._once = once
         self._chosen = frozenset(chosen)
-        self._recommended: Mapping[str, Any] = {}
+        self._defaults: Mapping[str, Any] = {}  # of the model
+        self._recommended: Mapping[str, Any] = {}  # of the model with its LoRAs
         self._metrics = Metrics()
         self._board = StatusBoard(listener)
         self._inputs: FrameQueue[Captured | EndOfSource] = FrameQueue(*FILE)
@@ -178,7 +179,9 @@ class Session:
 
     def update(self, settings: Settings) -> None:
         """Go on with other settings from the next captured frame on. Never waits."""
-        self._settings = settings
+        before, self._settings = self._settings, settings
+        if settings.stream.loras != before.stream.loras:
+            self._recommend("these LoRAs")
 
     def set_model(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
         """Go on with another model; the present one serves until it is loaded, and after that if it cannot be."""
@@ -265,10 +268,16 @@ class Session:
 
     def _follow_model(self, facts: ModelFacts) -> None:
         """Take what a new model recommends, where nothing else was chosen."""
-        before, self._recommended = self._recommended, facts.defaults
-        stream = adapted(self._settings.stream, before, facts.defaults, self._chosen)
-        if stream != self._settings.stream:
-            self._board.notice(f"As suits {facts.name}: {difference(self._settings.stream, stream)}.")
+        self._defaults = facts.defaults
+        self._recommend(facts.name)
+
+    def _recommend(self, what: str) -> None:
+        """Take what the model with its LoRAs recommends, which ``what`` has changed, where nothing else was chosen."""
+        present = self._settings.stream
+        before, self._recommended = self._recommended, with_loras(self._defaults, present)
+        stream = adapted(present, before, self._recommended, self._chosen)
+        if stream != present:
+            self._board.notice(f"As suits {what}: {difference(present, stream)}.")
             self._settings = replace(self._settings, stream=stream)
 
     def _step_down(self, present: Settings, size: tuple[int, int] | None, live: bool) -> Settings | None:

@@ -198,6 +198,7 @@ class WorkerThread(threading.Thread):
     def _reset(self) -> None:
         self._changes.forget()
         if self._engine is not None:
+            self._engine.wait_for_engines(not self._live)
             self._engine.reset()
         self._must_reset = False
 
@@ -314,6 +315,7 @@ class WorkerThread(threading.Thread):
         self._release = loading.loaded.release
         self._news = loading.loaded.news
         self._applied = replace(loading.settings, stream=loading.loaded.stream or loading.settings.stream)
+        self._engine.wait_for_engines(self._epoch > 0 and not self._live)
         self._models.serve(loading.settings)
         self._changes.forget()
         self._on_model(loading.loaded.facts)

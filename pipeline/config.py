@@ -57,8 +57,8 @@ class StreamConfig:
     solver: str = setting("lcm", "how a denoising step is taken", choices=SOLVERS, cost=Cost.TABLES)
     spacing: str = setting(
         "trailing",
-        "where the steps lie between the strength and no noise; leading begins below the strength, with one step at"
-        " half of it; lcm and tcd keep to their own",
+        "where the steps lie between the strength and no noise; trailing keeps to those that a fast model was made for,"
+        " leading begins below the strength (one step at half of it), and lcm and tcd have their own",
         choices=SPACINGS,
         cost=Cost.TABLES,
     )

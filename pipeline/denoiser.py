@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from pipeline.backends.backend import Backend
 from pipeline.conditioning.attention_guidance import AttentionGuidance
-from pipeline.conditioning.conditions import Conditioning, Rows
+from pipeline.conditioning.conditions import Conditioning, Conditions, Rows
 from pipeline.conditioning.guidance_embedding import GuidanceEmbedding
 from pipeline.conditioning.picture_size import PictureSize
 from pipeline.conditioning.prompt_syntax import Mix
@@ -30,6 +31,7 @@ class Denoiser:
 
     def __init__(self, model: Model, backend: Backend) -> None:
         self.backend = backend
+        self._tick_layout: RowLayout | None = None
         self._network = DenoiserNetwork(model)
         place = model.device, model.dtype
         self._prompts = Prompts(model.unet, model.prompts)
@@ -73,5 +75,58 @@ class Denoiser:
         Returns:
             (B, C, h, w) float32.
         """
-        conditions = self._conditioning.laid_out(Rows(layout, rows.shape[2], rows.shape[3]))
-        return self.backend.run(self._network, {"rows": rows, "timesteps": timesteps, **carried}, conditions)["output"]
+        moving = {"rows": rows, "timesteps": timesteps, **carried}
+        if self._tick_layout is None or self.backend.capabilities.any_shape:
+            return self._run(self.backend, moving, layout)
+        # Frames that fill the slots come with fewer rows than any tick's. An engine for so few would be built for a
+        # handful of calls: the tick's own takes them, once it is there, with rows that are there twice.
+        padding = Padding(layout, self._tick_layout)
+        padded = {name: padding.padded(tensor) for name, tensor in moving.items()}
+        if self.backend.ready(self._network, padded, self._conditions(padded["rows"], self._tick_layout)):
+            return padding.taken_out(self._run(self.backend, padded, self._tick_layout))
+        backend = self.backend if self.backend.capabilities.splits_rows else self.backend.unbuilt
+        return self._run(backend, moving, layout)
+
+    @contextlib.contextmanager
+    def priming(self, tick_layout: RowLayout) -> Iterator[None]:
+        """Inside, calls are of single positions of a stream batch whose ticks have the rows of ``tick_layout``."""
+        self._tick_layout = tick_layout
+        try:
+            yield
+        finally:
+            self._tick_layout = None
+
+    def _run(self, backend: Backend, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> torch.Tensor:
+        return backend.run(self._network, moving, self._conditions(moving["rows"], layout))["output"]
+
+    def _conditions(self, rows: torch.Tensor, layout: RowLayout) -> Conditions:
+        return self._conditioning.laid_out(Rows(layout, rows.shape[2], rows.shape[3]))
+
+
+class Padding:
+    """Rows of a small call among those of a larger one, prompt by prompt.
+
+    Args:
+        small, large: layouts; the large one has at least as many rows under each prompt, in the same order.
+    """
+
+    def __init__(self, small: RowLayout, large: RowLayout) -> None:
+        places, first = [], 0
+        sources: list[int] = []
+        counts = [count for _, count in small] + [0] * (len(large) - len(small))
+        for (_, room), count in zip(large, counts, strict=True):
+            start = sum(counts[: len(places)])
+            own = list(range(start, start + count)) or [0]
+            sources += [own[number % len(own)] for number in range(room)]
+            places.append(range(first, first + count))
+            first += room
+        self._sources = torch.tensor(sources)
+        self._places = torch.tensor([place for group in places for place in group])
+
+    def padded(self, tensor: torch.Tensor) -> torch.Tensor:
+        """(rows of the small call, ...) to (rows of the large one, ...)."""
+        return tensor[self._sources.to(tensor.device)]
+
+    def taken_out(self, tensor: torch.Tensor) -> torch.Tensor:
+        """(rows of the large call, ...) to (rows of the small one, ...)."""
+        return tensor[self._places.to(tensor.device)]

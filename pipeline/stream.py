@@ -258,6 +258,16 @@ class Stream:
         """See ``pipeline.models.residency.Listener``: what was made of the old weights is made anew before its use."""
         self._changed_parts.add(part)
 
+    def wait_for_engines(self, wait: bool) -> None:
+        """Whether each picture waits for the engine that will draw the ones after it, as those of a file do.
+
+        All pictures of a film then look alike, and the same film gives the same pictures each time. A live stream does
+        not wait: PyTorch draws its pictures until an engine is there.
+        """
+        if wait != self.backend.patient:
+            self.backend.patient = wait
+            self._set_backend()
+
     def news(self) -> list[str]:
         """What has come up since the last call that the user should know; may be asked on any thread."""
         return [*self.backend.news(), *self._watch.news()]
@@ -301,7 +311,7 @@ class Stream:
         self._batch.from_noise = self._from_noise()
         self._batch.prepare(self._table(), self._noise())
         self._set_guidance()
-        with self._clock("unet"):
+        with self._clock("unet"), self._denoiser.priming(self._batch.layout):
             latent = self._batch.prime(self._latent, self._start)
         self._image = self._decode(latent)
         self._in_flight.extend([(tags, True)] * (self._config.steps - 1))

@@ -29,14 +29,16 @@ class Capabilities:
         reads_in_place: staying inputs that are contiguous float32 on the CPU are read where they lie, so that they may
             be written to between two calls.
         open_sizes: a network of ``open_sizes`` has one engine for all shapes.
+        splits_rows: engines for few rows take turns at a call of many, so that one for few is of lasting use.
         windows: networks of small windows pay here, so that the sparse engine may use them.
     """
 
-    any_shape: bool
-    shares_weights: bool
-    reads_in_place: bool
-    open_sizes: bool
-    windows: bool
+    any_shape: bool = False
+    shares_weights: bool = False
+    reads_in_place: bool = False
+    open_sizes: bool = False
+    splits_rows: bool = False
+    windows: bool = False
 
 
 class Backend(Protocol):
@@ -47,6 +49,7 @@ class Backend(Protocol):
     Attributes:
         name: which one, for people: ``eager``, ``openvino``.
         capabilities: what it can do.
+        unbuilt: runs networks without engines, as this backend does until they are there.
         patient: ``run`` and ``ready`` wait for an engine that is being built, so that all pictures of a file are drawn
             by the same engines. Off for a live picture.
     """
@@ -54,6 +57,9 @@ class Backend(Protocol):
     name: str
     capabilities: Capabilities
     patient: bool
+
+    @property
+    def unbuilt(self) -> Backend: ...
 
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         """The outputs of ``network`` for these inputs.

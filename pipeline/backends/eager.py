@@ -40,6 +40,11 @@ class EagerBackend:
         self._modules: dict[str, _Module] = {}
         model.residency.subscribe(self)
 
+    @property
+    def unbuilt(self) -> EagerBackend:
+        """See ``Backend``."""
+        return self
+
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         module = self._module(network)
         # Uploaded as they come and converted there: the device does it faster, and the host need not wait for it.

@@ -67,6 +67,11 @@ class EngineBackend(ABC):
         """Specifications of engines that can answer a call of ``spec``, the best first."""
         return (spec,)
 
+    @property
+    def unbuilt(self) -> EagerBackend:
+        """See ``Backend``."""
+        return self._eager
+
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         """See ``Backend``."""
         spec = self._spec(network, moving, staying)

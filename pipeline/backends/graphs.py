@@ -32,7 +32,7 @@ _WARM_UPS = 3
 # Networks of the sparse engine's windows that are kept: of the UNet and both halves of the autoencoder.
 _MOST_WINDOWS = 40
 # Windows run on graphs as well, one for each of their few shapes, but no whole picture has been seen to be slower.
-CAPABILITIES = Capabilities(any_shape=False, shares_weights=True, reads_in_place=False, open_sizes=False, windows=False)
+CAPABILITIES = Capabilities(shares_weights=True)
 # Builders of whole pictures and of windows work on a thread each. A capture waits for the device at its start, and
 # fails where another thread waits for the device meanwhile: one at a time.
 _CAPTURE = threading.Lock()

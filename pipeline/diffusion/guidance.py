@@ -135,8 +135,8 @@ def data_weights(table: SolverTable, guidance: Guidance) -> DataWeights:
             star=torch.zeros_like(table.p),
         )
     scale, blind = guidance.scale, table.alpha == 0
-    delta = torch.where(blind, 1.0, guidance.delta)
-    from_latent = scale * table.p + (1 - scale) * (1 - delta) / torch.where(blind, 1.0, table.alpha)
+    delta = torch.full_like(table.alpha, guidance.delta).masked_fill(blind, 1.0)
+    from_latent = scale * table.p + (1 - scale) * (1 - delta) / table.alpha.masked_fill(blind, 1.0)
     return DataWeights(
         latent=table.skip + table.keep * from_latent,
         output=table.keep * table.q * scale,

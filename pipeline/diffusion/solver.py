@@ -111,6 +111,7 @@ def build_table(
     if len(timesteps) == 0 or bool((sigma.diff() >= 0).any()):
         raise ValueError(f"the timesteps are {timesteps.tolist()}; the noise must decrease from each to the next")
     steps = _SOLVERS[solver](Run(levels, schedule, lower_order_final, gamma))
+    latent = _columns([step.latent for step in steps])
     p, q = schedule.data_prediction(alpha, sigma)
     skip, keep = torch.zeros_like(alpha), torch.ones_like(alpha)
     if solver == "lcm":
@@ -123,8 +124,9 @@ def build_table(
         q=q,
         skip=skip,
         keep=keep,
-        latent=_columns([step.latent for step in steps]),
-        anchor=_columns([step.anchor for step in steps]),
+        latent=latent,
+        # A short run may come to its end before anything looks at its anchor.
+        anchor=_columns([step.anchor for step in steps]) if "anchor" in latent else {},
         anchor_step=torch.tensor([k if step.anchor_step is None else step.anchor_step for k, step in enumerate(steps)]),
         renoises=solver in _DISTILLED and (solver != "tcd" or gamma > 0),
     )

@@ -55,7 +55,7 @@ class _Call:
         unguided: as ``to_data``, for the output without guidance.
         latent, anchor: the rows of the solver's step, without the noise.
         noise: (end - first, 1, C, h, w) what the noise adds to the next latent; None where it adds nothing.
-        entering: a frame comes in at position 0 as the first of these times its latent, plus the second.
+        entering: a frame comes in at position ``first`` as the first of these times its latent, plus the second.
     """
 
     first: int
@@ -76,10 +76,10 @@ class _Call:
 class StreamBatch:
     """The frames in flight, and the one call of the denoiser that moves them all.
 
-    All tensors have the shape (positions, F, C, h, w), and the number format and device of the noise; F is the frame
-    buffer.
+    All tensors have the shape (positions, F, C, h, w), and the number format and device of the noise.
 
     Attributes:
+        frames: F, how many come in at each tick.
         table: the solver's rows in force; there from ``prepare`` on.
         from_noise: a frame enters as noise alone, and its latent is only what the denoiser sees besides.
     """
@@ -105,13 +105,18 @@ class StreamBatch:
                 every frame brings its own (``carried`` of ``tick``).
         """
         self._denoise = denoise
-        self._frames = frames
+        self.frames = frames
         self._shape = latent_shape
         self._input_scale = input_scale if sees_input else None
         self._shown = dict(shown or {})
         self._guidance = Guidance()
         self._given_start = False  # whether each frame comes with a noise of its own
         self.from_noise = False
+
+    @property
+    def layout(self) -> RowLayout:
+        """Which prompt each row of a tick's call is under."""
+        return self._whole.layout
 
     def prepare(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Allocate for ``table``; no frame is in flight afterwards.
@@ -121,7 +126,7 @@ class StreamBatch:
         """
         self.table = table
         self._noise = noise.unsqueeze(1)
-        self._slots = Slots(table.steps + 1, self._frames, self._fields(), noise)
+        self._slots = Slots(table.steps + 1, self.frames, self._fields(), noise)
         self._whole = self._call(0, table.steps)
 
     def set_guidance(
@@ -230,7 +235,7 @@ class StreamBatch:
     def _rebuild(self, origin: torch.Tensor) -> None:
         """Other fields, other positions: position k goes on with what position ``origin[k]`` held before."""
         before, data = self._slots, self._data()
-        self._slots = Slots(len(origin), self._frames, self._fields(), self._noise)
+        self._slots = Slots(len(origin), self.frames, self._fields(), self._noise)
         for name in self._slots.names:
             if name in before:
                 held = before[name]
@@ -250,28 +255,33 @@ class StreamBatch:
     def _call(self, first: int, end: int) -> _Call:
         """Under the table and guidance in force."""
         table, guidance, noise, here = self.table, self._guidance, self._noise, slice(first, end)
-
-        def weights(values: torch.Tensor) -> torch.Tensor:
-            return _column(values[here], noise)
-
-        slots, frames = end - first, self._frames
-        layout = row_layout(guidance.kind, slots, frames, first == 0, guidance.by_image)
-        again = sum(count for _, count in layout[1:])
         guided, plain = data_weights(table, guidance), data_weights(table, Guidance())
+        shares = dict(table.latent)
+        noise_share = shares.pop("noise", None)
+        steps = [*shares.values(), *table.anchor.values()]
+        columns = [guided.latent, guided.output, guided.star, plain.latent, plain.output, table.alpha, table.sigma]
+        columns.append(torch.zeros_like(table.alpha) if noise_share is None else noise_share)
+        # All in one go, as each copy to a device may wait for it.
+        packed = torch.stack([*columns, *steps])[:, here].to(noise.device, noise.dtype)
+        weights = packed.view(len(packed), -1, 1, 1, 1, 1).unbind()
+        latent, output, star, plain_latent, plain_output, alpha, sigma, new = weights[: len(columns)]
+        rows = weights[len(columns) :]
+        layout = row_layout(guidance.kind, end - first, self.frames, first == 0, guidance.by_image)
+        again = sum(count for _, count in layout[1:])
         return _Call(
             first=first,
             end=end,
             layout=layout,
             again=again,
-            blind=slots * frames if guidance.by_image else 0,
-            timesteps=repeated(table.timesteps[here].to(noise.device).repeat_interleave(frames), again),
-            to_data=(weights(guided.latent), weights(guided.output)),
-            star=weights(guided.star) if guidance.is_residual else None,
-            unguided=(weights(plain.latent), weights(plain.output)),
-            latent={name: weights(values) for name, values in table.latent.items() if name != "noise"},
-            anchor={name: weights(values) for name, values in table.anchor.items()},
-            noise=weights(table.latent["noise"]) * noise[first + 1 : end + 1] if "noise" in table.latent else None,
-            entering=(_column(table.alpha[:1], noise)[0], _column(table.sigma[:1], noise)[0] * noise[0]),
+            blind=(end - first) * self.frames if guidance.by_image else 0,
+            timesteps=repeated(table.timesteps[here].to(noise.device).repeat_interleave(self.frames), again),
+            to_data=(latent, output),
+            star=star if guidance.is_residual else None,
+            unguided=(plain_latent, plain_output),
+            latent=dict(zip(shares, rows[: len(shares)], strict=True)),
+            anchor=dict(zip(table.anchor, rows[len(shares) :], strict=True)),
+            noise=None if noise_share is None else new * noise[first + 1 : end + 1],
+            entering=(alpha[0], sigma[0] * noise[first]),
         )
 
     def _enter(
@@ -330,7 +340,7 @@ class StreamBatch:
 
         Under the prompt alone, and with full guidance.
         """
-        guidance, slots, shape = self._guidance, self._slots, (call.end - call.first, self._frames)
+        guidance, slots, shape = self._guidance, self._slots, (call.end - call.first, self.frames)
         rows, shown = slots.laid_out(call.first, call.end, call.again)
         if call.blind:
             rows[-call.blind :, self._shape[0] :] = 0

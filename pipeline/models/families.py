@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.adapter_list import Wanted
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -146,6 +148,13 @@ def tells_few_steps(name: str) -> bool:
     return _kind_of_name(name) is not None
 
 
+def recommended_by_loras(loras: Wanted) -> dict[str, Any]:
+    """Values for the settings that suit a model with these LoRAs; none where none of them makes it take few steps."""
+    characters = (character_of_name(name) for name, strength in loras if strength > 0)
+    hints = next((one.hints for one in characters if one is not None), None)
+    return {} if hints is None else {**_FEW_STEPS, "spacing": "trailing", **hints}
+
+
 def _kind_of_name(name: str) -> _Kind | None:
     """The way in which a model of this name was made to take few steps.
 
@@ -175,6 +184,10 @@ def _character(kind: _Kind, name: str, written: int | None) -> Character:
 _MANY_STEPS: Mapping[str, Any] = {"steps": 10, "solver": "dpmpp-2m", "spacing": "logsnr", "guidance_rescale": 0.0}
 
 
+# Of one that takes few: guidance was distilled into it.
+_FEW_STEPS: Mapping[str, Any] = {"guidance": "none", "guidance_scale": 1.0}
+
+
 def defaults_for(family: Family, character: Character) -> dict[str, Any]:
     """Values for the settings that suit the model; each is a default, which a user may change."""
     if family is OTHER:
@@ -188,7 +201,7 @@ def defaults_for(family: Family, character: Character) -> dict[str, Any]:
             "image_guidance": 1.5,
         }
     if character.few_step:
-        return {"strength": 0.6, "guidance": "none", "guidance_scale": 1.0, "image_guidance": 1.0, **character.hints}
+        return {"strength": 0.6, **_FEW_STEPS, "image_guidance": 1.0, **character.hints}
     return {
         **_MANY_STEPS,
         "strength": 0.6,

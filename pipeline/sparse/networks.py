@@ -13,7 +13,7 @@ from pipeline.device import uploaded
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, DenoiserNetwork, EncoderNetwork, Network, sharing_weights
 from pipeline.models.residency import DENOISER
-from pipeline.sparse.stopwatch import HostStopwatch, stopwatch_for
+from pipeline.sparse.stopwatch import HostStopwatch, Untimed, stopwatch_for
 from pipeline.sparse.window_unet import RecordingUNet, WindowUNet
 
 
@@ -70,7 +70,8 @@ class SparseNetworks:
         self.model, self.backend = model, backend
         self.any_shape = backend.capabilities.any_shape
         self.large = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
-        stopwatch = stopwatch_for(model.device)
+        # Where all pictures of a file are to come out the same each time, windows are chosen by their area alone.
+        stopwatch = Untimed if backend.patient else stopwatch_for(model.device)
         self.stopwatch = stopwatch or HostStopwatch
         self.obstacle: str | None = None
         if not backend.capabilities.windows:

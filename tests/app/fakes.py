@@ -196,6 +196,9 @@ class FakeEngine:
     def save_memory(self, mode: str, /) -> None:
         self.events.append(("memory", mode))
 
+    def wait_for_engines(self, wait: bool) -> None:
+        self.waits = wait
+
     def reset(self) -> None:
         self.events.append("reset")
         self._forget()

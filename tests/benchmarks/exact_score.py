@@ -116,8 +116,8 @@ class Study:
         table = plan(solver, self.schedule, calls, 1.0, spacing)
         dimensions = self.start.shape[1]
         batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
-        batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1))
-        start = self.start.float().view(-1, dimensions, 1, 1)
+        batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1, dtype=torch.float64))
+        start = self.start.view(-1, dimensions, 1, 1)
         return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
 
     def pndm_error(self, steps: int) -> float:

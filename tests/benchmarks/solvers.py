@@ -23,6 +23,7 @@ from tests.benchmarks.machine import save
 
 CALLS = (5, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 ORDERS = {"ddim": 1, "dpmpp-2s": 2, "dpm-2": 2, "dpmpp-2m": 2, "dpm-3": 3, "dpmpp-3m": 2, "dpmpp-3m-taylor": 3}
+ORDERS |= {"unipc-2": 3, "unipc-3": 4}
 SPACED = ("trailing", "karras", "logsnr")
 # Numbers of calls at which singlestep groups of two and of three are all whole, with one call for the last step.
 SLOPE_CALLS = (49, 97, 193)

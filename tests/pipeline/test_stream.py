@@ -55,7 +55,7 @@ def test_stream_batch_equals_sequential(steps: int, buffer: int, guidance: str) 
             assert torch.allclose(pictures[index], reference(clip[index]), atol=CLOSE), (solver, index)
 
 
-@pytest.mark.parametrize("solver", ["dpm-3", "dpmpp-3m", "dpmpp-3m-taylor", "dpmpp-2s", "dpmpp-2m-sde"])
+@pytest.mark.parametrize("solver", ["dpm-3", "dpmpp-3m-taylor", "dpmpp-2s", "dpmpp-2m-sde", "unipc-3", "tcd"])
 def test_history_and_anchor_travel_with_the_slot(solver: str) -> None:
     """Seven steps: whole singlestep groups of three, and third order in the middle of a multistep run."""
     model = tiny_model(True)
@@ -89,7 +89,7 @@ def test_a_model_that_is_told_where_the_run_began(solver: str) -> None:
     assert not torch.allclose(picture, streamed(Stream(known, config), clip)[4], atol=CLOSE)
 
 
-@pytest.mark.parametrize("solver", ["ddim", "dpmpp-3m", "dpm-2", "lcm"])
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp-3m", "dpm-2", "unipc-3", "lcm"])
 def test_noise_levels_between_the_timesteps(solver: str) -> None:
     model = tiny_model(True)
     config = replace(BASE, steps=6, solver=solver, spacing="karras", guidance="self-negative")
@@ -115,7 +115,7 @@ CHANGES = {
     "scale": {"guidance_scale": 1.2},
     "rescale": {"guidance_rescale": 0.4},
     "delta": {"delta": 0.3},
-    "gamma": {"solver": "tcd", "tcd_gamma": 0.8},
+    "tcd": {"solver": "tcd"},
     "predictor and corrector": {"solver": "unipc-3", "steps": 4},
     "seed": {"seed": 7},
     "everything": {"prompt": "x", "strength": 0.9, "steps": 2, "solver": "ddim", "guidance": "full", "seed": 3},
@@ -146,6 +146,19 @@ def test_equal_again_after_each_live_change(change: str, solver: str) -> None:
         frame = clip[output.tags[0]]
         assert torch.allclose(output.image[0], reference(frame), atol=CLOSE)
         assert not torch.allclose(output.image[0], old(frame), atol=10 * CLOSE), "the change changed nothing"
+
+
+def test_how_much_noise_is_new_may_change_while_running() -> None:
+    model, clip = tiny_model(), frames(10)
+    before = replace(BASE, solver="tcd", tcd_gamma=0.1)
+    after = replace(before, tcd_gamma=0.9)
+    stream = Stream(model, before)
+    for frame in clip[:4]:
+        stream(frame)
+    stream.configure(after)
+    last = [stream(frame) for frame in clip[4:]][-1]
+    assert torch.allclose(last.image[0], Reference(model, after)(clip[7]), atol=CLOSE)
+    assert not torch.allclose(last.image[0], Reference(model, before)(clip[7]), atol=10 * CLOSE)
 
 
 def test_toggling_back_and_forth_ends_where_it_began() -> None:

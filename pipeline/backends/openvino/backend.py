@@ -98,9 +98,7 @@ class OpenVinoBackend(EngineBackend):
         self._windows: Builder[Engine] = Builder(self._build, name, most)
         self._of_autoencoder: Builder[Engine] = Builder(self._build, name, _MOST_OF_AUTOENCODER)
         on_cpu = device == "CPU"
-        own = Capabilities(
-            any_shape=False, shares_weights=False, reads_in_place=on_cpu, open_sizes=True, windows=on_cpu
-        )
+        own = Capabilities(reads_in_place=on_cpu, open_sizes=True, splits_rows=True, windows=on_cpu)
         super().__init__(model, name, own)
 
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:

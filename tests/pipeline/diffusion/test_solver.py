@@ -12,6 +12,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_tcd import TCDScheduler
 
 from pipeline.diffusion.dpm_solver import group_starts
 from pipeline.diffusion.schedule import Levels, VariancePreserving
@@ -163,6 +164,25 @@ def test_lcm_equals_diffusers(steps: int, strength: float, prediction_type: str)
     for k, timestep in enumerate(theirs.timesteps):
         generator = torch.Generator().manual_seed(k)
         x = theirs.step(model_output(k), timestep, x, generator=generator).prev_sample  # type: ignore[union-attr]
+        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.55, 1.0])
+@pytest.mark.parametrize(("steps", "strength"), [(1, 1.0), (2, 1.0), (4, 1.0), (4, 0.8), (8, 0.47)])
+def test_tcd_equals_diffusers(steps: int, strength: float, gamma: float, prediction_type: str) -> None:
+    schedule = VariancePreserving.from_config({**CONFIG, "prediction_type": prediction_type})
+    theirs = TCDScheduler(**CONFIG, prediction_type=prediction_type)
+    theirs.set_timesteps(steps, strength=strength)
+    table = plan("tcd", schedule, steps, strength, gamma=gamma)
+    assert theirs.timesteps.tolist() == table.timesteps.tolist()
+    assert table.renoises == (gamma > 0)
+    x = start_latent()
+    ours = run_table(table, x, some_noise)
+    for k, timestep in enumerate(theirs.timesteps):
+        generator = torch.Generator().manual_seed(k)
+        step = theirs.step(model_output(k), int(timestep), x, eta=gamma, generator=generator)
+        x = step.prev_sample  # type: ignore[union-attr]
         assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
 
 

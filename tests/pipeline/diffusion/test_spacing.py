@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
 from pipeline import SPACINGS
 from pipeline.diffusion.schedule import VariancePreserving
@@ -123,9 +124,54 @@ def test_even_means_even() -> None:
     assert times.unique().tolist() == [-111]
 
 
-def test_lcm_keeps_to_the_timesteps_that_it_was_distilled_on() -> None:
-    tables = [plan("lcm", SCHEDULE, 4, 1.0, spacing).timesteps.tolist() for spacing in SPACINGS]
+@pytest.mark.parametrize("solver", ["lcm", "tcd"])
+def test_consistency_solvers_keep_to_the_timesteps_of_the_distillation(solver: str) -> None:
+    tables = [plan(solver, SCHEDULE, 4, 1.0, spacing).timesteps.tolist() for spacing in SPACINGS]
     assert tables == [[999, 759, 499, 259]] * len(SPACINGS)
+
+
+@pytest.mark.parametrize("solver", ["lcm", "tcd", "euler", "dpmpp-2m"])
+@pytest.mark.parametrize("strength", [0.3, 0.6, 0.75, 1.0])
+@pytest.mark.parametrize(("grid", "steps"), [(100, 4), (50, 4), (50, 15), (48, 3), (8, 2), (4, 1)])
+def test_the_grid_of_the_model_is_kept_to_as_diffusers_does(
+    grid: int, steps: int, strength: float, solver: str
+) -> None:
+    theirs = LCMScheduler(original_inference_steps=grid)
+    theirs.set_timesteps(steps, strength=strength)
+    assert plan(solver, SCHEDULE, steps, strength, grid=grid).timesteps.tolist() == theirs.timesteps.tolist()
+
+
+def test_a_grid_for_every_solver_where_it_has_enough_timesteps() -> None:
+    assert plan("lcm", SCHEDULE, 4, 0.75, grid=100).timesteps.tolist() == [749, 569, 379, 189]
+    four = [plan("euler", SCHEDULE, steps, 1.0, grid=4).timesteps.tolist() for steps in (1, 2, 4)]
+    assert four == [[999], [999, 499], [999, 749, 499, 249]]
+    assert plan("euler", SCHEDULE, 2, 0.6, grid=4).timesteps.tolist() == [499, 249]
+    # Two of the four lie under the strength: three steps can only be had between them.
+    assert plan("euler", SCHEDULE, 3, 0.6, grid=4).timesteps.tolist() == [599, 399, 199]
+    # Another spacing is asked for by name, and is what it says.
+    for spacing in SPACINGS[1:]:
+        free, kept = (plan("euler", SCHEDULE, 2, 0.6, spacing, grid=grid).timesteps for grid in (None, 4))
+        assert torch.equal(free, kept)
+    for grid in (0, 1001):
+        with pytest.raises(ValueError, match=f"grid has {grid} timesteps; it must be between 1 and 1000"):
+            plan("euler", SCHEDULE, 2, 0.6, grid=grid)
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_pictures_of_noise_alone_begin_at_the_end_of_the_schedule(spacing: str, steps: int, strength: float) -> None:
+    """Whatever the strength, and in ``leading`` spacing too, which begins far below it."""
+    for solver in ("euler", "lcm"):
+        table = plan(solver, SCHEDULE, steps, strength, spacing, from_noise=True)
+        assert int(table.timesteps[0]) == 999
+        assert float(table.alpha[0]) < 0.07
+        assert bool((table.sigma.diff() < 0).all())
+    usual = space(SCHEDULE, "leading", steps, 1.0).timesteps
+    lifted = space(SCHEDULE, "leading", steps, strength, from_noise=True).timesteps
+    if steps > 1:
+        assert lifted[-1] == usual[-1]
+        assert int(lifted.diff().max() - lifted.diff().min()) <= 1
 
 
 def test_a_schedule_without_any_signal_at_its_end_stays_finite() -> None:

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-from pipeline import Stream, StreamConfig
+from pipeline import SPACINGS, Stream, StreamConfig
 from pipeline.diffusion.text_to_image import Wander, colours, prompt_share, starting_noise
 from tests.pipeline.reference import Reference, scheduler_of
 from tests.pipeline.test_stream import CLOSE, frames, streamed
@@ -101,6 +101,26 @@ def test_a_picture_equals_that_of_diffusers_pipeline(guidance_scale: float) -> N
     assert isinstance(expected, torch.Tensor)
     for picture in ours.values():
         assert torch.allclose(picture, expected, atol=CLOSE)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_noise_alone_is_given_where_there_is_no_signal(steps: int, spacing: str) -> None:
+    """The model is told the end of its schedule, whatever the spacing and the strength."""
+    model = tiny_model()
+    stream = Stream(model, replace(WORDS, steps=steps, spacing=spacing, solver="ddim"))
+    told: list[list[int]] = []
+    hook = model.unet.register_forward_pre_hook(lambda _, args: told.append(args[1].tolist()))
+    try:
+        stream(BLANK)
+        stream(BLANK)
+    finally:
+        hook.remove()
+    assert told[0] == [999]
+    assert told[-1][0] == 999
+    of_a_picture = Stream(model, replace(stream.config, text_to_image=False, strength=0.6))
+    of_a_picture(BLANK)
+    assert int(of_a_picture._batch.table.timesteps[0]) < 600  # type: ignore[union-attr]
 
 
 def noises(config: StreamConfig, count: int) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,22 +99,24 @@ def test_whatever_somebody_holds_of_an_output_keeps_its_memory(kind: str, infere
 def test_memory_is_free_once_the_last_thread_has_let_go_of_it() -> None:
     pool = BufferAgePool()
     pool.replace(torch.zeros(1, 1, 8, 8))
-    shown, may_end = threading.Event(), threading.Event()
+    may_end, seen = threading.Event(), []
 
-    def show(outputs: list[torch.Tensor]) -> None:
-        picture = outputs.pop()[0].numpy()
-        shown.set()
+    def show(picture: np.ndarray) -> None:
         may_end.wait()
-        assert (picture == 7).all()
+        seen.append(bool((picture == 7).all()))
 
-    outputs = [pool.changing([(0, 0, 8, 8)]).fill_(7)]
-    address = outputs[0].data_ptr()
-    thread = threading.Thread(target=show, args=(outputs,))
+    output = pool.changing([(0, 0, 8, 8)]).fill_(7)
+    address = output.data_ptr()
+    thread = threading.Thread(target=show, args=(output[0].numpy(),))
     thread.start()
-    shown.wait()
-    assert address not in {pool.changing([(0, 0, 8, 8)]).fill_(0).data_ptr() for _ in range(8)}
+    del output
+    others = {pool.changing([(0, 0, 8, 8)]).fill_(0).data_ptr() for _ in range(8)}
     may_end.set()
     thread.join()
+    assert seen == [True]
+    assert address not in others
+    del thread
+    gc.collect()
     assert address in {pool.changing([(0, 0, 8, 8)]).data_ptr() for _ in range(8)}
 
 

@@ -15,8 +15,9 @@ from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.rectangles import Rectangle
 from pipeline.sparse.window_shapes import FIRST_EVERY
-from pipeline.sparse.windowed_autoencoder import WindowedAutoencoder
+from pipeline.sparse.windowed_autoencoder import WindowedAutoencoder, _ramp
 from tests.pipeline.backends.calls import decoded, encoded
+from tests.pipeline.sparse.on_device import AllOnDevice
 
 # Borders, corners, no multiples of a window's side, and wider than high.
 SIZES = [(256, 256), (200, 320), (264, 168)]
@@ -219,3 +220,27 @@ def test_another_size_is_whole_and_then_parts_again() -> None:
         encoder(given(size), [()])
         encoder(given(size), [((8, 8, 16, 16),)])
     assert [shape[2:] for shape in encode.shapes] == [(128, 128), (64, 64), (128, 160), (64, 64)]
+
+
+@pytest.mark.parametrize("encodes", [True, False])
+def test_nothing_is_uploaded_for_windows_at_new_places(encodes: bool) -> None:
+    """What a decoded window fades in by is made where the picture is."""
+    device = torch.device("meta")
+    scale, output_scale = (8, 1) if encodes else (1, 8)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1, 3, *(side // scale * output_scale for side in x.shape[2:]), device=device)
+
+    part = WindowedAutoencoder(run, 8, encodes=encodes)
+    x = torch.zeros(1, 3, 32 * scale, 40 * scale, device=device)
+    part(x, [None])
+    with AllOnDevice(device) as work:
+        part(x, [((40, 48, 64, 64),)])
+    assert part.share < 1
+    assert work.operations
+
+
+def test_masks_are_kept_but_not_for_ever() -> None:
+    first = _ramp(40, True, True, 8, torch.device("cpu"), torch.float32)
+    assert _ramp(40, True, True, 8, torch.device("cpu"), torch.float32) is first
+    assert _ramp.cache_info().maxsize is not None

@@ -20,7 +20,7 @@ from pipeline.diffusion.noise import blended_noise
 from pipeline.diffusion.similarity import SimilarityFilter
 from pipeline.diffusion.solver import SolverTable, plan
 from pipeline.diffusion.stream_batch import StreamBatch
-from pipeline.diffusion.text_to_image import Wander, colours, prompt_share, starting_noise
+from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
 from pipeline.models.model import Model
@@ -83,7 +83,7 @@ class Stream:
         self._count = 0
         self._last_tags: Tags = ()
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
-        self._wander = Wander()
+        self._seed_path = SeedPath()
         self._prompt_share = 0.0
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
@@ -179,7 +179,7 @@ class Stream:
     def reset(self) -> None:
         """Forget the frames in flight and the way through the seeds: the next frame starts anew. For another source."""
         self._clear()
-        self._wander.restart()
+        self._seed_path.restart()
 
     def _clear(self) -> None:
         self._batch = None
@@ -230,14 +230,16 @@ class Stream:
         if differ("text_to_image"):
             self._clear()
         if differ("text_to_image", "seed_travel", "seed"):
-            self._wander.restart()
+            self._seed_path.restart()
         if differ("guidance_scale", *_IN_ATTENTION):
             self._denoiser.set_guidance(config)
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
         if differ(*wording, *_IN_ATTENTION):
             self._set_prompts()
         self._catch_up()
-        if differ("steps", "strength", "solver", "spacing", "tcd_gamma", "loras", "seed", "seed_b", "seed_blend"):
+        grids = [self.model.adapters.grid_of(one) for one in (old, config)]
+        tables = ("steps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend")
+        if grids[0] != grids[1] or differ(*tables):
             self._change_table(old.steps)
         if differ("steps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
@@ -285,11 +287,12 @@ class Stream:
         if not self._changed_parts:
             return
         with self.model.residency.lock:  # until whoever writes has done
-            parts, self._changed_parts = self._changed_parts, set()
+            parts = frozenset(self._changed_parts)
             if parts - {DENOISER}:
                 self._set_prompts()
             if DENOISER in parts:
                 self._denoiser.weights_changed()
+            self._changed_parts.clear()  # last: where memory ran out on the way, it is all to do again
         self._filter.reset()
         if self.sparse is not None:
             self.sparse.weights_changed(parts)
@@ -353,7 +356,7 @@ class Stream:
             self._latent, self._start = self._admit(frames, changed), None
             return
         count, _, height, width = frames.shape
-        places = [self._wander.step(config) for _ in range(count)]
+        places = [self._seed_path.step(config) for _ in range(count)]
         if self._of_words:
             autoencoder = self.model.autoencoder
             shape = (autoencoder.latent_channels, height // autoencoder.factor, width // autoencoder.factor)

@@ -1,8 +1,8 @@
 """Text to image: pictures of words alone, with no input frame (StreamDiffusion, arXiv 2312.12491, section 4).
 
 Every picture starts from noise of its own: that of one seed (*hold*), of ever new seeds (*walk*) or of two seeds in
-turn (*swing*), and on the way from one seed to the next, from the arc between their noises. ``Wander`` counts the way,
-which may also lead from one prompt to another. A UNet of the InstructPix2Pix layout cannot do without an input picture:
+turn (*swing*), and on the way from one seed to the next, from the arc between their noises. ``SeedPath`` counts the
+way, which may also lead from one prompt to another. A UNet of the InstructPix2Pix layout cannot do without an input picture:
 it is given ``colours``, which drift in the same way.
 """
 
@@ -24,7 +24,7 @@ _PALETTE = ((0.93, 0.36, 0.24), (0.97, 0.80, 0.38), (0.24, 0.56, 0.44), (0.20, 0
 _PALETTE += ((0.45, 0.22, 0.40), (0.10, 0.11, 0.16))
 
 
-class Wander:
+class SeedPath:
     """Where a text-to-image stream is between two seeds: on leg 0, 1, 2, ..., of ``travel_frames`` pictures each.
 
     The way is a pure function of the settings and of the number of pictures since ``restart``. A change of

@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from pipeline import SPACINGS, Stream, StreamConfig
-from pipeline.diffusion.text_to_image import Wander, colours, prompt_share, starting_noise
+from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from tests.pipeline.reference import Reference, scheduler_of
 from tests.pipeline.test_stream import CLOSE, frames, streamed
 from tests.tiny_model import tiny_model
@@ -125,8 +125,8 @@ def test_noise_alone_is_given_where_there_is_no_signal(steps: int, spacing: str)
 
 def noises(config: StreamConfig, count: int) -> list[torch.Tensor]:
     """What the first ``count`` pictures start from."""
-    wander = Wander()
-    return [starting_noise(config, *wander.step(config), SHAPE)[0] for _ in range(count)]
+    path = SeedPath()
+    return [starting_noise(config, *path.step(config), SHAPE)[0] for _ in range(count)]
 
 
 def test_a_walk_meets_every_seed_exactly_and_keeps_the_variance() -> None:
@@ -136,8 +136,8 @@ def test_a_walk_meets_every_seed_exactly_and_keeps_the_variance() -> None:
         assert torch.equal(way[4 * leg], noise_of(5 + leg))
     assert torch.allclose(way[6], arc(6, 7, 0.5), atol=1e-6)
     assert all(torch.equal(a, b) for a, b in zip(way, noises(config, 13), strict=True))
-    wander = Wander()
-    large = [starting_noise(config, *wander.step(config), (4, 64, 64)) for _ in range(9)]
+    path = SeedPath()
+    large = [starting_noise(config, *path.step(config), (4, 64, 64)) for _ in range(9)]
     assert all(abs(float(noise.var()) - 1) < 0.02 for noise in large)
     # A straight line would lose half of it midway.
     assert float(((large[0] + large[4]) / 2).var()) < 0.6
@@ -160,12 +160,12 @@ def test_holding_shows_the_blend_of_the_two_seeds() -> None:
 
 
 def test_another_pace_goes_on_from_where_it_is() -> None:
-    wander = Wander()
+    path = SeedPath()
     slow, fast = replace(WORDS, travel_frames=10), replace(WORDS, travel_frames=4)
-    places = [wander.step(slow) for _ in range(5)]  # the next is halfway
-    places += [wander.step(fast) for _ in range(3)]
+    places = [path.step(slow) for _ in range(5)]  # the next is halfway
+    places += [path.step(fast) for _ in range(3)]
     assert places[-4:] == [(0, 0.4), (0, 0.5), (0, 0.75), (1, 0.0)]
-    assert wander.step(slow) == (1, 0.2)  # a quarter of a leg was done; of ten steps, two
+    assert path.step(slow) == (1, 0.2)  # a quarter of a leg was done; of ten steps, two
 
 
 def test_prompts_travel_too() -> None:
@@ -187,8 +187,8 @@ def test_a_model_that_sees_its_input_is_given_drifting_colours() -> None:
     model = tiny_model(True)
     config = replace(WORDS, steps=2, guidance="onetime-negative")
     pictures = streamed(Stream(model, config), BLANK.expand(4, 3, 32, 32))
-    reference, wander = Reference(model, config), Wander()
-    inputs = [colours(config, *wander.step(config), 32, 32)[0] for _ in range(4)]
+    reference, path = Reference(model, config), SeedPath()
+    inputs = [colours(config, *path.step(config), 32, 32)[0] for _ in range(4)]
     for index, drawn in enumerate(inputs):
         assert torch.allclose(pictures[index], reference(drawn), atol=CLOSE), index
     assert all(0 <= float(drawn.min()) < 0.3 and 0.7 < float(drawn.max()) <= 1 for drawn in inputs)

@@ -53,6 +53,28 @@ def test_a_session_takes_what_the_first_model_recommends(chosen: tuple[str, ...]
     assert taken.indices == [0, 1, 2]
 
 
+def test_a_lora_of_few_steps_brings_its_solver_and_takes_it_away_again() -> None:
+    engine = FakeEngine()
+    taken, source = ListSink(), FakeSource(count=None, live=True, script=breathe)
+    loader = loader_of(engine, facts=facts(PLAIN))
+    with Session(source, Settings(width=64, height=64), [taken], loader=loader) as session:
+        until(session, "As suits fake")
+        plain = session.settings
+        for name, solver, steps in (
+            ("Hyper-SD15-8steps-lora.safetensors", "tcd", 8),
+            ("tcd-sd15-lora.safetensors", "tcd", 4),
+            ("sdxl_lightning_2step.safetensors:0.9", "euler", 2),
+        ):
+            session.update(replace(plain, stream=replace(plain.stream, loras=name)))
+            stream = session.settings.stream
+            assert (stream.solver, stream.steps, stream.guidance, stream.loras) == (solver, steps, "none", name)
+            session.update(replace(session.settings, stream=replace(stream, loras="")))
+            assert session.settings == plain
+        session.update(replace(plain, stream=replace(plain.stream, loras="detail.safetensors")))
+        assert session.settings.stream.solver == "dpmpp-2m"
+    assert any(notice.message.startswith("As suits these LoRAs: ") for notice in session.notices)
+
+
 def live_session(engine: FakeEngine) -> tuple[Session, ListSink]:
     taken = ListSink()
     source = FakeSource(count=None, live=True, script=breathe)

@@ -172,8 +172,8 @@ def test_a_part_of_a_picture_is_calculated_like_the_whole(tmp_path: Path, monkey
             frame[:, :40, :40] *= 0.5 + 0.4 * (number % 2)
             pictures = [stream(frame).image.clone() for stream in (sparse, dense)]
             backend.wait()
-            kinds |= {spec.network for spec in backend._windows.ready()}
-        assert kinds == {"denoiser/recording", "denoiser/window"}
+            kinds |= {spec.network for builder in backend._builders() for spec in builder.ready()}
+        assert kinds >= {"denoiser/recording", "denoiser/window"}
         parts = {"EncoderTiny": "encoder", "DecoderTiny": "decoder", "UNet2DConditionModel": "unet"}
         assert len(found) > 3
         assert all(bounds == model.bounds[parts[name]] for name, bounds in found)

@@ -1,4 +1,4 @@
-"""The engine is built as ``docs/architecture.md`` says, and what that page says is true: paths, tests and code."""
+"""The engine is built as ``docs/architecture.md`` says, and what that page and the README say of it is true."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE, README = ROOT / "docs" / "architecture.md", ROOT / "README.md"
 ROOMS = tuple(f"{path.name}/" for path in ROOT.iterdir() if path.is_dir())
 # Made by diffusers and transformers: the mathematics and what a denoiser is told need neither.
 MODEL_LIBRARIES = {"diffusers", "transformers"}
 
 
 class Block(NamedTuple):
-    """A block of code on the page: what stands behind its backticks, its first line's number, and itself."""
+    """A block of code on a page: what stands behind its backticks, its first line's number, and itself."""
 
     kind: str
     line: int
@@ -29,8 +29,8 @@ class Block(NamedTuple):
 
 
 @cache
-def blocks() -> tuple[Block, ...]:
-    text = PAGE.read_text(encoding="utf-8")
+def blocks(page: Path = PAGE) -> tuple[Block, ...]:
+    text = page.read_text(encoding="utf-8")
     found = re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return tuple(Block(one[1], text[: one.start()].count("\n") + 2, one[2]) for one in found)
 
@@ -45,7 +45,7 @@ def imports(*, external: bool = False) -> grimp.ImportGraph:
 
 def named_in(text: str) -> Iterator[str]:
     """What stands in backticks and looks like a file or a folder of this repository, with or without ``::test``."""
-    for name in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+    for name in re.findall(r"`([^`\s]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
         if name.startswith(ROOMS) or re.fullmatch(r"[\w.-]+\.(py|md|toml)(::\w+)?", name):
             yield name
 
@@ -77,9 +77,10 @@ def test_only_backends_ask_a_network_for_its_module() -> None:
     assert asking == {"backends"}
 
 
-def test_every_path_and_test_on_the_page_is_there() -> None:
-    names = list(named_in(PAGE.read_text(encoding="utf-8")))
-    assert len(names) > 100
+@pytest.mark.parametrize(("page", "least"), [(PAGE, 100), (README, 15)], ids=["architecture", "readme"])
+def test_every_path_and_test_that_is_named_is_there(page: Path, least: int) -> None:
+    names = list(named_in(page.read_text(encoding="utf-8")))
+    assert len(names) >= least
     for name in names:
         path, _, test = name.partition("::")
         assert (ROOT / path).exists(), name
@@ -102,12 +103,21 @@ def test_what_the_page_quotes_is_what_the_file_says() -> None:
         assert block.code in path.read_text(encoding="utf-8"), f"{PAGE.name}:{block.line}"
 
 
-def test_the_code_on_the_page_runs() -> None:
+def run(page: Path, chosen: list[Block]) -> None:
     """In order, in one namespace, as a reader would type it in."""
-    runs = [block for block in blocks() if block.kind == "python run"]
-    assert {block.kind.split()[0] for block in blocks() if block.kind} == {"python"}
-    assert len(runs) > 5
     namespace: dict[str, object] = {"__name__": "page"}
-    for block in runs:
+    for block in chosen:
         # With its place on the page, so that a failure says which line it was.
-        exec(compile("\n" * (block.line - 1) + block.code, str(PAGE), "exec", dont_inherit=True), namespace)
+        exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec", dont_inherit=True), namespace)
+
+
+def test_the_code_on_the_page_runs() -> None:
+    chosen = [block for block in blocks() if block.kind == "python run"]
+    assert {block.kind.split()[0] for block in blocks() if block.kind} == {"python"}
+    assert len(chosen) > 5
+    run(PAGE, chosen)
+
+
+def test_the_library_example_of_the_readme_runs() -> None:
+    (example,) = [block for block in blocks(README) if block.kind == "python"]
+    run(README, [example])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from pipeline.backends.backend import Capabilities, Tensors
 from pipeline.backends.builder import Builder
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.spec import Spec
+from pipeline.conditioning.conditions import Signature, signature_of
 from pipeline.device import ran_out_of_memory
 from pipeline.models.networks import Network
 
@@ -28,6 +30,15 @@ class Engine(Protocol):
     def __call__(self, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         """As ``Backend.run``."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A network's last call: shapes and types of what moved, the signature of what stayed, and the specification."""
+
+    given: list[tuple[torch.Size, torch.dtype]]
+    others: Signature
+    spec: Spec
 
 
 class EngineBackend(ABC):
@@ -48,7 +59,7 @@ class EngineBackend(ABC):
         self._model = model
         self._eager = EagerBackend(model)
         self._networks: dict[str, Network] = {}  # by name, for the builders' threads
-        self._last: dict[str, Spec] = {}  # of each network's last call
+        self._last: dict[str, _Asked] = {}  # of each network
         model.residency.subscribe(self)
 
     @abstractmethod
@@ -107,11 +118,14 @@ class EngineBackend(ABC):
         return None
 
     def _spec(self, network: Network, moving: Tensors, staying: Tensors) -> Spec:
-        spec = Spec.of(network, moving, staying)
+        """Of a call. A stream asks for the same one at every call, and gets the very same object."""
+        given = [(tensor.shape, tensor.dtype) for tensor in moving.values()]
+        others = signature_of(staying)
         last = self._last.get(network.name)
-        if last is not None and last == spec:
-            return last  # the same object each time: found in a table at once
-        self._last[network.name] = spec
+        if last is not None and last.given == given and last.others == others:
+            return last.spec
+        spec = Spec.of(network, moving, staying)
+        self._last[network.name] = _Asked(given, others, spec)
         return spec
 
     def changed(self, part: str, *, moved: bool) -> None:

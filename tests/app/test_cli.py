@@ -19,6 +19,7 @@ from app.cli import main
 from app.commands.options import settings_from
 from app.commands.parser import build_parser
 from app.settings import Settings
+from pipeline.backends.openvino.package import is_installed
 from pipeline.config import StreamConfig
 from tests.app.media import add_clicks, cards, clicks, write_clip
 from tests.tiny_model import write_tiny_model
@@ -390,3 +391,19 @@ def test_the_app_opens_with_the_saved_settings_and_the_source(
     assert opened == [(Settings(mirror=True), "testcard"), (Settings(), None)]
     assert len(shown) == 1
     assert "damaged" in complaint(capsys)
+
+
+@pytest.mark.skipif(not is_installed(), reason="openvino is not installed")
+@pytest.mark.parametrize("flags", ["--steps 2"])
+def test_the_same_render_twice_gives_the_same_pictures(
+    flags: str, tiny: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long engines take to build, and however busy the machine is: a film has one look."""
+    films = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("VITRAIL_CACHE", str(tmp_path / f"cache of {name}"))
+        chosen = ["--prompt", "x", "--model", tiny, "--height", "64", "--acceleration", "openvino", *flags.split()]
+        assert main(["render", str(clip), f"{tmp_path / name}/", *chosen]) == 0
+        films.append([path.read_bytes() for path in sorted((tmp_path / name).glob("*.png"))])
+    assert len(films[0]) == 9
+    assert films[0] == films[1]

@@ -11,7 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.console import Console
 
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
+from pipeline.backends.backend import Backend
 from tests.benchmarks import machine, material
 from tests.benchmarks.measure import Contestant, in_turns, timed
 
@@ -29,22 +30,34 @@ KINDS = ("none", "self-negative", "onetime-negative", "full")
 CLIP = 120
 
 
-def streaming(model: Model, config: StreamConfig, clip: torch.Tensor) -> Contestant:
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model, on a backend."""
+
+    model: Model
+    backend: Backend
+
+    def stream(self, config: StreamConfig) -> Stream:
+        """A new one."""
+        return Stream(self.model, config, self.backend)
+
+
+def streaming(subject: Subject, config: StreamConfig, clip: torch.Tensor) -> Contestant:
     """A stream of ``clip`` (N, 3, H, W), its engines built."""
-    stream = Stream(model, config)
+    stream = subject.stream(config)
 
     def call(count: int) -> torch.Tensor:
         return stream(clip[count % len(clip)]).image.cpu()
 
     for count in range(3):
         call(count)
-    model.backend.wait()
+    subject.backend.wait()
     return timed(call)
 
 
-def sequential(model: Model, config: StreamConfig, clip: torch.Tensor) -> Contestant:
+def sequential(subject: Subject, config: StreamConfig, clip: torch.Tensor) -> Contestant:
     """The same pictures without Stream Batch: every frame takes all its steps before the next comes in."""
-    stream = Stream(model, config)
+    stream = subject.stream(config)
 
     def call(count: int) -> torch.Tensor:
         stream.reset()
@@ -52,13 +65,13 @@ def sequential(model: Model, config: StreamConfig, clip: torch.Tensor) -> Contes
 
     for count in range(3):
         call(count)
-    model.backend.wait()
+    subject.backend.wait()
     return timed(call)
 
 
-def guidance(model: Model, clip: torch.Tensor, steps: int, options: argparse.Namespace) -> dict[str, Any]:
+def guidance(subject: Subject, clip: torch.Tensor, steps: int, options: argparse.Namespace) -> dict[str, Any]:
     """What each kind of guidance costs at ``steps`` steps."""
-    streams = {kind: streaming(model, replace(BASE, steps=steps, guidance=kind), clip) for kind in KINDS}
+    streams = {kind: streaming(subject, replace(BASE, steps=steps, guidance=kind), clip) for kind in KINDS}
     ms = medians(in_turns(streams, options.rounds, options.frames))
     return {
         "steps": steps,
@@ -68,15 +81,15 @@ def guidance(model: Model, clip: torch.Tensor, steps: int, options: argparse.Nam
     }
 
 
-def batching(model: Model, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
+def batching(subject: Subject, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
     """Stream Batch against sequential denoising, four steps."""
     config = replace(BASE, steps=4)
-    contestants = {"stream batch": streaming(model, config, clip), "sequential": sequential(model, config, clip)}
+    contestants = {"stream batch": streaming(subject, config, clip), "sequential": sequential(subject, config, clip)}
     ms = medians(in_turns(contestants, options.rounds, options.frames))
     return {"steps": 4, "ms": ms, "sequential_over_batch": round(ms["sequential"] / ms["stream batch"], 3)}
 
 
-def similarity(model: Model, clip: torch.Tensor) -> dict[str, Any]:
+def similarity(subject: Subject, clip: torch.Tensor) -> dict[str, Any]:
     """The share of the model's time that the filter saves on a clip that is still for its second half (eta 0.98)."""
     half = len(clip) // 2
     generator = torch.Generator().manual_seed(0)
@@ -84,10 +97,10 @@ def similarity(model: Model, clip: torch.Tensor) -> dict[str, Any]:
     mixed = torch.cat([clip[:half], (clip[half - 1 : half] + noise).clamp(0, 1)])
     seconds, skipped = {}, [0, 0]
     for filtered in (False, True):
-        stream = Stream(model, replace(BASE, steps=1, similarity_filter=filtered, similarity_threshold=0.98))
+        stream = subject.stream(replace(BASE, steps=1, similarity_filter=filtered, similarity_threshold=0.98))
         for frame in mixed[:3]:
             stream(frame)
-        model.backend.wait()
+        subject.backend.wait()
         stream.reset()
         started = time.perf_counter()
         for index, frame in enumerate(mixed):
@@ -120,18 +133,19 @@ def main() -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         spec = material.model_folder(options.model, Path(folder) / "model")
-        model = accelerate(load_model(str(spec)), options.acceleration)
+        model = load_model(str(spec))
+    subject = Subject(model, accelerate(model, options.acceleration))
     clip = material.to_tensor(material.frames(CLIP, options.size))
     results: dict[str, Any] = {
         "model": options.model,
         "size": options.size,
-        "acceleration": model.acceleration,
+        "acceleration": subject.backend.name,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "guidance": [guidance(model, clip, steps, options) for steps in options.steps],
-        "stream_batch": batching(model, clip, options),
-        "similarity_filter": similarity(model, clip),
+        "guidance": [guidance(subject, clip, steps, options) for steps in options.steps],
+        "stream_batch": batching(subject, clip, options),
+        "similarity_filter": similarity(subject, clip),
     }
-    model.backend.close()
+    subject.backend.close()
     console.print_json(data=results)
     console.print(f"written to {machine.save('engine', results)}")
 

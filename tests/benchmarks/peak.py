@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pipeline.conditioning.attention_cache import AttentionCache
 from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,6 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from app.tensors import mark
 from pipeline import Model, load_model
 from pipeline.backends import accelerate
+from pipeline.backends.backend import Backend
+from pipeline.backends.eager import EagerBackend
+from pipeline.denoiser import Denoiser
+from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from tests.benchmarks import machine, material
 
 _LISTED = 12
@@ -53,23 +56,20 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds_of(lambda: a @ b, device)
 
 
-def networks(model: Model, size: int, rows: int) -> dict[str, Callable[[], torch.Tensor]]:
+def networks(model: Model, backend: Backend, size: int, rows: int) -> dict[str, Callable[[], object]]:
     """Each network alone, on the backend, for ``rows`` rows of ``size`` pixels."""
-    cache = AttentionCache(model.unet)
-    cache.inject()
-    tokens = model.prompts(material.PROMPT)
-    cache.fill([tokens])
-    cache.weigh([[1.0]])
+    denoiser = Denoiser(model, backend)
+    denoiser.set_prompts(material.PROMPT)
     side, layout = size // model.autoencoder.factor, ((0, rows),)
-    latents = torch.randn(rows, model.unet.config.in_channels, side, side, device=model.device)
-    clean = torch.randn(1, model.autoencoder.latent_channels, side, side, device=model.device)
+    noisy = torch.randn(rows, model.unet.config.in_channels, side, side, device=model.device)
     timesteps = torch.full((rows,), 500, device=model.device)
-    embeddings = tokens.expand(rows, -1, -1)
-    picture = torch.rand(1, 3, size, size, device=model.device)
+    picture = {"pictures": torch.rand(1, 3, size, size, device=model.device)}
+    clean = {"latents": torch.randn(1, model.autoencoder.latent_channels, side, side, device=model.device)}
+    encoder, decoder = EncoderNetwork(model), DecoderNetwork(model)
     return {
-        "encode": lambda: model.backend.encode(picture),
-        "unet": lambda: model.backend.denoise(latents, timesteps, embeddings, cache, layout),
-        "decode": lambda: model.backend.decode(clean),
+        "encode": lambda: backend.run(encoder, picture, {}),
+        "unet": lambda: denoiser(noisy, timesteps, layout),
+        "decode": lambda: backend.run(decoder, clean, {}),
     }
 
 
@@ -105,31 +105,31 @@ def main() -> None:
     parser.add_argument("--acceleration", default="auto")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        itself = load_model(str(material.model_folder(options.model, Path(folder) / "model")))
-    fast = accelerate(itself, options.acceleration)
-    peak = matmul_peak(itself.device, itself.dtype)
+        model = load_model(str(material.model_folder(options.model, Path(folder) / "model")))
+    backend, eager = accelerate(model, options.acceleration), EagerBackend(model)
+    peak = matmul_peak(model.device, model.dtype)
     results: dict[str, Any] = {
         "model": options.model,
         "size": options.size,
         "rows": options.rows,
-        "acceleration": fast.acceleration,
+        "acceleration": backend.name,
         "peak_tflops": round(peak / 1e12, 2),
     }
-    counted = {name: operations(call) for name, call in networks(itself, options.size, options.rows).items()}
-    quick = networks(fast, options.size, options.rows)
+    plain = networks(model, eager, options.size, options.rows)
+    counted = {name: operations(call) for name, call in plain.items()}
+    quick = networks(model, backend, options.size, options.rows)
     for call in quick.values():
         call()
-    fast.backend.wait()
+    backend.wait()
     for name, call in quick.items():
-        seconds = seconds_of(call, itself.device)
+        seconds = seconds_of(call, model.device)
         results[name] = {
             "gflop": round(counted[name] / 1e9, 2),
             "ms": round(1e3 * seconds, 2),
             "share_of_peak": round(counted[name] / seconds / peak, 3),
         }
-    plain = networks(itself, options.size, options.rows)
-    results["eager_profile"] = {name: slowest(call, itself.device) for name, call in plain.items()}
-    fast.backend.close()
+    results["eager_profile"] = {name: slowest(call, model.device) for name, call in plain.items()}
+    backend.close()
     console = Console()
     console.print_json(data=results)
     console.print(f"written to {machine.save('peak', results)}")

@@ -84,8 +84,9 @@ def peer_python() -> Path:
 
 def vitrail(model: Path, clip: np.ndarray, config: StreamConfig, acceleration: str) -> tuple[Contestant, str]:
     """Vitrail's turn, with its engines built, and what it runs on in words."""
-    loaded = accelerate(load_model(str(model)), acceleration)
-    stream = Stream(loaded, config)
+    loaded = load_model(str(model))
+    backend = accelerate(loaded, acceleration)
+    stream = Stream(loaded, config, backend)
     frames = list(material.to_tensor(clip))
 
     def call(count: int) -> torch.Tensor:
@@ -93,8 +94,8 @@ def vitrail(model: Path, clip: np.ndarray, config: StreamConfig, acceleration: s
 
     for count in range(3):  # asks for every engine that this stream needs
         call(count)
-    loaded.backend.wait()
-    return timed(call), f"{loaded.acceleration}, {str(loaded.dtype).removeprefix('torch.')}"
+    backend.wait()
+    return timed(call), f"{backend.name}, {str(loaded.dtype).removeprefix('torch.')}"
 
 
 def compare(

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from pipeline import Model, Stream, StreamConfig, load_model
+from pipeline import Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
 from tests.benchmarks import machine, material
 from tests.benchmarks.measure import in_turns, timed
@@ -24,29 +25,30 @@ CONFIG = StreamConfig(prompt=material.PROMPT, steps=1)
 CLIP = 24
 
 
-def opened(dtype: str, quantised: bool) -> Model:
+def opened(dtype: str, quantised: bool) -> Stream:
     """The embedded model, in eight bits where that pays or not."""
     model = load_model(device="cpu", dtype=dtype)
     if not quantised:
-        model.bounds = {}
-    return accelerate(model, "openvino")
+        model = replace(model, bounds={})
+    return Stream(model, CONFIG, accelerate(model, "openvino"))
 
 
-def pictures(model: Model, clip: torch.Tensor) -> torch.Tensor:
+def pictures(stream: Stream, clip: torch.Tensor) -> torch.Tensor:
     """(N, 3, H, W), once all engines are there."""
-    stream = Stream(model, CONFIG)
     for frame in clip[:3]:
         stream(frame)
-        model.backend.wait()
+        stream.backend.wait()
+    stream.reset()
     return torch.cat([stream(frame).image.cpu() for frame in clip])
 
 
 def compare(dtype: str, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
     """Both in ``dtype``."""
-    models = {"exact": opened(dtype, False), "eight bits": opened(dtype, True)}
-    exact = pictures(load_model(device="cpu", dtype="float32"), clip)
-    errors = {name: (pictures(model, clip) - exact).square().mean((1, 2, 3)) for name, model in models.items()}
-    streams = {name: Stream(model, CONFIG) for name, model in models.items()}
+    streams = {"exact": opened(dtype, False), "eight bits": opened(dtype, True)}
+    exact = pictures(Stream(load_model(device="cpu", dtype="float32"), CONFIG), clip)
+    errors = {name: (pictures(stream, clip) - exact).square().mean((1, 2, 3)) for name, stream in streams.items()}
+    for stream in streams.values():
+        stream.restart_clock()
     calls = {
         name: timed(lambda count, stream=stream: stream(clip[count % len(clip)]).image.cpu())
         for name, stream in streams.items()
@@ -59,10 +61,10 @@ def compare(dtype: str, clip: torch.Tensor, options: argparse.Namespace) -> dict
             "psnr_db": round(float(-10 * errors[name].mean().log10()), 1),
             "worst_psnr_db": round(float(-10 * errors[name].max().log10()), 1),
         }
-        for name in models
+        for name in streams
     }
-    for model in models.values():
-        model.backend.close()
+    for stream in streams.values():
+        stream.backend.close()
     return {"dtype": dtype, **found}
 
 

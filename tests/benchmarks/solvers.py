@@ -98,13 +98,14 @@ def embedded_distances(frames: int = 3) -> dict[tuple[str, str], list[float]]:
     A stream goes to 50 steps; the table and the stream batch, run here step by step, to any number.
     """
     from pipeline import load_model
+    from pipeline.backends.eager import EagerBackend
     from pipeline.denoiser import Denoiser
     from pipeline.diffusion.noise import seeded_noise
     from pipeline.diffusion.solver import plan
     from pipeline.diffusion.stream_batch import StreamBatch
 
     model = load_model("embedded", device="cpu")
-    denoiser = Denoiser(model)
+    denoiser = Denoiser(model, EagerBackend(model))
     denoiser.set_prompts("a watercolour")
     latent = model.autoencoder.encode(_clip(frames).to(model.dtype)).float()
 

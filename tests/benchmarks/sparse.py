@@ -34,7 +34,8 @@ from rich.console import Console
 
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
-from pipeline.sparse import effective_input, networks, progress, unet
+from pipeline.backends.backend import Backend
+from pipeline.sparse import effective_input, progress, unet
 from pipeline.sparse.rectangles import cover
 from tests.benchmarks import machine, material
 
@@ -123,11 +124,12 @@ def keyframe() -> Iterator[None]:
     progress.KEYFRAME_EVERY = before
 
 
-def streams(model: Model, config: StreamConfig, ways: Sequence[str]) -> dict[str, Stream]:
+def streams(model: Model, backend: Backend, config: StreamConfig, ways: Sequence[str]) -> dict[str, Stream]:
     filtered = replace(config, similarity_filter=True, similarity_threshold=0.98)
     configs = {"sparse": replace(config, sparse=True), "bounding box": replace(config, sparse=True)}
     configs |= {"similarity filter": filtered, "dense again": config}
-    return {"dense": Stream(model, config), **{way: Stream(model, configs[way]) for way in ways}}
+    configs = {"dense": config, **{way: configs[way] for way in ways}}
+    return {way: Stream(model, one, backend) for way, one in configs.items()}
 
 
 def play(
@@ -185,13 +187,15 @@ def keyframe_ms(stream: Stream, clip: torch.Tensor) -> float:
     return 1e3 * statistics.median(times)
 
 
-def compare(model: Model, config: StreamConfig, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
+def compare(
+    model: Model, backend: Backend, config: StreamConfig, clip: torch.Tensor, options: argparse.Namespace
+) -> dict[str, Any]:
     """All ways on one clip."""
-    running = streams(model, config, options.ways)
+    running = streams(model, backend, config, options.ways)
     found = {name: Measured() for name in running}
     for turn in range(options.warm_up + options.rounds):
         play(running, clip, options.burst, found if turn >= options.warm_up else None, turn)
-        model.backend.wait()
+        backend.wait()
     key = keyframe_ms(running["sparse"], clip) if "sparse" in running else None
     result: dict[str, Any] = {"keyframe_ms": None if key is None else rounded(key)}
     for name, one in found.items():
@@ -297,19 +301,20 @@ def main() -> None:
         spec = options.model
         if spec != "embedded":
             spec = str(material.model_folder(spec, Path(folder) / "model"))
-        model = accelerate(load_model(spec), options.acceleration)
-    networks.IN_PARTS = (*networks.IN_PARTS, model.acceleration)  # what is no default is measured, too
+        model = load_model(spec)
+    backend = accelerate(model, options.acceleration)
+    backend.capabilities = replace(backend.capabilities, windows=True)  # what is no default is measured, too
     config = StreamConfig(prompt=material.PROMPT, strength=0.8, steps=options.steps)
     name = "sparse" if options.model == "embedded" else f"sparse-{options.model}"
     dtype = str(model.dtype).removeprefix("torch.")  # of other processors: figures do not compare
     name += f"-{options.size}-T{options.steps}-{dtype}"
     if options.acceleration != "auto":
-        name += f"-{model.acceleration}"
+        name += f"-{backend.name}"
     results: dict[str, Any] = {
         "model": options.model,
         "size": options.size,
         "steps": options.steps,
-        "acceleration": model.acceleration,
+        "acceleration": backend.name,
         "dtype": dtype,
         "cases": {},
     }
@@ -317,14 +322,14 @@ def main() -> None:
         results["cases"] = machine.measured_before(name).get("cases", {})
     path = Path()
     for case, clip in cases(options):
-        found = compare(model, config, clip, options)
+        found = compare(model, backend, config, clip, options)
         results["cases"][case] = {"command": f"python -m tests.benchmarks.sparse {' '.join(sys.argv[1:])}", **found}
         for way in ("dense", *options.ways):
             one = found[way]
             figures = {name: one[name] for name in ("p50_ms", "speed", "unet_ms", "unet_speed", "psnr") if name in one}
             console.print(f"{case}, {way}: {figures}")
         path = machine.save(name, results)
-    model.backend.close()
+    backend.close()
     console.print(f"written to {path}" if results["cases"] else "no case has such a name")
 
 

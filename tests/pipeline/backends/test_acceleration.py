@@ -20,8 +20,11 @@ from pipeline.backends.choice import _best
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import GraphBackend, as_it_is
+from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.backend import OpenVinoBackend
+from pipeline.backends.openvino.graph import write_graph
 from pipeline.backends.openvino.package import is_installed
+from pipeline.backends.spec import Spec
 from pipeline.backends.weights_digest import weights_digest
 from pipeline.models.networks import sharing_weights
 from pipeline.models.residency import DENOISER
@@ -118,6 +121,29 @@ def test_the_model_itself_serves_until_an_engine_is_there(cache: EngineCache) ->
     backend.wait()
     assert torch.allclose(torch.cat([stream(frame).image for frame in clip[1:]]), expected[1:], atol=CLOSE)
     backend.close()
+
+
+@openvino
+def test_another_number_of_rows_is_compiled_from_the_graph_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To trace the denoiser anew would hold up the stream, as a hand drags the slider of steps."""
+    written: list[str] = []
+
+    def noted(module: torch.nn.Module, spec: Spec, path: Path) -> None:
+        written.append(spec.network)
+        write_graph(module, spec, path)
+
+    monkeypatch.setattr(openvino_module, "write_graph", noted)
+    model, clip = tiny_model(True), frames(8)
+    backend = accelerate(model, "openvino", EngineCache(tmp_path))
+    backend.patient = True
+    for steps in (1, 3, 2):
+        config = replace(BASE, steps=steps)
+        expected = pictures(model, config, clip)
+        assert torch.allclose(pictures(model, config, clip, backend=backend), expected, atol=CLOSE)
+    backend.close()
+    assert sorted(written) == ["decoder", "denoiser", "encoder"]
 
 
 @openvino

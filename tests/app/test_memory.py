@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,15 +53,13 @@ class Card:
         loaded = load_engine(settings, progress)
         assert isinstance(loaded.engine, Stream)
         unet = loaded.engine.model.unet
-        plain: Callable[..., Any] = unet.forward
 
-        def forward(rows: torch.Tensor, *given: Any, **named: Any) -> Any:
+        def before(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
             self.calls += 1
-            if self.calls < self.until and rows.shape[0] * rows.shape[2] * rows.shape[3] > self.room:
+            if self.calls < self.until and given[0].shape[0] * given[0].shape[2] * given[0].shape[3] > self.room:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-            return plain(rows, *given, **named)
 
-        unet.forward = forward
+        unet.register_forward_pre_hook(before)
         return loaded
 
 

@@ -106,15 +106,15 @@ def test_memory_that_runs_out_on_the_way_loses_no_frame(folder: Path) -> None:
     class Shrinking(Card):
         def __call__(self, settings: Settings, progress: Progress | None = None) -> Loaded:
             loaded = super().__call__(settings, progress)
-            run, calls = loaded.engine.model.autoencoder.decode, [0]  # pyright: ignore[reportAttributeAccessIssue]
+            calls = [0]
 
-            def decode(latents: torch.Tensor) -> torch.Tensor:
+            def before(*_: object) -> None:
                 calls[0] += 1
                 if calls[0] in (4, 5):
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-                return run(latents)
 
-            loaded.engine.model.autoencoder.decode = decode  # pyright: ignore[reportAttributeAccessIssue]
+            model = loaded.engine.model  # pyright: ignore[reportAttributeAccessIssue]
+            model.autoencoder.module.decoder.register_forward_pre_hook(before)
             return loaded
 
     with pytest.MonkeyPatch.context() as patch:

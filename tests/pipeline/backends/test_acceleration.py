@@ -273,7 +273,8 @@ def test_an_engine_that_fails_while_it_runs_hands_over_to_pytorch_and_says_so() 
     backend = GraphBackend(model, "cuda-graphs", as_it_is)
     stream, expected = Stream(model, BASE, backend), Stream(model, BASE)
     for frame in clip[:2]:
-        stream(frame), expected(frame)
+        stream(frame)
+        expected(frame)
         backend.wait()
     backend._pictures._engines = {spec: FailsOnce(one) for spec, one in backend._pictures.ready().items()}  # type: ignore[misc]
     for frame in clip:

@@ -9,7 +9,6 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
@@ -96,6 +95,6 @@ class EngineCache:
                 draft.unlink(missing_ok=True)
 
 
-def key_of(**parts: Any) -> str:
+def key_of(**parts: object) -> str:
     """A file name for an engine that was built from these JSON-able ``parts``."""
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()

@@ -8,7 +8,7 @@ For 48 channels that is a sixteenth of the multiplications.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -18,11 +18,11 @@ from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 def fold_tail(autoencoder: nn.Module) -> None:
     """Fold the decoder's end in place, where ``autoencoder`` is an AutoencoderTiny that ends so; else do nothing."""
-    if not isinstance(autoencoder, AutoencoderTiny):
+    if not isinstance(autoencoder, AutoencoderTiny) or len(autoencoder.decoder.layers) <= 3:
         return
-    layers: Any = autoencoder.decoder.layers
-    if len(layers) > 3 and _enlarges(layers[-3]) and _is_plain(layers[-2]) and _is_plain(layers[-1]):
-        autoencoder.decoder.layers = nn.Sequential(*layers[:-3], FoldedTail(layers[-2], layers[-1]))
+    *before, enlarge, inner, outer = autoencoder.decoder.layers
+    if _enlarges(enlarge) and _is_plain(inner) and _is_plain(outer):
+        autoencoder.decoder.layers = nn.Sequential(*before, FoldedTail(inner, outer))
 
 
 class FoldedTail(nn.Module):
@@ -97,7 +97,7 @@ def _enlarges(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Upsample) and layer.mode == "nearest" and layer.scale_factor == 2
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     if not isinstance(layer, nn.Conv2d):
         return False
     shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode)

@@ -7,7 +7,6 @@ to 255 steps for each output channel. It is written as "fake" quantisation, whic
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +64,13 @@ class QuantisedConv(nn.Module):
         self.register_buffer("weight", (weight / steps).round().to(torch.int8))
         self.register_buffer("steps", steps)
         self.bias = convolution.bias
-        self.layout: tuple[Any, ...] = (
-            convolution.stride, convolution.padding, convolution.dilation, convolution.groups
-        )  # fmt: skip
+        self.stride, self.padding = convolution.stride, convolution.padding
+        self.dilation, self.groups = convolution.dilation, convolution.groups
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, 0, 255)
-        return conv2d(x, self.weight.to(x.dtype) * self.steps, self.bias, *self.layout)
+        weight = self.weight.to(x.dtype) * self.steps
+        return conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def _convolutions(module: nn.Module) -> list[tuple[str, nn.Conv2d]]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -250,7 +250,7 @@ class OpenVinoBackend(EngineBackend):
         return module, digest
 
 
-def _ground(bounds: Bounds, digest: str) -> dict[str, Any]:
+def _ground(bounds: Bounds, digest: str) -> dict[str, object]:
     """What a graph is made from beside its specification, JSON-able."""
     return {
         "graphs": _GRAPHS,

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pipeline.backends.openvino import build as openvino_build
 
@@ -83,7 +82,7 @@ class Compiler:
             GaveWayError: see ``turn``.
             StoppedError: see ``stop``.
         """
-        job: dict[str, Any] = {"graph": str(graph), "out": str(out), "device": device, "config": config}
+        job: dict[str, object] = {"graph": str(graph), "out": str(out), "device": device, "config": config}
         job["shapes"] = None if shapes is None else [list(shape) for shape in shapes]
         answer = self._ask(job)
         if answer is None:
@@ -101,7 +100,7 @@ class Compiler:
             self._stopped = True
             _end_all(self._processes)
 
-    def _ask(self, job: dict[str, Any]) -> dict[str, str] | None:
+    def _ask(self, job: dict[str, object]) -> dict[str, str] | None:
         """The answer to a job; None where the process has crashed."""
         while True:
             with self._changed:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from pipeline.backends.backend import Tensors
 from pipeline.backends.openvino.package import import_openvino
 from pipeline.conditioning.conditions import Conditions
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel
 
 # Inputs of more bytes than this are read where they lie, if they can be; others are copied to where the request reads
 # from, which takes less time than telling it of another place.
@@ -29,12 +33,12 @@ class Engine:
     stay the same are therefore bound once, as is the memory of small ones that move, and of parts of larger ones.
     """
 
-    def __init__(self, compiled: Any) -> None:
-        self._tensor: Any = import_openvino().Tensor
+    def __init__(self, compiled: CompiledModel) -> None:
+        self._tensor = import_openvino().Tensor
         self._request = compiled.create_infer_request()
         self._staying: dict[int, torch.Tensor] = {}
         self._moving: dict[int, torch.Tensor] = {}  # memory that inputs are copied to
-        self._arrays: dict[int, Any] = {}  # what the request reads from, kept alive
+        self._arrays: dict[int, np.ndarray] = {}  # what the request reads from, kept alive
         self._seen: Conditions | None = None
         self._outputs = [output_name(port.get_names()) for port in compiled.outputs]
         # Two streams may share a model; a request serves one at a time.

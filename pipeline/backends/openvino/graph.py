@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.jit import _recursive
@@ -24,6 +24,9 @@ from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.openvino.engine import tensor_name
 from pipeline.backends.openvino.package import import_converter, import_openvino
 from pipeline.backends.spec import OPEN, Spec
+
+if TYPE_CHECKING:
+    from openvino import Model
 
 # What torch keeps of traces is the whole process's, and is emptied after each: two at a time would break each other.
 _TRACING = threading.Lock()
@@ -102,7 +105,7 @@ def write_graph(module: torch.nn.Module, spec: Spec, path: Path) -> None:
     with _TRACING, torch.no_grad():
         traced = torch.jit.trace(positional, tuple(examples), check_trace=False)
         # The decoder owns the memory of the graph's constants: it must live until the graph is written.
-        decoder: Any = decode(traced)
+        decoder = decode(traced)
         frontend = manager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
         _fix_ranges(graph)
@@ -138,7 +141,7 @@ def _example(side: int, place: int) -> int:
     return side if side != OPEN else 64 if place else 1
 
 
-def _fix_ranges(graph: Any) -> None:
+def _fix_ranges(graph: Model) -> None:
     """Put numbers in place of the small sums that give the ranges of quantisation: else they are not understood."""
     openvino = import_openvino()
     nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]

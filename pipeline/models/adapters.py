@@ -7,7 +7,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,8 @@ from pipeline.models.errors import ModelError
 from pipeline.models.families import Family, character_of_name, tells_few_steps
 from pipeline.models.hub import download_part, looks_like_hub_id
 from pipeline.models.lora import Lora, Place, flat_modules, read_lora
+from pipeline.models.lora_names import Layer
+from pipeline.models.modules import UNet
 from pipeline.models.residency import DENOISER, TEXT, TEXT_2, Residency
 from pipeline.models.textual_inversion import LearnedWord, read_embedding
 
@@ -43,7 +44,9 @@ class Adapters:
         applied: the LoRAs that the weights now have in them.
     """
 
-    def __init__(self, residency: Residency, unet: Any, prompts: PromptEncoder, family: Family, few_step: bool) -> None:
+    def __init__(
+        self, residency: Residency, unet: UNet, prompts: PromptEncoder, family: Family, few_step: bool
+    ) -> None:
         self.applied: Wanted = ()
         self._residency = residency
         self._unet = unet
@@ -96,7 +99,7 @@ class Adapters:
         return notes
 
     def _read_lora(self, spec: str) -> list[str]:
-        per_block = self._unet.config.layers_per_block
+        per_block = self._unet.config["layers_per_block"]
         per_block = per_block if isinstance(per_block, int) else per_block[0]
         try:
             lora = read_lora(find_file(spec, "LoRA"), self._targets(), per_block)
@@ -190,7 +193,7 @@ class Adapters:
     def _text_parts(self) -> tuple[str, ...]:
         return (TEXT, TEXT_2)[: len(self._prompts.encoders)]
 
-    def _targets(self) -> dict[str, dict[str, Any]]:
+    def _targets(self) -> dict[str, dict[str, Layer]]:
         parts = zip(self._text_parts(), self._prompts.encoders, strict=True)
         return {DENOISER: flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from pipeline.config import MEMORY_MODES
 from pipeline.models.residency import AUTOENCODER, DENOISER, TEXT, TEXT_2, Residency
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
     from pipeline.models.autoencoder import Autoencoder
 
 
@@ -31,7 +34,7 @@ class WeightPlaces:
         residency: Residency,
         denoiser: nn.Module,
         autoencoder: Autoencoder,
-        text_encoders: list[nn.Module],
+        text_encoders: Sequence[nn.Module],
         device: torch.device,
     ) -> None:
         self.mode = "full"
@@ -78,7 +81,7 @@ class LayerOffload:
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._module = module
         self._device = device
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
 
     def inject(self) -> None:
         """Take the weights to main memory; buffers, which are small, stay on the device."""

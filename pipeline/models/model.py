@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -13,8 +12,9 @@ from pipeline.diffusion.schedule import Schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
-from pipeline.models.families import OTHER, Family
+from pipeline.models.families import OTHER, Family, Hints
 from pipeline.models.memory import WeightPlaces
+from pipeline.models.modules import UNet
 from pipeline.models.residency import Residency
 
 
@@ -45,7 +45,7 @@ class Model:
     """
 
     name: str
-    unet: Any
+    unet: UNet
     autoencoder: Autoencoder
     prompts: PromptEncoder
     schedule: Schedule
@@ -59,14 +59,14 @@ class Model:
     family: Family = OTHER
     few_step: bool = False
     grid: int | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Hints = field(default_factory=Hints)
     raw_input: bool = False
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     @property
     def sees_input(self) -> bool:
         """Whether the UNet is also given the input latent (InstructPix2Pix layout: twice the latent channels)."""
-        return self.unet.config.in_channels == 2 * self.autoencoder.latent_channels
+        return self.unet.config["in_channels"] == 2 * self.autoencoder.latent_channels
 
     @property
     def input_scale(self) -> float:
@@ -76,9 +76,9 @@ class Model:
     @property
     def sized(self) -> bool:
         """Whether the UNet is told the size of the picture and a pooled embedding (SDXL)."""
-        return self.unet.config.addition_embed_type == "text_time"
+        return self.unet.config["addition_embed_type"] == "text_time"
 
     @property
     def guidance_width(self) -> int:
         """Width of the embedding in which the UNet is told the guidance scale (LCM); 0 for one that is not told."""
-        return int(self.unet.config.time_cond_proj_dim or 0)
+        return int(self.unet.config["time_cond_proj_dim"] or 0)

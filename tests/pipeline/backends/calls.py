@@ -31,6 +31,10 @@ class RecordingBackend:
         self.name, self.capabilities, self.patient = backend.name, backend.capabilities, backend.patient
         self.calls: list[tuple[str, tuple[int, ...]]] = []
 
+    @property
+    def unbuilt(self) -> Backend:
+        return self._backend.unbuilt
+
     def shapes(self, network: str) -> list[tuple[int, ...]]:
         """The shapes of the calls of one network."""
         return [shape for name, shape in self.calls if name == network]

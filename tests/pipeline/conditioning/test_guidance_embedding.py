@@ -22,6 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     plain = UNet2DConditionModel.from_pretrained(folder / "unet")
     torch.manual_seed(1)
     told = UNet2DConditionModel.from_config({**plain.config, "time_cond_proj_dim": 32})
+    assert isinstance(told, UNet2DConditionModel)
     told.load_state_dict(plain.state_dict(), strict=False)
     told.save_pretrained(folder / "unet")
     return load_model(str(folder), device="cpu", dtype="float32")

@@ -11,6 +11,7 @@ from functools import cache
 
 import torch
 
+from pipeline.backends.eager import EagerBackend
 from pipeline.denoiser import Denoiser
 from pipeline.diffusion.guidance import NEGATIVE, Guidance, RowLayout
 from pipeline.diffusion.schedule import FlowMatching, Schedule, VariancePreserving
@@ -103,7 +104,7 @@ def _velocity() -> Network:
 
 def _tiny_unet() -> Network:
     model = tiny_model()
-    denoiser = Denoiser(model)
+    denoiser = Denoiser(model, EagerBackend(model))
     denoiser.set_prompts("a watercolour", "a photo")
     return Network(denoiser, model.schedule, (4, 4, 4), torch.float32, 1e-4)
 

@@ -20,7 +20,7 @@ from app.status import StatusBoard
 from app.styled import Styled
 from app.tensors import give_memory_back, mark, stacked
 from app.words import remarks, runnable
-from pipeline.device import ran_out_of_memory
+from pipeline.out_of_memory import ran_out_of_memory
 from pipeline.setting import Cost, cost_of_change
 
 # A live engine that fails this often in a row will not recover.

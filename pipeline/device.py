@@ -69,17 +69,3 @@ def uploaded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-# Apple's and Intel's devices have no error of their own for it, and neither has torch for main memory.
-_SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-def ran_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error``, or one that led to it, is a lack of memory on any device."""
-    while error is not None:
-        said = str(error).lower()
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(words in said for words in _SHORT_OF_MEMORY):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

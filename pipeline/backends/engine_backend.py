@@ -15,8 +15,8 @@ from pipeline.backends.builder import Builder
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.spec import Spec
 from pipeline.conditioning.conditions import Signature, signature_of
-from pipeline.device import ran_out_of_memory
 from pipeline.models.networks import Network
+from pipeline.out_of_memory import ran_out_of_memory
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model

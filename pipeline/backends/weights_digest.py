@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
+from dataclasses import dataclass
 
 import torch
 
-# Identity and version of every weight: another one, or one that was written to since, is told by it at once.
-_Stamp = tuple[tuple[int, int], ...]
+# So many modules' digests are remembered.
+_REMEMBERED = 16
 
 
 def weights_digest(module: torch.nn.Module) -> str:
@@ -27,27 +28,39 @@ def weights_digest(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A digest, the weights that it is of, and how often each had been written to."""
+
+    weights: tuple[weakref.ref[torch.Tensor], ...]
+    versions: tuple[int, ...]
+    digest: str
+
+    def is_of(self, weights: list[torch.Tensor]) -> bool:
+        return len(weights) == len(self.weights) and all(
+            known() is one for known, one in zip(self.weights, weights, strict=True)
+        )
+
+
 class WeightsDigests:
-    """Digests of modules, computed anew only where a weight has been written to.
+    """Digests of modules, computed anew only where a weight has been written to. Modules that share weights share one.
 
     For looking engines up. What is *stored* is known by the digest of the copy that went into it, so that no key can
     be another weights', whoever writes to them and whenever.
     """
 
     def __init__(self) -> None:
-        self._known: weakref.WeakKeyDictionary[torch.nn.Module, tuple[_Stamp, str]] = weakref.WeakKeyDictionary()
+        self._known: list[_Known] = []
         self._lock = threading.Lock()
 
     def of(self, module: torch.nn.Module) -> str:
         """``weights_digest`` of ``module`` as it is now."""
+        weights = [*module.parameters(), *module.buffers()]
         with self._lock:
-            stamp = _stamp(module)
-            known = self._known.get(module)
-            if known is None or known[0] != stamp:
-                known = self._known[module] = stamp, weights_digest(module)
-            return known[1]
-
-
-def _stamp(module: torch.nn.Module) -> _Stamp:
-    tensors = [*module.parameters(), *module.buffers()]
-    return tuple((id(one), 0 if one.is_inference() else one._version) for one in tensors)
+            versions = tuple(0 if one.is_inference() else one._version for one in weights)
+            found = next((known for known in self._known if known.is_of(weights)), None)
+            if found is not None and found.versions == versions:
+                return found.digest
+            made = _Known(tuple(weakref.ref(one) for one in weights), versions, weights_digest(module))
+            self._known = [made, *(known for known in self._known if known is not found)][:_REMEMBERED]
+            return made.digest

@@ -2,8 +2,8 @@
 
 Every picture starts from noise of its own: that of one seed (*hold*), of ever new seeds (*walk*) or of two seeds in
 turn (*swing*), and on the way from one seed to the next, from the arc between their noises. ``SeedPath`` counts the
-way, which may also lead from one prompt to another. A UNet of the InstructPix2Pix layout cannot do without an input picture:
-it is given ``colours``, which drift in the same way.
+way, which may also lead from one prompt to another. A UNet of the InstructPix2Pix layout cannot do without an input
+picture: it is given ``colours``, which drift in the same way.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,15 +53,13 @@ class Card:
         loaded = load_engine(settings, progress)
         assert isinstance(loaded.engine, Stream)
         unet = loaded.engine.model.unet
-        plain: Callable[..., Any] = unet.forward
 
-        def forward(rows: torch.Tensor, *given: Any, **named: Any) -> Any:
+        def before(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
             self.calls += 1
-            if self.calls < self.until and rows.shape[0] * rows.shape[2] * rows.shape[3] > self.room:
+            if self.calls < self.until and given[0].shape[0] * given[0].shape[2] * given[0].shape[3] > self.room:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-            return plain(rows, *given, **named)
 
-        unet.forward = forward
+        unet.register_forward_pre_hook(before)
         return loaded
 
 
@@ -109,15 +106,15 @@ def test_memory_that_runs_out_on_the_way_loses_no_frame(folder: Path) -> None:
     class Shrinking(Card):
         def __call__(self, settings: Settings, progress: Progress | None = None) -> Loaded:
             loaded = super().__call__(settings, progress)
-            run, calls = loaded.engine.model.autoencoder.decode, [0]  # pyright: ignore[reportAttributeAccessIssue]
+            calls = [0]
 
-            def decode(latents: torch.Tensor) -> torch.Tensor:
+            def before(*_: object) -> None:
                 calls[0] += 1
                 if calls[0] in (4, 5):
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-                return run(latents)
 
-            loaded.engine.model.autoencoder.decode = decode  # pyright: ignore[reportAttributeAccessIssue]
+            model = loaded.engine.model  # pyright: ignore[reportAttributeAccessIssue]
+            model.autoencoder.module.decoder.register_forward_pre_hook(before)
             return loaded
 
     with pytest.MonkeyPatch.context() as patch:

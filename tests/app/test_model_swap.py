@@ -15,7 +15,7 @@ from app.fetching import FetchCancelled, Progress, fetched_words
 from app.session import Session
 from app.settings import Settings
 from app.status import SessionState
-from pipeline.device import ran_out_of_memory
+from pipeline.out_of_memory import ran_out_of_memory
 from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, FakeSource, ListSink
 
 

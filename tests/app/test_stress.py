@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import random
 import sys
@@ -164,11 +163,15 @@ def run(folder: Path, clip: Path, seed: int, loader: Loader) -> tuple[User, Sess
 
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[Loader]:
-    """Streams on the embedded model, each on a copy of its own: a stream changes the model that it works with."""
+    """Streams on the embedded model, each on one of its own: a LoRA of one would be seen by all."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model = load_model("embedded", device="cpu", dtype="float32")
-    yield lambda settings, _: Loaded(Stream(copy.deepcopy(model), settings.stream), replace(FACTS, name=settings.model))
+
+    def load(settings: Settings, _: object) -> Loaded:
+        model = load_model("embedded", device="cpu", dtype="float32")
+        return Loaded(Stream(model, settings.stream), replace(FACTS, name=settings.model))
+
+    yield load
     torch.set_num_threads(threads)
 
 

@@ -157,7 +157,7 @@ class OpenVinoBackend(EngineBackend):
     def _build(self, spec: Spec) -> Engine:
         # Another builder's thread may find out meanwhile that bounds cannot be used: asked for once.
         bounds = self._bounds_of(spec)
-        stored = self._cache.load(self._key(spec, bounds, self._digests.of(self._part(spec))))
+        stored = self._cache.load(self._key(spec, bounds, self._digest(spec)))
         if stored is not None:
             try:
                 return self._imported(stored)
@@ -195,8 +195,15 @@ class OpenVinoBackend(EngineBackend):
         exact = self._model.dtype != torch.float32 or (spec.part == DENOISER and self._model.adapters.in_denoiser)
         return {} if exact else bounds
 
-    def _part(self, spec: Spec) -> nn.Module:
-        return self._model.unet if spec.part == DENOISER else self._model.autoencoder.module
+    def _digest(self, spec: Spec) -> str:
+        """Of the weights that the network stands on now.
+
+        It is taken without the lock, which a live stream may want meanwhile: a digest of weights that were written to
+        on the way is that of no engine.
+        """
+        with self._model.residency.lock:
+            part = self._networks[spec.network].module().get_submodule(spec.part)
+        return self._digests.of(part)
 
     def _imported(self, blob: bytes) -> Engine:
         return CompiledGraph(self._core.import_model(io.BytesIO(blob), self._device, self._config))
@@ -216,7 +223,7 @@ class OpenVinoBackend(EngineBackend):
         # A graph with open dimensions does for all sizes as it is.
         graph, for_other_sizes = folder / "graph.xml", spec.rows != OPEN
         compiled = partial(self._compiler.compile, out=folder / "blob", device=self._device, config=self._config)
-        digest = self._digests.of(self._part(spec))
+        digest = self._digest(spec)
         written = self._written.find(_graph_key(spec, bounds, digest)) if for_other_sizes else None
         if written is not None:
             try:
@@ -237,12 +244,13 @@ class OpenVinoBackend(EngineBackend):
     def _copied(self, spec: Spec) -> tuple[nn.Module, str]:
         """The network on a copy of the weights in float32, and the digest of the weights that were copied."""
         network = self._networks[spec.network]
-        needed = 4 * _COPIES * sum(parameter.numel() for parameter in self._part(spec).parameters())
-        free = psutil.virtual_memory().available
-        if needed > free:
-            raise RuntimeError(f"building it takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
         with self._model.residency.lock:
-            module = copy.deepcopy(network.module())
+            shared = network.module()
+            needed = 4 * _COPIES * sum(parameter.numel() for parameter in shared.parameters())
+            free = psutil.virtual_memory().available
+            if needed > free:
+                raise RuntimeError(f"its build takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
+            module = copy.deepcopy(shared)
         digest = weights_digest(module.get_submodule(spec.part))
         module = module.float().eval()
         for one in list(module.modules()):

@@ -29,6 +29,7 @@ class RecordingBackend:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.name, self.capabilities, self.patient = backend.name, backend.capabilities, backend.patient
+        self.unbuilt = backend.unbuilt
         self.calls: list[tuple[str, tuple[int, ...]]] = []
 
     @property

@@ -14,7 +14,8 @@ import platformdirs
 
 logger = logging.getLogger(__name__)
 
-# Together; an engine of a large model has gigabytes. The one unused for longest goes first.
+# All engines together take at most so much; one of a large model takes gigabytes. The one unused for longest is removed
+# first.
 MOST_BYTES = 16 * 2**30
 _MAGIC = b"vitrail engine 1\n"
 _DIGEST_BYTES = 32
@@ -57,7 +58,7 @@ class EngineCache:
             self.remove(key)
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # used now: the last to be pruned
+            os.utime(path)  # its time says when it was last used, by which ``_prune`` goes
         return content
 
     def store(self, key: str, content: bytes) -> None:

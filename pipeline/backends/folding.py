@@ -1,9 +1,9 @@
 """Folds the end of a tiny decoder, enlarge, convolve, convolve, into one convolution at half the size.
 
-Nothing stands between its last two convolutions where no block does, so both and the enlargement before them are one
-linear map: a 3x3 convolution to the four pixels of each position (sub-pixel convolution, arXiv 1609.05158). At the
-picture's edge it is not quite that map, as the inner convolution's zeros begin there: the difference is taken off.
-For 48 channels that is a sixteenth of the multiplications.
+Where no block lies between the last two convolutions, both and the enlargement before them are one linear map: a 3x3
+convolution to the four pixels of each position (sub-pixel convolution, arXiv 1609.05158). At the picture's edge that
+map also counts what the inner convolution would give just outside of the picture, where the outer one is padded with
+zeros: this is subtracted. For 48 channels it is a sixteenth of the multiplications.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FoldedTail(nn.Module):
         return torch.cat([made[..., :1] - left, made[..., 1:-1], made[..., -1:] - right], 3)
 
     def _row(self, edge: Tensor, tap: int) -> Tensor:
-        """What the line just outside would add to the line inside, (B, C', 1, 2w), corners included.
+        """What the line just outside of the picture adds to the line inside, (B, C', 1, 2w), corners included.
 
         ``edge`` is (B, C, 1, w); ``tap`` is the outer convolution's that reaches outside: 0 above, 2 below.
         """

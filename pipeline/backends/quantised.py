@@ -16,13 +16,13 @@ from pipeline.models.bounds import Bounds
 
 
 def measure_bounds(module: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> dict[str, tuple[float, float]]:
-    """Between which values the convolutions of ``module`` calculate while it works on ``inputs``, one after another."""
+    """The lowest and highest value that each convolution is given, by its name, while ``module`` runs on ``inputs``."""
     found: dict[str, tuple[float, float]] = {}
     names: dict[nn.Module, str] = {one: name for name, one in _convolutions(module)}
 
     def look(one: nn.Module, given: tuple[Tensor, ...]) -> None:
         lowest, highest = given[0].aminmax()
-        low, high = found.get(names[one], (0.0, 0.0))  # the zeros around a picture are among them
+        low, high = found.get(names[one], (0.0, 0.0))  # 0 is always among them, as padding is
         found[names[one]] = (min(low, float(lowest)), max(high, float(highest)))
 
     handles = [one.register_forward_pre_hook(look) for one in names]

@@ -115,7 +115,7 @@ class PromptEncoder:
         return self._nothing
 
     def changed(self, part: str, *, moved: bool = False) -> None:
-        """The weights of a part are about to be others: those of a text encoder make all embeddings others, too."""
+        """Forget all embeddings where the weights that are about to change are those of a text encoder."""
         if part.startswith("text"):
             self._known.clear()
             self._nothing = None
@@ -147,7 +147,7 @@ class PromptEncoder:
             ids, weights = self._chunks(encoder, pieces)
             tokens, projected = encoder.read(ids)
             if bool((weights != 1).any()):
-                # What the empty prompt says at the same places.
+                # The embedding of the empty prompt at the same positions.
                 plain, _ = encoder.read(self._chunks(encoder, [("", 1.0)])[0])
                 tokens = plain + weights.to(tokens.device, tokens.dtype).unsqueeze(-1) * (tokens - plain)
             parts.append(tokens.flatten(0, 1).unsqueeze(0).to(self._device, self._dtype))

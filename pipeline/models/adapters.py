@@ -57,7 +57,7 @@ class Adapters:
         self._learned: Mapping[str, Sequence[torch.Tensor]] = {}
         self._own: dict[Place, torch.Tensor] = {}  # the model's own value of each parameter that LoRAs have changed
         self._followers: weakref.WeakSet[object] = weakref.WeakSet()
-        self._reading = threading.Lock()  # of what has been read, which another thread adds to
+        self._reading = threading.Lock()  # held while ``_loras`` changes, as ``read`` may run on another thread
 
     @property
     def in_denoiser(self) -> bool:
@@ -106,7 +106,7 @@ class Adapters:
         except ModelError as error:
             if spec != self._lcm_lora:
                 raise
-            # It was the program's wish, not the user's: the stream goes on without, and says what that means.
+            # The user did not ask for this LoRA: the stream goes on without it, and a note says what that costs.
             self._keep(spec, Lora(spec, {}))
             return [
                 "this model takes many steps, and the LCM-LoRA that would spare them cannot be had "
@@ -124,7 +124,7 @@ class Adapters:
         """Make the model the one that ``config`` asks for, all of whose files have been read.
 
         Args:
-            follower: whoever has the model so; see ``release``.
+            follower: the user of the model for whom this is done; see ``release``.
         """
         loras, embeddings = self.loras_of(config), parse_files(config.embeddings)
         words = {word: vectors for spec, _ in loras for word, vectors in self._loras[spec].words.items()}
@@ -135,7 +135,7 @@ class Adapters:
         self._words = {spec: self._words[spec] for spec in embeddings}
 
     def release(self, follower: object) -> None:
-        """``follower`` has done with the model: once nobody follows any more, it is as it was loaded."""
+        """``follower`` no longer uses the model: once nobody does, LoRAs and words are taken out of it again."""
         self._followers.discard(follower)
         if not self._followers:
             self._learn({})

@@ -46,7 +46,7 @@ class WeightPlaces:
             self._offloads.append(LayerOffload(autoencoder.module, device))
 
     def set(self, mode: str) -> None:
-        """Go over to ``mode``; where memory does not suffice for it, what was before stays.
+        """Change to ``mode``; where the memory does not suffice for it, the mode before stays in force.
 
         Raises:
             ValueError: there is no such mode.
@@ -93,7 +93,7 @@ class LayerOffload:
             if any(parameter is not None for parameter in layer._parameters.values()):
                 loan = _Loan(self._device)
                 self._hooks.append(layer.register_forward_pre_hook(loan.begin))
-                # In any case: a layer that runs out of memory must have its weights back, too.
+                # Called even after an error: a layer that ran out of memory must get its weights back, too.
                 self._hooks.append(layer.register_forward_hook(loan.end, always_call=True))
 
     def eject(self) -> None:

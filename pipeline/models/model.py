@@ -20,9 +20,9 @@ from pipeline.models.residency import Residency
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """Everything that is the same for all streams of one model. Facts and modules; nothing here ever changes.
+    """Everything that is the same for all streams of one model: facts and modules.
 
-    What does change are the weights inside of the modules, and that is the ``residency``'s business alone.
+    No field ever changes. The weights inside of the modules may, and only the ``residency`` changes them.
 
     Attributes:
         name: for people, and for reports.

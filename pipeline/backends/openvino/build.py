@@ -33,7 +33,7 @@ def build(graph: str, out: str, device: str, config: dict[str, str], shapes: lis
 
     Args:
         shapes: of all inputs, in place of those that the graph was written for; None for these. A graph that is
-            compiled for one size is going to be for others: it is read once.
+            compiled for one size is going to be compiled for others too, and is read only once.
     """
     import numpy as np
 

@@ -28,25 +28,25 @@ class GaveWayError(RuntimeError):
 
 
 class Compiler:
-    """One compilation at a time, in another process; which stays for a while, as there are mostly several."""
+    """Compiles one graph at a time, in another process, which stays for a while, as mostly several graphs follow."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._stopped = False
         self._busy = False
-        self._urgent = 0  # who has a turn, or waits for one, that is not in the background
+        self._urgent = 0  # how many have or wait for a turn that is not in the background
         self._processes: dict[bool, Process] = {}  # by whether they work in the background
-        self._working = False  # whether that of the turn has something to do
-        self._background = False  # who has the turn
+        self._working = False  # whether the process of this turn is at work
+        self._background = False  # whether this turn is in the background
         weakref.finalize(self, _end_all, self._processes)
 
     @contextmanager
     def turn(self, background: bool = False) -> Iterator[None]:
         """One caller at a time is inside; ``compile`` is called there.
 
-        What is compiled in the background gets the processor only while nobody else wants it, where the system has that
-        (Linux, Windows). It comes to no end while a stream takes all of it: whoever comes with something that is needed
-        now does not wait, but has it begin again later.
+        A turn that is not in the background never waits for one that is: it ends that compilation, which is begun again
+        later (``GaveWayError``). What is compiled in the background gets the processor only while nobody else wants it,
+        where the system has that (Linux, Windows), and so may never be done while a stream runs.
         """
         with self._changed:
             if not background:

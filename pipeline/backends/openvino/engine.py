@@ -16,8 +16,8 @@ from pipeline.conditioning.conditions import Conditions
 if TYPE_CHECKING:
     from openvino import CompiledModel
 
-# Inputs of more bytes than this are read where they lie, if they can be; others are copied to where the request reads
-# from, which takes less time than telling it of another place.
+# Inputs of more bytes than this are read where they lie, if they can be. Smaller ones are copied to memory that the
+# request always reads from, as that takes less time than binding it to other memory.
 _SMALL = 1 << 18
 
 
@@ -29,8 +29,8 @@ def _kind(tensor: torch.Tensor) -> torch.dtype:
 class Engine:
     """Calls a compiled graph.
 
-    Small networks are called in a few milliseconds, of which handing all inputs over anew would be one. Inputs that
-    stay the same are therefore bound once, as is the memory of small ones that move, and of parts of larger ones.
+    Inputs that stay the same are bound once, and so is the memory that small inputs, and parts of larger ones, are
+    copied to. A call of a small network takes a few milliseconds, and binding all inputs anew would take one of them.
     """
 
     def __init__(self, compiled: CompiledModel) -> None:
@@ -63,7 +63,7 @@ class Engine:
                         self._moving.pop(number, None)
                         self._bind(number, tensor)
                         self._staying[number] = tensor
-                # A mapping that may change is looked at each time.
+                # Only ``Conditions`` never change; any other mapping is looked at each time.
                 self._seen = staying if isinstance(staying, Conditions) else None
             found = self._request.infer(share_outputs=True).to_tuple()
             # The next call writes over them.

@@ -32,10 +32,6 @@ class RecordingBackend:
         self.unbuilt = backend.unbuilt
         self.calls: list[tuple[str, tuple[int, ...]]] = []
 
-    @property
-    def unbuilt(self) -> Backend:
-        return self._backend.unbuilt
-
     def shapes(self, network: str) -> list[tuple[int, ...]]:
         """The shapes of the calls of one network."""
         return [shape for name, shape in self.calls if name == network]

@@ -6,7 +6,7 @@ stream = Stream(load_model("embedded"), StreamConfig(prompt="a watercolour"))
 picture = stream(frame).image  # frame: (3, 256, 256) float 0..1; picture: (1, 3, 256, 256)
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config import GUIDANCE_KINDS, SOLVERS, SPACINGS, StreamConfig
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # These need torch and diffusers, which take seconds to import; who only reads the settings, as `vitrail --help`
     # does, should not wait for them.
     if name in ("Output", "Stream"):

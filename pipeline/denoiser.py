@@ -1,4 +1,4 @@
-"""The denoiser as the stream batch sees it: rows in, rows out, all that it is told besides already inside."""
+"""The denoiser as the stream batch calls it: rows of latents in, rows of its output out; conditions are added here."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Denoiser:
         self._prompts.set(positive, negative, seconds)
 
     def set_guidance(self, config: StreamConfig) -> None:
-        """Take over what of the guidance the denoiser itself is told, or does inside of its attentions."""
+        """Take from ``config`` the guidance inside the denoiser: the scale it is told, and that of its attentions."""
         self._told.set(config.guidance_scale)
         self._attention.set(config.attention_guidance, config.attention_limit, config.attention_blend)
 
@@ -54,7 +54,7 @@ class Denoiser:
         return self._prompts.advance(at, frames)
 
     def weights_changed(self) -> None:
-        """The denoiser's weights are others."""
+        """The denoiser's weights have changed: see ``Prompts.denoiser_changed``."""
         self._prompts.denoiser_changed()
 
     def __call__(
@@ -78,8 +78,8 @@ class Denoiser:
         moving = {"rows": rows, "timesteps": timesteps, **carried}
         if self._tick_layout is None or self.backend.capabilities.any_shape:
             return self._run(self.backend, moving, layout)
-        # Frames that fill the slots come with fewer rows than any tick's. An engine for so few would be built for a
-        # handful of calls: the tick's own takes them, once it is there, with rows that are there twice.
+        # Calls that fill the slots run on the tick's engine once it is built, with rows repeated up to its number: they
+        # have fewer rows than a tick, and an engine of their own would be built for a handful of calls.
         padding = Padding(layout, self._tick_layout)
         padded = {name: padding.padded(tensor) for name, tensor in moving.items()}
         if self.backend.ready(self._network, padded, self._conditions(padded["rows"], self._tick_layout)):
@@ -104,7 +104,7 @@ class Denoiser:
 
 
 class Padding:
-    """Rows of a small call among those of a larger one, prompt by prompt.
+    """Places the rows of a small call among those of a larger one, each under the same prompt in both.
 
     Args:
         small, large: layouts; the large one has at least as many rows under each prompt, in the same order.

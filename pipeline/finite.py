@@ -6,9 +6,10 @@ from collections import deque
 
 import torch
 
-# Every so many pictures are looked at, which costs far less than a thousandth of making them.
+# One picture in so many is looked at, which costs far less than a thousandth of making them.
 EVERY = 16
-# Of a picture, one pixel in so many on each side: norms spread what is not finite over all of it.
+# One pixel in so many is looked at in each direction. That is enough: norms spread a number that is not finite over the
+# whole picture.
 _STRIDE = 8
 
 _WORDS = (
@@ -30,7 +31,7 @@ class FiniteWatch:
         self._pending: deque[tuple[torch.Event, torch.Tensor]] = deque()
 
     def look(self, latent: torch.Tensor, picture: torch.Tensor) -> None:
-        """A finished latent (F, C, h, w) and the picture (F, 3, H, W) that was made of it."""
+        """Look at a finished latent (F, C, h, w) and the picture (F, 3, H, W) made of it, where it is their turn."""
         self._count += 1
         if self._count % EVERY != 1:
             return
@@ -46,11 +47,11 @@ class FiniteWatch:
         self._pending.append((event, arrived))
 
     def restart(self) -> None:
-        """The next picture is looked at: something has changed."""
+        """Look at the next picture in any case, as something has changed."""
         self._count = 0
 
     def news(self) -> list[str]:
-        """What is to be told since the last call."""
+        """What has come up since the last call that the user should know."""
         self._collect()
         news, self._news = self._news, []
         return news

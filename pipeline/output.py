@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-# Whatever the caller knows its frames by.
+# Whatever the caller knows its frames by, given back as it was.
 Tags = tuple[Any, ...]
 
 

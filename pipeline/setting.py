@@ -10,7 +10,12 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Default = TypeVar("Default")
 
 
 class Cost(IntEnum):
@@ -72,7 +77,7 @@ _KINDS = {bool: "yes or no", str: "text", int: "whole number", float: "number"}
 
 
 def setting(
-    default: Any,
+    default: Default,
     help: str,
     *,
     low: float | None = None,
@@ -83,20 +88,20 @@ def setting(
     cost: Cost = Cost.NOTHING,
     numbered: bool = False,
     many: bool = False,
-) -> Any:
+) -> Default:
     """A dataclass field that knows its own range, unit, help text and cost of change."""
     described = Setting(help, low, high, step, unit, choices, cost, numbered, many)
     return dataclasses.field(default=default, metadata={"setting": described})
 
 
-def described(config: Any) -> Iterator[tuple[str, type, Setting]]:
+def described(config: DataclassInstance | type[DataclassInstance]) -> Iterator[tuple[str, type, Setting]]:
     """``(name, type, setting)`` of every described field of a dataclass or an instance of one."""
     for field in dataclasses.fields(config):
         if "setting" in field.metadata:
             yield field.name, type(field.default), field.metadata["setting"]
 
 
-def check(config: Any) -> None:
+def check(config: DataclassInstance) -> None:
     """Raise ``ValueError`` with one sentence on the first setting that is out of its range."""
     for name, kind, known in described(config):
         problem = known.problem(name, getattr(config, name), kind)
@@ -104,7 +109,7 @@ def check(config: Any) -> None:
             raise ValueError(problem)
 
 
-def cost_of_change(old: Any, new: Any) -> Cost:
+def cost_of_change(old: DataclassInstance, new: DataclassInstance) -> Cost:
     """The dearest cost among the settings in which ``old`` and ``new`` differ."""
     return max(
         (known.cost for name, _, known in described(new) if getattr(old, name) != getattr(new, name)),

@@ -33,7 +33,7 @@ from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
 from pipeline.timing import StageClock
 
-# For each frame, where it differs from the one before, where that is known.
+# For each frame, the rectangles in which it differs from the frame before; None for a frame of which that is unknown.
 Changed = Sequence[Sequence[Rectangle] | None] | None
 
 _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
@@ -52,7 +52,8 @@ class Stream:
 
     Attributes:
         model, backend: as given.
-        sparse: what computes only what changed, where the settings ask for it (see ``pipeline.sparse``); else None.
+        sparse: the engine that computes only what changed, while the settings ask for it (see ``pipeline.sparse``);
+            else None.
 
     Example::
 
@@ -109,7 +110,7 @@ class Stream:
         return self._clock.medians_ms()
 
     def restart_clock(self) -> None:
-        """``stages_ms`` is of the calls from here on."""
+        """Forget the times so far: ``stages_ms`` is then of later calls only."""
         self._clock = StageClock(self.model.device)
 
     @torch.inference_mode()
@@ -177,7 +178,10 @@ class Stream:
         return finished
 
     def reset(self) -> None:
-        """Forget the frames in flight and the way through the seeds: the next frame starts anew. For another source."""
+        """Forget the frames in flight and how far the seeds have travelled: the next frame starts anew.
+
+        To be called when the frames begin to come from another source.
+        """
         self._clear()
         self._seed_path.restart()
 
@@ -257,14 +261,14 @@ class Stream:
         self._catch_up()
 
     def changed(self, part: str, *, moved: bool) -> None:
-        """See ``pipeline.models.residency.Listener``: what was made of the old weights is made anew before its use."""
+        """See ``Listener`` in ``pipeline.models.residency``: nothing made of the old weights is used again."""
         self._changed_parts.add(part)
 
     def wait_for_engines(self, wait: bool) -> None:
-        """Whether each picture waits for the engine that will draw the ones after it, as those of a file do.
+        """With ``wait``, a picture is drawn only once its engine is built; else PyTorch draws pictures until then.
 
-        All pictures of a film then look alike, and the same film gives the same pictures each time. A live stream does
-        not wait: PyTorch draws its pictures until an engine is there.
+        Waiting is for films: all pictures of a film are then drawn by the same engines, so that they look alike, and
+        the same film gives the same pictures each time. A live stream cannot wait.
         """
         if wait != self.backend.patient:
             self.backend.patient = wait
@@ -275,31 +279,31 @@ class Stream:
         return [*self.backend.news(), *self._watch.news()]
 
     def close(self) -> None:
-        """Have done with the model. Once no stream is left on it, it is as it was loaded, LoRAs and words included."""
+        """Stop using the model. Once no stream uses it, its LoRAs and learned words are taken out again."""
         if self.sparse is not None:
             self.sparse.close()
         self.model.adapters.release(self)
 
     def _catch_up(self) -> None:
-        """Follow what has become of the model since the last call: its weights, and how much memory it may take."""
+        """Take account of what has changed in the model since the last call: its weights, and its memory mode."""
         if isinstance(self._running, SlicedBackend) != (self.model.memory.mode != "full"):
             self._set_backend()
         if not self._changed_parts:
             return
-        with self.model.residency.lock:  # until whoever writes has done
+        with self.model.residency.lock:  # so that a change that is being written is complete
             parts = frozenset(self._changed_parts)
             if parts - {DENOISER}:
                 self._set_prompts()
             if DENOISER in parts:
                 self._denoiser.weights_changed()
-            self._changed_parts.clear()  # last: where memory ran out on the way, it is all to do again
+            self._changed_parts.clear()  # last: where memory runs out above, the next call does all of it again
         self._filter.reset()
         if self.sparse is not None:
             self.sparse.weights_changed(parts)
             self.sparse.settings_changed(self._config.steps)
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
-        """Denoise the first frames of a kind at once and fill the slots with them."""
+        """Denoise the first frames of a shape at once, and fill the slots with them."""
         self._clear()
         if self._config.similarity_filter:
             self._filter.should_skip(frames)  # sets the reference
@@ -338,7 +342,8 @@ class Stream:
 
     def _output(self, tags: Tags, skipped: bool = False, repeated: bool = False) -> Output:
         self._last_tags = tags
-        # What may be given once more is the stream's own: whoever writes to a picture must not change the next one.
+        # The caller may write to its picture without changing a later one: with the filter, the same picture may be
+        # returned again, so that a copy is given away.
         image = self._image.clone() if self._config.similarity_filter else self._image
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
@@ -350,7 +355,7 @@ class Stream:
         return self._config.text_to_image and not self.model.sees_input
 
     def _enter(self, frames: torch.Tensor, changed: Changed = None) -> None:
-        """Encode ``frames``; of words alone, draw instead what their pictures start from."""
+        """Set what enters the slots: ``frames`` encoded, or for text to image the noise or colours to start from."""
         config = self._config
         if not config.text_to_image:
             self._latent, self._start = self._admit(frames, changed), None
@@ -436,7 +441,7 @@ class Stream:
         in_attention = config.attention_guidance != 1 and config.attention_blend > 0
         negative = config.negative_prompt if in_attention or needs_negative_prompt(config.guidance) else None
         if config.text_to_image and config.prompt_travel:
-            # Both at any weight, 0 included, so that the way needs their keys and values only once.
+            # Both prompts are set even where one has no weight: their keys and values are then computed only once.
             share = self._prompt_share
             self._denoiser.set_prompts(((config.prompt, 1 - share), (config.prompt_b, share)), negative)
             return
@@ -444,7 +449,11 @@ class Stream:
         self._denoiser.set_prompts(mix, negative, config.transition)
 
     def _set_backend(self) -> list[str]:
-        """Run on the backend, on slices where memory is saved, or on what changed; notes for the user."""
+        """Choose what runs the networks: the backend, slices where memory is saved, or the sparse engine.
+
+        Returns:
+            Notes for the user.
+        """
         if self.sparse is not None:
             self.sparse.close()
             self.sparse = None
@@ -452,7 +461,8 @@ class Stream:
         if saving:
             self.backend.release()  # engines that were built take memory, too
         self._running = SlicedBackend(self.model) if saving else self.backend
-        # Pictures made of words alone have no frame that could stand still; what is kept of pictures takes memory.
+        # Sparse inference needs frames that can stand still, which text to image has none of, and it keeps much of
+        # what it computed, which takes the memory that is to be saved.
         if self._config.sparse and not self._config.text_to_image and not saving:
             self.sparse = SparseEngine(self.model, self.backend)
             self.sparse.settings_changed(self._config.steps)

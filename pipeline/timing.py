@@ -35,7 +35,7 @@ class StageClock:
             return
         start = self._accelerator.Event(enable_timing=True)
         end = self._accelerator.Event(enable_timing=True)
-        # On this device's queue: without one, events are recorded on that of whichever device is the current one.
+        # Events are recorded on this device's queue: without it, they would be on that of the current device.
         queue = self._accelerator.current_stream(self._device)
         start.record(queue)
         yield

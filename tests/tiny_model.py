@@ -99,6 +99,12 @@ def new_tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", l
         return load_model(str(path), device="cpu", dtype="float32")
 
 
+def unet_of(model: Model) -> UNet2DConditionModel:
+    """The UNet of ``model`` as what it is, for a test that looks inside."""
+    assert isinstance(model.unet, UNet2DConditionModel)
+    return model.unet
+
+
 def make_prompts_matter(unet: UNet2DConditionModel) -> None:
     """Random cross-attention is nearly uniform, and its answer to two prompts nearly the same: make it differ."""
     with torch.no_grad():

@@ -20,7 +20,7 @@ class AccelerationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a stream may want to know of a backend, so that nobody has to ask for its name.
+    """What a backend can do. A stream asks for these, never for a backend's name.
 
     Attributes:
         any_shape: a network runs on inputs of any shape at once. Otherwise it has an engine for each, which is built
@@ -29,8 +29,10 @@ class Capabilities:
         reads_in_place: staying inputs that are contiguous float32 on the CPU are read where they lie, so that they may
             be written to between two calls.
         open_sizes: a network of ``open_sizes`` has one engine for all shapes.
-        splits_rows: engines for few rows take turns at a call of many, so that one for few is of lasting use.
-        windows: networks of small windows pay here, so that the sparse engine may use them.
+        splits_rows: a call of many rows can be answered by engines for fewer, part by part, so that an engine for few
+            rows is of lasting use.
+        windows: running a network on small windows takes less time than on the whole, so that the sparse engine may
+            do so.
     """
 
     any_shape: bool = False
@@ -80,7 +82,7 @@ class Backend(Protocol):
         ...
 
     def release(self) -> None:
-        """Give up all that was built, as its memory is needed; it is built anew where it is asked for."""
+        """Free the memory of everything that was built; what is asked for again is built again."""
         ...
 
     def wait(self) -> None:
@@ -92,5 +94,5 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop building and give back what is held. The model itself stays as it was."""
+        """Stop building and free what was built. The model itself stays as it was."""
         ...

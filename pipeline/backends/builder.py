@@ -22,22 +22,23 @@ logger = logging.getLogger(__name__)
 
 Engine = TypeVar("Engine")
 
-# What one stream uses: the autoencoder's two, and for full and for warming-up batches a denoiser's and one that records
-# for the sparse engine. Those of the settings before come back from the disk in less than a second.
+# As many as one stream uses: encoder and decoder, and both for full batches and for those that are still filling a
+# denoiser and one that records for the sparse engine. Engines of earlier settings are read from the disk again, which
+# takes less than a second.
 MOST_ENGINES = 6
-# What could not be built is tried once more after so many seconds: another build may have been in its way, or memory
-# was short.
+# What could not be built is tried once more after so many seconds: memory may have been short for the time being, or
+# another build in its way.
 ATTEMPTS, RETRY_SECONDS = 2, 20.0
-# An interpreter that ends waits for so long until nothing is being built: it ends other threads wherever they are, and
-# a thread that is ended inside of a library written in C++ ends the whole process, with a crash.
+# An interpreter that ends waits up to so long for a build to finish. It ends all other threads wherever they are, and
+# ending one inside of a library written in C++ crashes the whole process.
 _LAST_SECONDS = 5.0
 
 
 class Builder(Generic[Engine]):
-    """Engines by specification; whoever asks for one that is not there orders it.
+    """Builds and keeps engines by their specification. Asking for one that is not there orders it.
 
-    The order that came last is built first: who changes their mind five times waits for the fifth only. An engine has
-    its own copy of the weights, so that only the few that were used last are kept.
+    The order that came last is built first, so that a user who changes their mind five times waits for the fifth only.
+    Only the few engines that were used last are kept, as each has its own copy of the weights.
 
     Args:
         build: makes an engine of a specification; called on the builder's thread, and may take minutes.
@@ -116,7 +117,7 @@ class Builder(Generic[Engine]):
             self._changed.wait_for(lambda: self._open == 0)
 
     def close(self) -> None:
-        """Build nothing more; an engine that is being built is finished in vain."""
+        """Build nothing more; an engine that is being built is finished, and then dropped."""
         self.clear()
         with self._changed:
             self._closed = True
@@ -149,14 +150,14 @@ class Builder(Generic[Engine]):
                 if number == self._rounds[spec.part]:
                     engine = self._build(spec)
             except Exception as error:  # noqa: BLE001 - a compiler may raise anything; the model itself goes on
-                if number == self._rounds[spec.part]:  # what was given up in the meantime is nobody's concern
+                if number == self._rounds[spec.part]:  # an order that was cleared meanwhile has no failure to tell
                     self._give_up(spec, error, f"{self._name} cannot run the {spec.network}")
             with self._changed:
                 if engine is not None and number == self._rounds[spec.part]:
                     self._keep(spec, engine)
                 self._open -= 1
                 self._changed.notify_all()
-            del engine  # this thread waits for its next order with nothing in hand
+            del engine  # so that this thread keeps no engine alive while it waits for its next order
             _give_back()
 
     def _give_up(self, spec: Spec, error: Exception, what: str) -> None:
@@ -165,7 +166,7 @@ class Builder(Generic[Engine]):
             times, _ = self._failed.get(spec, (0, 0.0))
             self._failed[spec] = times + 1, time.monotonic()
             self._ordered.discard(spec)
-            # What fails for one size mostly fails for all, and need not be told for each.
+            # Told once for each network: what fails for one size mostly fails for all.
             if spec.network not in self._told:
                 self._told.add(spec.network)
                 self._news.append(f"{what}; PyTorch does, more slowly: {first_line(error)}")
@@ -180,7 +181,7 @@ class Builder(Generic[Engine]):
 
 
 def _leave(orders: queue.LifoQueue[tuple[int, Spec] | None], thread: threading.Thread) -> None:
-    """The interpreter ends; or nobody holds the builder any more, whose thread has then ended, too."""
+    """Have the builder's thread end, and wait for it. Called when the interpreter ends, or the builder is collected."""
     orders.put(None)
     if thread is not threading.current_thread():
         thread.join(_LAST_SECONDS)

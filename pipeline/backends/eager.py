@@ -22,8 +22,8 @@ LARGE = 300_000_000
 class EagerBackend:
     """Calls the networks' modules, which stand on the model's own weights; nothing is built.
 
-    Sparse windows are not run on a graphics card: a window launches as many kernels as the whole picture, and their
-    launches are what it takes its time for (``tests/benchmarks/sparse.py``).
+    Sparse windows are not run on a graphics card: most of the time there goes into launching kernels, and a window
+    launches as many as the whole picture (``tests/benchmarks/sparse.py``).
     """
 
     name = "eager"

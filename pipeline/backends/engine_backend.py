@@ -95,7 +95,7 @@ class EngineBackend(ABC):
         except Exception as error:
             if ran_out_of_memory(error):
                 raise
-            answer = self._eager.run(network, moving, staying)  # first: where the inputs are at fault, this raises too
+            answer = self._eager.run(network, moving, staying)  # first: bad inputs raise here too
             self._builder_of(chosen).failed(chosen, error)
             return answer
 
@@ -118,7 +118,7 @@ class EngineBackend(ABC):
         return None
 
     def _spec(self, network: Network, moving: Tensors, staying: Tensors) -> Spec:
-        """Of a call. A stream asks for the same one at every call, and gets the very same object."""
+        """The specification of a call; the very same object for calls that are alike, as those of a stream are."""
         given = [(tensor.shape, tensor.dtype) for tensor in moving.values()]
         others = signature_of(staying)
         last = self._last.get(network.name)

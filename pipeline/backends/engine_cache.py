@@ -9,13 +9,13 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 logger = logging.getLogger(__name__)
 
-# Together; an engine of a large model has gigabytes. The one unused for longest goes first.
+# All engines together take at most so much; one of a large model takes gigabytes. The one unused for longest is removed
+# first.
 MOST_BYTES = 16 * 2**30
 _MAGIC = b"vitrail engine 1\n"
 _DIGEST_BYTES = 32
@@ -58,7 +58,7 @@ class EngineCache:
             self.remove(key)
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # used now: the last to be pruned
+            os.utime(path)  # its time says when it was last used, by which ``_prune`` goes
         return content
 
     def store(self, key: str, content: bytes) -> None:
@@ -96,6 +96,6 @@ class EngineCache:
                 draft.unlink(missing_ok=True)
 
 
-def key_of(**parts: Any) -> str:
+def key_of(**parts: object) -> str:
     """A file name for an engine that was built from these JSON-able ``parts``."""
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()

@@ -1,14 +1,14 @@
 """Folds the end of a tiny decoder, enlarge, convolve, convolve, into one convolution at half the size.
 
-Nothing stands between its last two convolutions where no block does, so both and the enlargement before them are one
-linear map: a 3x3 convolution to the four pixels of each position (sub-pixel convolution, arXiv 1609.05158). At the
-picture's edge it is not quite that map, as the inner convolution's zeros begin there: the difference is taken off.
-For 48 channels that is a sixteenth of the multiplications.
+Where no block lies between the last two convolutions, both and the enlargement before them are one linear map: a 3x3
+convolution to the four pixels of each position (sub-pixel convolution, arXiv 1609.05158). At the picture's edge that
+map also counts what the inner convolution would give just outside of the picture, where the outer one is padded with
+zeros: this is subtracted. For 48 channels it is a sixteenth of the multiplications.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -18,11 +18,11 @@ from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 def fold_tail(autoencoder: nn.Module) -> None:
     """Fold the decoder's end in place, where ``autoencoder`` is an AutoencoderTiny that ends so; else do nothing."""
-    if not isinstance(autoencoder, AutoencoderTiny):
+    if not isinstance(autoencoder, AutoencoderTiny) or len(autoencoder.decoder.layers) <= 3:
         return
-    layers: Any = autoencoder.decoder.layers
-    if len(layers) > 3 and _enlarges(layers[-3]) and _is_plain(layers[-2]) and _is_plain(layers[-1]):
-        autoencoder.decoder.layers = nn.Sequential(*layers[:-3], FoldedTail(layers[-2], layers[-1]))
+    *before, enlarge, inner, outer = autoencoder.decoder.layers
+    if _enlarges(enlarge) and _is_plain(inner) and _is_plain(outer):
+        autoencoder.decoder.layers = nn.Sequential(*before, FoldedTail(inner, outer))
 
 
 class FoldedTail(nn.Module):
@@ -62,7 +62,7 @@ class FoldedTail(nn.Module):
         return torch.cat([made[..., :1] - left, made[..., 1:-1], made[..., -1:] - right], 3)
 
     def _row(self, edge: Tensor, tap: int) -> Tensor:
-        """What the line just outside would add to the line inside, (B, C', 1, 2w), corners included.
+        """What the line just outside of the picture adds to the line inside, (B, C', 1, 2w), corners included.
 
         ``edge`` is (B, C, 1, w); ``tap`` is the outer convolution's that reaches outside: 0 above, 2 below.
         """
@@ -97,7 +97,7 @@ def _enlarges(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Upsample) and layer.mode == "nearest" and layer.scale_factor == 2
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     if not isinstance(layer, nn.Conv2d):
         return False
     shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode)

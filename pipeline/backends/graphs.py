@@ -31,10 +31,11 @@ Optimise = Callable[[torch.nn.Module, Tensors], Function]
 _WARM_UPS = 3
 # Networks of the sparse engine's windows that are kept: of the UNet and both halves of the autoencoder.
 _MOST_WINDOWS = 40
-# Windows run on graphs as well, one for each of their few shapes, but no whole picture has been seen to be slower.
+# Without ``windows``: they run on graphs as well, one for each of their few shapes, but have never been measured to be
+# faster than the whole picture.
 CAPABILITIES = Capabilities(shares_weights=True)
-# Builders of whole pictures and of windows work on a thread each. A capture waits for the device at its start, and
-# fails where another thread waits for the device meanwhile: one at a time.
+# Only one capture at a time: a capture waits for the device at its start, and fails where another thread waits for the
+# device meanwhile. The builders of whole pictures and of windows have a thread each.
 _CAPTURE = threading.Lock()
 
 
@@ -42,7 +43,7 @@ class GraphBackend(EngineBackend):
     """Runs a model through functions that are optimised for one shape each, captured where the device is CUDA.
 
     Args:
-        model: where its modules are is where everything runs.
+        model: whose networks are run, on the device that it is on.
         name: of the acceleration.
         optimise: what becomes of a module before it is captured.
         bakes_weights: whether ``optimise`` takes a copy of the weights, so that new ones need a new build.
@@ -93,7 +94,7 @@ class _Runner:
         self._graph: torch.cuda.CUDAGraph | None = None
         device = next(iter(moving.values())).device
         if device.type != "cuda":
-            function(**moving, **staying)  # a compiler works at the first call
+            function(**moving, **staying)  # a compiler compiles at the first call
             return
         with _CAPTURE:
             self._capture(device)

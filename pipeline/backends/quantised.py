@@ -7,7 +7,6 @@ to 255 steps for each output channel. It is written as "fake" quantisation, whic
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +16,13 @@ from pipeline.models.bounds import Bounds
 
 
 def measure_bounds(module: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> dict[str, tuple[float, float]]:
-    """Between which values the convolutions of ``module`` calculate while it works on ``inputs``, one after another."""
+    """The lowest and highest value that each convolution is given, by its name, while ``module`` runs on ``inputs``."""
     found: dict[str, tuple[float, float]] = {}
     names: dict[nn.Module, str] = {one: name for name, one in _convolutions(module)}
 
     def look(one: nn.Module, given: tuple[Tensor, ...]) -> None:
         lowest, highest = given[0].aminmax()
-        low, high = found.get(names[one], (0.0, 0.0))  # the zeros around a picture are among them
+        low, high = found.get(names[one], (0.0, 0.0))  # 0 is always among them, as padding is
         found[names[one]] = (min(low, float(lowest)), max(high, float(highest)))
 
     handles = [one.register_forward_pre_hook(look) for one in names]
@@ -65,13 +64,13 @@ class QuantisedConv(nn.Module):
         self.register_buffer("weight", (weight / steps).round().to(torch.int8))
         self.register_buffer("steps", steps)
         self.bias = convolution.bias
-        self.layout: tuple[Any, ...] = (
-            convolution.stride, convolution.padding, convolution.dilation, convolution.groups
-        )  # fmt: skip
+        self.stride, self.padding = convolution.stride, convolution.padding
+        self.dilation, self.groups = convolution.dilation, convolution.groups
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, 0, 255)
-        return conv2d(x, self.weight.to(x.dtype) * self.steps, self.bias, *self.layout)
+        weight = self.weight.to(x.dtype) * self.steps
+        return conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def _convolutions(module: nn.Module) -> list[tuple[str, nn.Conv2d]]:

@@ -17,7 +17,7 @@ from pipeline.models.residency import AUTOENCODER, DENOISER
 if TYPE_CHECKING:
     from pipeline.models.model import Model
 
-# At a time: rows of a call of the denoiser, of any other network, and queries of a self-attention.
+# How many are run at a time: rows of a call of the denoiser, rows of any other network, queries of a self-attention.
 _ROWS, _ROWS_OF_OTHERS = 2, 1
 _QUERIES = 1024
 # Side in pixels from which on a full autoencoder goes over a picture tile by tile.

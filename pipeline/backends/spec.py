@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
@@ -75,11 +74,11 @@ class Spec:
 
         return replace(self, moving=opened(self.moving), staying=opened(self.staying))
 
-    def described(self) -> list[Any]:
+    def described(self) -> list[object]:
         """JSON-able, the same for the same specification on every machine."""
         return [self.network, [[name, _kind(dtype), *shape] for name, dtype, shape in self.inputs], len(self.moving)]
 
-    def kind(self) -> list[Any]:
+    def kind(self) -> list[object]:
         """As ``described`` without sizes: what specifications have in common that differ in these alone."""
         channels = self.inputs[0][2][1]
         return [self.network, channels, [[name, _kind(dtype), len(shape)] for name, dtype, shape in self.inputs]]

@@ -23,9 +23,9 @@ def check_tensorrt(model: Model) -> None:
 
 
 def with_tensorrt(module: torch.nn.Module, _: Tensors) -> Function:
-    """For ``tensorrt``: minutes at the first time; its engines are kept on disk, by graph and weights.
+    """For ``tensorrt``: the first build takes minutes; engines are then kept on disk, by graph and weights.
 
-    Engines are kept only where their weights may be others later: those with immutable weights are never written.
+    torch-tensorrt writes only engines whose weights are not immutable to the disk, which is why these are not.
     """
     import torch_tensorrt  # type: ignore[import-not-found]
 

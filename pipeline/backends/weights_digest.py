@@ -1,4 +1,4 @@
-"""What tells weights apart: engines on disk are known by the digest of the very weights that are in them."""
+"""Digests of weights: an engine on disk is found by the digest of the very weights that are in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-# So many modules' digests are remembered.
+# The digests of as many modules are remembered.
 _REMEMBERED = 16
 
 
@@ -45,8 +45,8 @@ class _Known:
 class WeightsDigests:
     """Digests of modules, computed anew only where a weight has been written to. Modules that share weights share one.
 
-    For looking engines up. What is *stored* is known by the digest of the copy that went into it, so that no key can
-    be another weights', whoever writes to them and whenever.
+    These digests are only for looking engines up. An engine is *stored* under the digest of the copy of the weights
+    that went into it, so that its key is right whoever writes to the model's weights, and whenever.
     """
 
     def __init__(self) -> None:

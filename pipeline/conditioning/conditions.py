@@ -44,7 +44,7 @@ class Producer(Protocol):
 
     @property
     def revision(self) -> int:
-        """Another number after anything that changes what ``entries`` gives."""
+        """A number that differs after each change of what ``entries`` gives."""
         ...
 
     def entries(self, rows: Rows) -> Mapping[str, torch.Tensor]:

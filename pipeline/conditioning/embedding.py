@@ -29,8 +29,8 @@ class Embedding:
 def combine(parts: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     """The weighted sum of ``parts``, each (..., L, D); those of weight 0 are left out, one of weight 1 alone is exact.
 
-    Parts of another L are repeated up to a common one. Attention over keys and values that are all there twice is
-    attention over them once, so that a long and a short prompt can be mixed and neither is changed by it.
+    Parts of different L are repeated up to a common one, which changes no prompt: attention gives the same over keys
+    and values that are all there twice as over those that are there once. So a long and a short prompt can be mixed.
     """
     active = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
     if len(active) == 1 and active[0][1] == 1:

@@ -10,7 +10,8 @@ from pipeline.conditioning.conditions import Rows, fixed
 class PictureSize:
     """Producer of ``time_ids`` (B, 6): the original size, where it was cut, and the size that is wanted.
 
-    The picture is whole and as it should be: both sizes are its own, and nothing was cut.
+    The denoiser is told that the picture is uncut and has the size that is wanted: both sizes are the picture's own,
+    and the cut is 0.
 
     Args:
         factor: pixels of the picture in a pixel of the latent.

@@ -6,13 +6,14 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 from torch import nn
 
 from pipeline.conditioning.embedding import Embedding
 from pipeline.conditioning.prompt_syntax import emphasis
+from pipeline.conditioning.text_model import TextModel, TextOutput, Tokenizer
 
 # Prompts remembered, so that going back to one is free: a style's chips, an undo, a negative prompt that stays.
 _REMEMBERED = 64
@@ -28,8 +29,8 @@ class TextEncoder:
         penultimate: the last but one layer is read, as SDXL does; else the last, normalised.
     """
 
-    tokenizer: Any
-    module: Any
+    tokenizer: Tokenizer
+    module: TextModel
     penultimate: bool = False
 
     @property
@@ -43,13 +44,14 @@ class TextEncoder:
         return int(self.module.config.hidden_size)
 
     @property
-    def table(self) -> Any:
+    def table(self) -> _Embeddings:
         """The module that holds the token embedding."""
-        return getattr(self.module, "text_model", self.module).embeddings
+        return cast(_Embeddings, getattr(self.module, "text_model", self.module).embeddings)
 
     def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(N, L) token ids to (N, L, D), and (N, D') where the encoder has a projection."""
-        output = self.module(ids.to(next(self.module.parameters()).device), output_hidden_states=self.penultimate)
+        device = next(self.module.parameters()).device
+        output: TextOutput = self.module(ids.to(device), output_hidden_states=self.penultimate)
         tokens = output.hidden_states[-2] if self.penultimate else output.last_hidden_state
         projection = getattr(self.module, "text_projection", None)
         if projection is None:
@@ -113,7 +115,7 @@ class PromptEncoder:
         return self._nothing
 
     def changed(self, part: str, *, moved: bool = False) -> None:
-        """The weights of a part are about to be others: those of a text encoder make all embeddings others, too."""
+        """Forget all embeddings where the weights that are about to change are those of a text encoder."""
         if part.startswith("text"):
             self._known.clear()
             self._nothing = None
@@ -145,7 +147,7 @@ class PromptEncoder:
             ids, weights = self._chunks(encoder, pieces)
             tokens, projected = encoder.read(ids)
             if bool((weights != 1).any()):
-                # What the empty prompt says at the same places.
+                # The embedding of the empty prompt at the same positions.
                 plain, _ = encoder.read(self._chunks(encoder, [("", 1.0)])[0])
                 tokens = plain + weights.to(tokens.device, tokens.dtype).unsqueeze(-1) * (tokens - plain)
             parts.append(tokens.flatten(0, 1).unsqueeze(0).to(self._device, self._dtype))
@@ -170,7 +172,7 @@ class PromptEncoder:
             strengths.append([1.0, *weights[first : first + room], 1.0, *(1.0 for _ in padding)])
         return torch.tensor(rows), torch.tensor(strengths)
 
-    def _ids(self, tokenizer: Any, text: str) -> list[int]:
+    def _ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
         if not self._words:
             return _plain_ids(tokenizer, text)
         longest_first = sorted(self._words, key=len, reverse=True)
@@ -181,14 +183,16 @@ class PromptEncoder:
         return ids
 
 
-def _plain_ids(tokenizer: Any, text: str) -> list[int]:
+def _plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 
 class _LearnedTable(nn.Module):
     """A token embedding with more rows behind its own."""
 
-    def __init__(self, plain: Any, learned: torch.Tensor) -> None:
+    learned: torch.Tensor
+
+    def __init__(self, plain: nn.Embedding, learned: torch.Tensor) -> None:
         super().__init__()
         self.plain = plain
         self.register_buffer("learned", learned.to(plain.weight), persistent=False)
@@ -200,7 +204,12 @@ class _LearnedTable(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         rows = self.plain(ids.clamp_max(self.plain.num_embeddings - 1))
-        learned: Any = self.learned
         known = ids >= self.plain.num_embeddings
-        rows[known] = learned[ids[known] - self.plain.num_embeddings].to(rows.dtype)
+        rows[known] = self.learned[ids[known] - self.plain.num_embeddings].to(rows.dtype)
         return rows
+
+
+class _Embeddings(Protocol):
+    """What is used of a text encoder's ``CLIPTextEmbeddings``."""
+
+    token_embedding: nn.Embedding | _LearnedTable

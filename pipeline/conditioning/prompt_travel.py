@@ -36,10 +36,10 @@ class PromptTravel:
         return self.weights != self._target
 
     def head_for(self, target: Sequence[tuple[Embedding, float]], seconds: float) -> None:
-        """Turn to another mixture, over ``seconds`` of the frames' own time; at once before the first frame.
+        """Turn to another mixture, over ``seconds`` of the frames' own time; before the first frame at once.
 
-        A transition that is interrupted goes on from where it is: nothing jumps. One that is asked to go where it is
-        going anyway is left alone.
+        Nothing ever jumps: a transition that interrupts another starts from the mixture reached so far. Asking again
+        for the mixture that a transition leads to changes nothing.
         """
         embeddings = tuple(embedding for embedding, _ in target)
         weights = tuple(weight for _, weight in target)
@@ -70,6 +70,6 @@ class PromptTravel:
             return False
         self._elapsed += max(0.0, self._now - before) if before is not None else 0.0
         done = min(1.0, self._elapsed / self._seconds)
-        # Written so that both ends are exact.
+        # The first weights and the last ones are exact, without a rounding error.
         self.weights = self._target if done == 1 else (1 - done, *(done * weight for weight in self._target[1:]))
         return True

@@ -42,8 +42,8 @@ class Prompts:
 
         Args:
             positive: one prompt, or a mixture.
-            negative: None where nothing ever asks for it.
-            seconds: how long the way from the mixture before to this one takes; at once before the first frame.
+            negative: the negative prompt; None where no guidance reads it.
+            seconds: how long the transition from the mixture before takes; before the first frame there is none.
         """
         texts = ((positive, 1.0),) if isinstance(positive, str) else positive
         self._travel.head_for([(self._encoder.embed(text), weight) for text, weight in texts], seconds)
@@ -58,7 +58,7 @@ class Prompts:
         return turning
 
     def denoiser_changed(self) -> None:
-        """The denoiser's weights are others: project the embeddings anew."""
+        """Project the embeddings anew, as the denoiser's weights have changed."""
         self._projected.clear()
         if self._travel.sources:
             self._weigh()
@@ -82,7 +82,7 @@ class Prompts:
 
     @torch.inference_mode()
     def _weigh(self) -> None:
-        """Mix the prompts anew, from the keys and values that are there."""
+        """Mix the prompts anew; only what has no keys and values yet is projected."""
         sources = [*self._travel.sources, *([] if self._negative is None else [self._negative])]
         self._projected = {one: self._projected.get(one) or _Projected(self._denoiser, one) for one in sources}
         rows = [(mixed(self._travel.sources, self._travel.weights), self._mixture())]

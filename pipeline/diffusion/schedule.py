@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -96,7 +96,7 @@ class Schedule(Protocol):
         ...
 
 
-def read_schedule(config: Mapping[str, Any]) -> Schedule:
+def read_schedule(config: Mapping[str, object]) -> Schedule:
     """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
 
     Raises:
@@ -132,7 +132,7 @@ class VariancePreserving:
             raise ValueError(f"the model's prediction type is {self.prediction_type!r}; known are {known}")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> VariancePreserving:
+    def from_config(cls, config: Mapping[str, object]) -> VariancePreserving:
         """Read a diffusers ``scheduler_config.json``; ``tells_start`` in it is ours.
 
         Raises:
@@ -143,7 +143,7 @@ class VariancePreserving:
             raise ValueError(
                 f"its betas must be 1 to {MOST_TIMESTEPS} numbers from 0 to less than 1; get the model again"
             )
-        scaling = float(config.get("timestep_scaling", 10.0))
+        scaling = _number(config, "timestep_scaling", 10.0)
         if not math.isfinite(scaling):
             raise ValueError(f"its timestep_scaling is {scaling}; it must be a number")
         alpha_bar = torch.cumprod(1.0 - betas, dim=0)
@@ -151,7 +151,7 @@ class VariancePreserving:
             alpha_bar = _rescale_to_zero_snr(alpha_bar)
         return cls(
             alpha_bar=alpha_bar.clamp_min(_LEAST_ALPHA_BAR),
-            prediction_type=config.get("prediction_type", "epsilon"),
+            prediction_type=str(config.get("prediction_type", "epsilon")),
             timestep_scaling=scaling,
             tells_start=bool(config.get("tells_start", False)),
         )
@@ -236,11 +236,11 @@ class FlowMatching:
             raise ValueError(f"the shift of the model's noise schedule is {self.shift}; it must be more than 0")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> FlowMatching:
+    def from_config(cls, config: Mapping[str, object]) -> FlowMatching:
         """Read a diffusers ``scheduler_config.json`` of flow matching."""
         return cls(
-            shift=float(config.get("shift", config.get("flow_shift", 1.0))),
-            steps=int(config.get("num_train_timesteps", 1000)),
+            shift=_number(config, "shift", _number(config, "flow_shift", 1.0)),
+            steps=int(_number(config, "num_train_timesteps", 1000)),
             tells_start=bool(config.get("tells_start", False)),
         )
 
@@ -295,14 +295,22 @@ def _nearest(wanted: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return (above - 1 + share).round().long()
 
 
-def _betas(config: Mapping[str, Any]) -> torch.Tensor:
+def _number(config: Mapping[str, object], name: str, default: float) -> float:
+    """An entry of a configuration. Raises ``ValueError`` or ``TypeError`` where it is no number."""
+    value = config.get(name, default)
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"its {name} is {str(value)[:40]}; it must be a number")
+    return float(value)
+
+
+def _betas(config: Mapping[str, object]) -> torch.Tensor:
     """(N,) float64 betas of the kinds that diffusers' schedulers know."""
     count = config.get("num_train_timesteps", 1000)
     if type(count) is not int or not 1 <= count <= MOST_TIMESTEPS:
         raise ValueError(
             f"its num_train_timesteps is {str(count)[:40]}; it must be a whole number from 1 to {MOST_TIMESTEPS}"
         )
-    start, end = float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02))
+    start, end = _number(config, "beta_start", 0.0001), _number(config, "beta_end", 0.02)
     kind = config.get("beta_schedule", "linear")
     if config.get("trained_betas") is not None:
         return torch.tensor(config["trained_betas"], dtype=torch.float64)

@@ -7,7 +7,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,8 @@ from pipeline.models.errors import ModelError
 from pipeline.models.families import Family, character_of_name, tells_few_steps
 from pipeline.models.hub import download_part, looks_like_hub_id
 from pipeline.models.lora import Lora, Place, flat_modules, read_lora
+from pipeline.models.lora_names import Layer
+from pipeline.models.modules import UNet
 from pipeline.models.residency import DENOISER, TEXT, TEXT_2, Residency
 from pipeline.models.textual_inversion import LearnedWord, read_embedding
 
@@ -43,7 +44,9 @@ class Adapters:
         applied: the LoRAs that the weights now have in them.
     """
 
-    def __init__(self, residency: Residency, unet: Any, prompts: PromptEncoder, family: Family, few_step: bool) -> None:
+    def __init__(
+        self, residency: Residency, unet: UNet, prompts: PromptEncoder, family: Family, few_step: bool
+    ) -> None:
         self.applied: Wanted = ()
         self._residency = residency
         self._unet = unet
@@ -54,7 +57,7 @@ class Adapters:
         self._learned: Mapping[str, Sequence[torch.Tensor]] = {}
         self._own: dict[Place, torch.Tensor] = {}  # the model's own value of each parameter that LoRAs have changed
         self._followers: weakref.WeakSet[object] = weakref.WeakSet()
-        self._reading = threading.Lock()  # of what has been read, which another thread adds to
+        self._reading = threading.Lock()  # held while ``_loras`` changes, as ``read`` may run on another thread
 
     @property
     def in_denoiser(self) -> bool:
@@ -96,14 +99,14 @@ class Adapters:
         return notes
 
     def _read_lora(self, spec: str) -> list[str]:
-        per_block = self._unet.config.layers_per_block
+        per_block = self._unet.config["layers_per_block"]
         per_block = per_block if isinstance(per_block, int) else per_block[0]
         try:
             lora = read_lora(find_file(spec, "LoRA"), self._targets(), per_block)
         except ModelError as error:
             if spec != self._lcm_lora:
                 raise
-            # It was the program's wish, not the user's: the stream goes on without, and says what that means.
+            # The user did not ask for this LoRA: the stream goes on without it, and a note says what that costs.
             self._keep(spec, Lora(spec, {}))
             return [
                 "this model takes many steps, and the LCM-LoRA that would spare them cannot be had "
@@ -121,7 +124,7 @@ class Adapters:
         """Make the model the one that ``config`` asks for, all of whose files have been read.
 
         Args:
-            follower: whoever has the model so; see ``release``.
+            follower: the user of the model for whom this is done; see ``release``.
         """
         loras, embeddings = self.loras_of(config), parse_files(config.embeddings)
         words = {word: vectors for spec, _ in loras for word, vectors in self._loras[spec].words.items()}
@@ -132,7 +135,7 @@ class Adapters:
         self._words = {spec: self._words[spec] for spec in embeddings}
 
     def release(self, follower: object) -> None:
-        """``follower`` has done with the model: once nobody follows any more, it is as it was loaded."""
+        """``follower`` no longer uses the model: once nobody does, LoRAs and words are taken out of it again."""
         self._followers.discard(follower)
         if not self._followers:
             self._learn({})
@@ -190,7 +193,7 @@ class Adapters:
     def _text_parts(self) -> tuple[str, ...]:
         return (TEXT, TEXT_2)[: len(self._prompts.encoders)]
 
-    def _targets(self) -> dict[str, dict[str, Any]]:
+    def _targets(self) -> dict[str, dict[str, Layer]]:
         parts = zip(self._text_parts(), self._prompts.encoders, strict=True)
         return {DENOISER: flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-# ``AutoencoderTiny`` or ``AutoencoderKL``: diffusers gives them no common type.
-AutoencoderModule = Any
+from pipeline.models.modules import AutoencoderModule, PictureCoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +14,24 @@ class Coding:
     """How an autoencoder's own latents become those that a denoiser expects, and back.
 
     Attributes:
-        is_tiny: an ``AutoencoderTiny``, which gives latents; an ``AutoencoderKL`` gives their distribution.
         scale, shift: latents of the denoiser are ``(latents - shift) * scale``.
     """
 
-    is_tiny: bool
     scale: float
     shift: float
 
-    def encode(self, module: AutoencoderModule, pictures: torch.Tensor) -> torch.Tensor:
+    def encode(self, module: PictureCoder, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in 0..1 to (B, C, H / factor, W / factor) latents, scaled as the denoiser expects them.
 
-        The full autoencoder's mode is taken, not a sample: noise here would flicker.
+        A tiny autoencoder gives latents, the full one their distribution. Of that the mode is taken, not a sample:
+        noise here would flicker.
         """
         # In its own number format: SDXL's full autoencoder overflows in the float16 of its UNet.
-        encoded = module.encode(pictures.to(module.dtype) * 2 - 1)
-        latents = encoded.latents if self.is_tiny else encoded.latent_dist.mode()
+        encoded = module.encode(pictures.to(module.dtype) * 2 - 1, return_dict=False)[0]
+        latents = encoded if isinstance(encoded, torch.Tensor) else encoded.mode()
         return (latents - self.shift) * self.scale
 
-    def decode(self, module: AutoencoderModule, latents: torch.Tensor) -> torch.Tensor:
+    def decode(self, module: PictureCoder, latents: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) latents to (B, 3, h * factor, w * factor) float32 pictures, clamped to 0..1."""
         latents = latents.to(module.dtype)
         pictures = module.decode(latents / self.scale + self.shift, return_dict=False)[0]
@@ -55,12 +52,11 @@ class Autoencoder:
     def __init__(self, module: AutoencoderModule) -> None:
         self.module = module
         config = module.config
-        self.latent_channels = int(config.latent_channels)
+        self.latent_channels = int(config["latent_channels"])
         self.is_tiny = type(module).__name__ == "AutoencoderTiny"
-        blocks = config.encoder_block_out_channels if self.is_tiny else config.block_out_channels
+        blocks = config.get("encoder_block_out_channels") or config["block_out_channels"]
         self.factor = 2 ** (len(blocks) - 1)
-        scale, shift = (getattr(config, name, None) for name in ("scaling_factor", "shift_factor"))
-        self.coding = Coding(self.is_tiny, float(scale or 1.0), float(shift or 0.0))
+        self.coding = Coding(float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0))
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """See ``Coding.encode``."""

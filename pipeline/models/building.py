@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
+from torch import nn
 
+from pipeline.conditioning.text_model import TextModel
 from pipeline.models.errors import ModelError, explained
+from pipeline.models.modules import Buildable
 from pipeline.models.weights import is_finite
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+Built = TypeVar("Built", bound=nn.Module)
 
 # Entries of a configuration that say how many layers of a kind there are.
 _COUNTS = (
@@ -26,8 +34,8 @@ State = Mapping[str, torch.Tensor]
 
 
 def build_diffusers(
-    what: str, kind: Any, config: Mapping[str, Any], state: State, dtype: torch.dtype
-) -> tuple[Any, list[str]]:
+    what: str, kind: Buildable[Built], config: Mapping[str, object], state: State, dtype: torch.dtype
+) -> tuple[Built, list[str]]:
     """A model of diffusers, and the names of those weights that it has no place for.
 
     Its weights are copies, so that the file may change afterwards.
@@ -54,7 +62,9 @@ def build_diffusers(
     return module, unused
 
 
-def build_text_encoder(what: str, kind: Any, config: Any, state: State) -> tuple[Any, list[str]]:
+def build_text_encoder(
+    what: str, kind: type[CLIPTextModel | CLIPTextModelWithProjection], config: CLIPTextConfig, state: State
+) -> tuple[TextModel, list[str]]:
     """A text encoder of transformers in float32, and the names of those weights that it has no place for.
 
     A text encoder runs once a prompt: float32 costs nothing that matters, and is exact.
@@ -79,7 +89,7 @@ def build_text_encoder(what: str, kind: Any, config: Any, state: State) -> tuple
     with explained(what):
         copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in fitting.items()}
         module = kind.from_pretrained(None, config=config, state_dict=copies, dtype=torch.float32)
-    return module.eval(), unused
+    return cast(TextModel, module.eval()), unused
 
 
 def _check_range(what: str, stored: State, converted: State) -> None:
@@ -92,7 +102,7 @@ def _check_range(what: str, stored: State, converted: State) -> None:
             )
 
 
-def _check_counts(what: str, config: Mapping[str, Any], state: State) -> None:
+def _check_counts(what: str, config: Mapping[str, object], state: State) -> None:
     """Refuse a configuration with more layers than the file has weights, before they are all made."""
     for entry in _COUNTS:
         for number in _flat(config.get(entry)):
@@ -103,11 +113,11 @@ def _check_counts(what: str, config: Mapping[str, Any], state: State) -> None:
                 )
 
 
-def _flat(value: Any) -> list[Any]:
+def _flat(value: object) -> list[object]:
     return [inner for one in value for inner in _flat(one)] if isinstance(value, list | tuple) else [value]
 
 
-def _fitted(what: str, module: Any, state: State) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _fitted(what: str, module: nn.Module, state: State) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The weights that ``module`` needs, out of ``state``, and the names of the others."""
     wanted = module.state_dict()
     missing = sorted(set(wanted) - set(state))

@@ -9,22 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from pipeline.conditioning.prompt_encoder import TextEncoder
+from pipeline.conditioning.text_model import TextModel, Tokenizer
 from pipeline.models.building import build_diffusers, build_text_encoder
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, Family
 from pipeline.models.lora_names import is_lora
+from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
 from pipeline.models.original_layout import autoencoder_state, open_clip_state, unet_name
 from pipeline.models.parts import Parts
 from pipeline.models.tokenizers import clip_tokenizer
 from pipeline.models.weights import Header, check_finite, open_tensors, read_header, unused_note
 
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig
+
 Shapes = Mapping[str, tuple[int, ...]]
 State = dict[str, torch.Tensor]
+Part = TypeVar("Part")
 
 _UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
@@ -130,8 +136,8 @@ class _File:
         return sorted(self._left)
 
     def part(
-        self, prefix: str, convert: Callable[[State], State], build: Callable[[State], tuple[Any, list[str]]]
-    ) -> Any:
+        self, prefix: str, convert: Callable[[State], State], build: Callable[[State], tuple[Part, list[str]]]
+    ) -> Part:
         """A part of the model, built on the tensors whose names begin with ``prefix``.
 
         Args:
@@ -213,21 +219,31 @@ def _shape(shapes: Shapes, name: str) -> tuple[int, ...]:
     return shape
 
 
-def unet_config(shapes: Shapes, family: Family) -> dict[str, Any]:
+def _levels(shapes: Shapes) -> tuple[int, int]:
+    """How many levels the UNet has, and how many blocks a level has on the way down, its halving counted.
+
+    Raises:
+        ValueError: its levels differ in their number of blocks.
+    """
+    halved = [int(m[1]) for name in shapes if (m := re.fullmatch(_UNET + r"input_blocks\.(\d+)\.0\.op\.weight", name))]
+    levels = len(halved) + 1
+    blocks = _count(shapes, re.escape(_UNET) + r"input_blocks\.(\d+)\.") // levels
+    if sorted(halved) != [blocks * level for level in range(1, levels)] or blocks * levels != _count(
+        shapes, re.escape(_UNET) + r"output_blocks\.(\d+)\."
+    ):
+        raise ValueError("its levels have different numbers of layers, which is not known here")
+    return levels, blocks
+
+
+def unet_config(shapes: Shapes, family: Family) -> dict[str, object]:
     """The configuration of the UNet with these ``shapes``, read off them.
 
     Raises:
         ValueError: it is of a structure that diffusers' ``UNet2DConditionModel`` does not have.
     """
-    halved = [int(m[1]) for name in shapes if (m := re.fullmatch(_UNET + r"input_blocks\.(\d+)\.0\.op\.weight", name))]
-    levels = len(halved) + 1
+    levels, blocks = _levels(shapes)
     # A level has one block more than layers: going down the input's or the halving before it, going up one layer more.
-    blocks = _count(shapes, re.escape(_UNET) + r"input_blocks\.(\d+)\.") // levels
     layers = blocks - 1
-    if sorted(halved) != [blocks * level for level in range(1, levels)] or blocks * levels != _count(
-        shapes, re.escape(_UNET) + r"output_blocks\.(\d+)\."
-    ):
-        raise ValueError("its levels have different numbers of layers, which is not known here")
 
     def depth(block: str) -> int:
         return _count(shapes, re.escape(f"{_UNET}{block}.1.transformer_blocks.") + r"(\d+)\.")
@@ -241,7 +257,7 @@ def unet_config(shapes: Shapes, family: Family) -> dict[str, Any]:
     of_text = next((name for name in shapes if name.startswith(_UNET) and name.endswith("attn2.to_k.weight")), None)
     if of_text is None:
         raise ValueError("it takes no text")
-    config = {
+    config: dict[str, object] = {
         "in_channels": shapes[f"{_UNET}input_blocks.0.0.weight"][1],
         "out_channels": shapes[f"{_UNET}out.2.weight"][0],
         "sample_size": family.size // 8,
@@ -285,7 +301,7 @@ def _middle(shapes: Shapes) -> str | None:
     return kinds[count, attends]
 
 
-def _depths(down: list[list[int]], middle: int, up: list[list[int]]) -> dict[str, Any]:
+def _depths(down: list[list[int]], middle: int, up: list[list[int]]) -> dict[str, object]:
     """How many transformer blocks each attention of the UNet has, as diffusers' configurations say it.
 
     Args:
@@ -314,29 +330,26 @@ def _depths(down: list[list[int]], middle: int, up: list[list[int]]) -> dict[str
     }
 
 
-def _unet(file: _File, family: Family, dtype: torch.dtype) -> Any:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
+def _unet(file: _File, family: Family, dtype: torch.dtype) -> UNet:
     what = f"the UNet in {file.path}"
     with explained(what):
         config = unet_config(file.shapes, family)
+        _, blocks = _levels(file.shapes)
 
     def convert(state: State) -> State:
-        return {unet_name(name, config["layers_per_block"]): tensor for name, tensor in state.items()}
+        return {unet_name(name, blocks - 1): tensor for name, tensor in state.items()}
 
-    def build(state: State) -> tuple[Any, list[str]]:
-        return build_diffusers(what, UNet2DConditionModel, config, state, dtype)
+    def build(state: State) -> tuple[UNet, list[str]]:
+        return build_diffusers(what, unet_class(), config, state, dtype)
 
     return file.part(_UNET, convert, build)
 
 
-def _autoencoder(file: _File, family: Family, dtype: torch.dtype) -> Any:
+def _autoencoder(file: _File, family: Family, dtype: torch.dtype) -> AutoencoderModule | None:
     """None where the file holds none."""
     shapes = {name.removeprefix(_VAE): shape for name, shape in file.shapes.items() if name.startswith(_VAE)}
     if "encoder.conv_in.weight" not in shapes:
         return None
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
     what = f"the autoencoder in {file.path}"
     levels = _count(shapes, r"encoder\.down\.(\d+)\.")
     with explained(what):
@@ -354,8 +367,9 @@ def _autoencoder(file: _File, family: Family, dtype: torch.dtype) -> Any:
     # SDXL's overflows in float16.
     upcast = family is SDXL and dtype == torch.float16
 
-    def build(state: State) -> tuple[Any, list[str]]:
-        return build_diffusers(what, AutoencoderKL, config, state, torch.float32 if upcast else dtype)
+    def build(state: State) -> tuple[AutoencoderModule, list[str]]:
+        kind = autoencoder_classes()["AutoencoderKL"]
+        return build_diffusers(what, kind, config, state, torch.float32 if upcast else dtype)
 
     return file.part(_VAE, lambda state: autoencoder_state(state, levels), build)
 
@@ -385,7 +399,7 @@ def _clip(file: _File, prefixes: Sequence[str], *, penultimate: bool) -> TextEnc
         act="quick_gelu",
     )
 
-    def build(state: State) -> tuple[Any, list[str]]:
+    def build(state: State) -> tuple[TextModel, list[str]]:
         return build_text_encoder(f"the text encoder in {file.path}", CLIPTextModel, config, state)
 
     return TextEncoder(tokenizer, file.part(prefix, dict, build), penultimate)
@@ -411,7 +425,7 @@ def _open_clip(file: _File, prefix: str, *, projects: bool) -> TextEncoder:
     )
     kind = CLIPTextModelWithProjection if projects else CLIPTextModel
 
-    def build(state: State) -> tuple[Any, list[str]]:
+    def build(state: State) -> tuple[TextModel, list[str]]:
         module, unused = build_text_encoder(f"the text encoder in {file.path}", kind, config, state)
         return module, [name for name in unused if not name.startswith(f"encoder.layers.{layers}.")]
 
@@ -419,7 +433,7 @@ def _open_clip(file: _File, prefix: str, *, projects: bool) -> TextEncoder:
 
 
 def _text_config(
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     *,
     vocabulary: tuple[int, ...],
     positions: int,
@@ -427,7 +441,7 @@ def _text_config(
     layers: int,
     act: str,
     projection: int | None = None,
-) -> Any:
+) -> CLIPTextConfig:
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
@@ -445,8 +459,8 @@ def _text_config(
     )
 
 
-def _scheduler(header: Header, state: State, family: Family, notes: list[str]) -> dict[str, Any]:
-    config: dict[str, Any] = {
+def _scheduler(header: Header, state: State, family: Family, notes: list[str]) -> dict[str, object]:
+    config: dict[str, object] = {
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,
         "beta_end": 0.012,

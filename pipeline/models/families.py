@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 from pipeline.adapter_list import Wanted
 
@@ -47,6 +47,19 @@ _AS_MANY = 0
 _MOST_STEPS = 16
 # What suits a model that was distilled to be told its guidance scale.
 _TOLD_GUIDANCE = 8.0
+
+
+class Hints(TypedDict, total=False):
+    """Values for settings of ``StreamConfig``, by their names."""
+
+    strength: float
+    steps: int
+    solver: str
+    spacing: str
+    guidance: str
+    guidance_scale: float
+    guidance_rescale: float
+    image_guidance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +100,15 @@ class Character:
     """
 
     few_step: bool
-    hints: Mapping[str, Any]
+    hints: Hints
     grid: int | None = None
 
 
-def family_of(unet: Mapping[str, Any], pipeline_class: str = "") -> Family:
+def family_of(unet: Mapping[str, object], pipeline_class: str = "") -> Family:
     """The family of a diffusers UNet configuration; ``pipeline_class`` is that of the folder's index."""
     added = unet.get("addition_embed_type")
     if added is not None:
-        return {"text_time": SDXL, "text": VITRAIL}.get(added, OTHER)
+        return {"text_time": SDXL, "text": VITRAIL}.get(str(added), OTHER)
     if "Pix2Pix" in pipeline_class:
         return PIX2PIX
     if unet.get("in_channels") != unet.get("out_channels"):
@@ -103,7 +116,7 @@ def family_of(unet: Mapping[str, Any], pipeline_class: str = "") -> Family:
     return SD2 if unet.get("use_linear_projection") else SD1
 
 
-def character_of(names: str, scheduler: Mapping[str, Any], unet: Mapping[str, Any]) -> Character:
+def character_of(names: str, scheduler: Mapping[str, object], unet: Mapping[str, object]) -> Character:
     """Whether a model takes few steps.
 
     Args:
@@ -120,7 +133,7 @@ def character_of(names: str, scheduler: Mapping[str, Any], unet: Mapping[str, An
 
 
 def _few_steps_of(
-    names: str, scheduler: Mapping[str, Any], unet: Mapping[str, Any], written: int | None
+    names: str, scheduler: Mapping[str, object], unet: Mapping[str, object], written: int | None
 ) -> Character | None:
     named = _kind_of_name(names)
     if named is not None:
@@ -148,7 +161,7 @@ def tells_few_steps(name: str) -> bool:
     return _kind_of_name(name) is not None
 
 
-def recommended_by_loras(loras: Wanted) -> dict[str, Any]:
+def recommended_by_loras(loras: Wanted) -> Hints:
     """Values for the settings that suit a model with these LoRAs; none where none of them makes it take few steps."""
     characters = (character_of_name(name) for name, strength in loras if strength > 0)
     hints = next((one.hints for one in characters if one is not None), None)
@@ -181,14 +194,14 @@ def _character(kind: _Kind, name: str, written: int | None) -> Character:
 # Of a model that takes many steps. In logSNR spacing DPM-Solver++ 2M is nearer to the true solution than in any other:
 # at 8 to 12 steps three times as near as in trailing spacing (``python -m tests.benchmarks.solvers``).
 # Guidance is left as it is, the look that these models are known for.
-_MANY_STEPS: Mapping[str, Any] = {"steps": 10, "solver": "dpmpp-2m", "spacing": "logsnr", "guidance_rescale": 0.0}
+_MANY_STEPS: Hints = {"steps": 10, "solver": "dpmpp-2m", "spacing": "logsnr", "guidance_rescale": 0.0}
 
 
 # Of one that takes few: guidance was distilled into it.
-_FEW_STEPS: Mapping[str, Any] = {"guidance": "none", "guidance_scale": 1.0}
+_FEW_STEPS: Hints = {"guidance": "none", "guidance_scale": 1.0}
 
 
-def defaults_for(family: Family, character: Character) -> dict[str, Any]:
+def defaults_for(family: Family, character: Character) -> Hints:
     """Values for the settings that suit the model; each is a default, which a user may change."""
     if family is OTHER:
         return {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +12,7 @@ from pipeline.conditioning.prompt_encoder import TextEncoder
 from pipeline.models.building import build_diffusers, build_text_encoder
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.families import SDXL, VITRAIL, family_of
+from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
 from pipeline.models.original_layout import early_autoencoder_state
 from pipeline.models.parts import Parts, part_class, read_json
 from pipeline.models.tokenizers import read_tokenizer
@@ -73,9 +73,7 @@ def _note_unused(what: str, unused: list[str], state: Mapping[str, torch.Tensor]
         notes.append(unused_note(what, unused, len(state), "its configuration has no place for them"))
 
 
-def _read_unet(folder: Path, index: Mapping[str, Any], dtype: torch.dtype, notes: list[str]) -> Any:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
+def _read_unet(folder: Path, index: Mapping[str, object], dtype: torch.dtype, notes: list[str]) -> UNet:
     kind = part_class(index, "unet") or part_class(index, "transformer")
     if kind != "UNet2DConditionModel":
         raise ModelError(
@@ -84,12 +82,12 @@ def _read_unet(folder: Path, index: Mapping[str, Any], dtype: torch.dtype, notes
         )
     what, state = _read_state(folder / "unet")
     config = read_json(folder / "unet" / "config.json")
-    unet, unused = build_diffusers(what, UNet2DConditionModel, config, state, dtype)
+    unet, unused = build_diffusers(what, unet_class(), config, state, dtype)
     _note_unused(what, unused, state, notes)
     return unet
 
 
-def read_autoencoder(folder: Path, dtype: torch.dtype, notes: list[str]) -> Any:
+def read_autoencoder(folder: Path, dtype: torch.dtype, notes: list[str]) -> AutoencoderModule:
     """The autoencoder whose configuration and weights lie in ``folder``. Raises ``ModelError``.
 
     Args:
@@ -97,13 +95,10 @@ def read_autoencoder(folder: Path, dtype: torch.dtype, notes: list[str]) -> Any:
         dtype: its number format; float32 where it would overflow in float16.
         notes: told of weights that have no place in it.
     """
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-
-    kinds = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
+    kinds = autoencoder_classes()
     config = read_json(folder / "config.json")
     name = config.get("_class_name")
-    if name not in tuple(kinds):
+    if not isinstance(name, str) or name not in kinds:
         raise ModelError(f"the autoencoder in {folder} is of kind {name}; known are {', '.join(kinds)}")
     for entry in ("scaling_factor", "shift_factor"):
         value = config.get(entry)

@@ -9,11 +9,15 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.models.errors import ModelError, first_line
 from pipeline.models.weights import weight_files
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 # Told of a download: bytes so far, and bytes in all (0 where that is not known). May raise, to cancel it.
 Progress = Callable[[int, int], None]
@@ -75,21 +79,20 @@ def _fetch(
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     name, _, revision = spec.partition("@")
-    options: dict[str, Any] = {"repo_id": name, "revision": revision or None, "allow_patterns": list(wanted)}
+    fetch = partial(snapshot_download, repo_id=name, revision=revision or None, allow_patterns=list(wanted))
     with _explained(name, revision, what):
         try:
-            folder = Path(snapshot_download(**options, local_files_only=True))
+            folder = Path(fetch(local_files_only=True))
             if is_whole(folder):
                 return folder
         except LocalEntryNotFoundError:
             pass
         # Asked first, as this alone fails at once where there is no connection.
-        asked = {"revision": revision or None, "timeout": _PATIENCE_SECONDS, "files_metadata": True}
-        found = HfApi().model_info(name, **asked).siblings or []
-        if progress is not None:
-            options["tqdm_class"] = _reporting(progress)
+        asked = HfApi().model_info(name, revision=revision or None, timeout=_PATIENCE_SECONDS, files_metadata=True)
+        found = asked.siblings or []
+        bars = None if progress is None else _reporting(progress)
         skipped = [*unwanted, *_doubled([file.rfilename for file in found])]
-        folder = Path(snapshot_download(**options, ignore_patterns=skipped))
+        folder = Path(fetch(ignore_patterns=skipped, tqdm_class=bars))
         _verify(folder, found, name)
         return folder
 
@@ -140,7 +143,7 @@ def _explained(name: str, revision: str, what: str) -> Iterator[None]:
         raise ModelError(f"{name} could not be fetched whole: {first_line(error)}; start again") from error
 
 
-def _verify(folder: Path, files: Sequence[Any], name: str) -> None:
+def _verify(folder: Path, files: Sequence[RepoSibling], name: str) -> None:
     """Compare what was fetched with the hub's SHA-256; what differs is thrown away. Raises ``ModelError``."""
     damaged = []
     for file in files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,7 +14,7 @@ from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import read_bounds
 from pipeline.models.errors import ModelError
-from pipeline.models.families import VITRAIL, Character, character_of, defaults_for
+from pipeline.models.families import VITRAIL, Character, Hints, character_of, defaults_for
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
 from pipeline.models.memory import WeightPlaces
@@ -109,13 +108,14 @@ def _assembled(
     _check_fit(path, parts, autoencoder)
     home = torch.device("cpu") if memory == "offload" else device
     for module in (parts.unet, autoencoder.module):
-        module.eval().requires_grad_(False).to(home, memory_format=torch.channels_last)
+        # torch's types do not know that a module takes a memory format.
+        module.eval().requires_grad_(False).to(home, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if autoencoder.is_tiny:
         autoencoder.module.to(device)
     for encoder in parts.text_encoders:
         encoder.module.eval().requires_grad_(False).to(home)
     unet = parts.unet
-    size = latent_side(unet.config.sample_size) * autoencoder.factor
+    size = latent_side(unet.config["sample_size"]) * autoencoder.factor
     ours = parts.family is VITRAIL
     names = f"{name} {parts.names}"
     character = Character(True, {}) if ours else character_of(names, parts.scheduler, unet.config)
@@ -147,7 +147,7 @@ def _assembled(
     )
 
 
-def _own_defaults(path: Path) -> dict[str, Any]:
+def _own_defaults(path: Path) -> Hints:
     """What the embedded model's own description recommends."""
     try:
         described = json.loads((path / "styles.json").read_text(encoding="utf-8"))
@@ -159,15 +159,15 @@ def _own_defaults(path: Path) -> dict[str, Any]:
 def _check_fit(path: Path, parts: Parts, autoencoder: Autoencoder) -> None:
     """Refuse parts that do not fit each other, before the first frame finds out."""
     config = parts.unet.config
-    latent, taken, given = autoencoder.latent_channels, config.in_channels, config.out_channels
+    latent, taken, given = autoencoder.latent_channels, config["in_channels"], config["out_channels"]
     if given != latent or taken not in (latent, 2 * latent):
         raise ModelError(
             f"the parts in {path} do not fit: the autoencoder has {latent} latent channels, "
             f"the UNet takes {taken} and gives {given}"
         )
     width = sum(encoder.width for encoder in parts.text_encoders)
-    if config.cross_attention_dim != width:
+    if config["cross_attention_dim"] != width:
         raise ModelError(
             f"the parts in {path} do not fit: the text encoder's embeddings are {width} wide, "
-            f"the UNet takes {config.cross_attention_dim}"
+            f"the UNet takes {config['cross_attention_dim']}"
         )

@@ -20,13 +20,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import nn
 
 from pipeline.models.original_layout import unet_name
 from pipeline.models.residency import DENOISER, TEXT, TEXT_2
 
+
+class Layer(Protocol):
+    """A layer with weights; it has a bias as well, or not."""
+
+    weight: torch.Tensor
+
+
 # The layers a file can speak of, by part and flat name (dots as underscores).
-Targets = Mapping[str, Mapping[str, Any]]
+Targets = Mapping[str, Mapping[str, Layer]]
 # Where the prefix of a name does not say of which part it is, the first that has the layer.
 LORA_PARTS = (DENOISER, TEXT, TEXT_2)
 
@@ -119,10 +129,10 @@ def is_lora(names: Iterable[str]) -> bool:
     return any(parse_key(name) for name in names)
 
 
-def flat_modules(module: Any) -> dict[str, Any]:
+def flat_modules(module: nn.Module) -> dict[str, Layer]:
     """The layers with weights of ``module`` by their flat names."""
     return {
-        name.replace(".", "_"): layer
+        name.replace(".", "_"): cast(Layer, layer)
         for name, layer in module.named_modules()
         if name and getattr(layer, "weight", None) is not None
     }

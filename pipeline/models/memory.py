@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from pipeline.config import MEMORY_MODES
 from pipeline.models.residency import AUTOENCODER, DENOISER, TEXT, TEXT_2, Residency
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
     from pipeline.models.autoencoder import Autoencoder
 
 
@@ -31,7 +34,7 @@ class WeightPlaces:
         residency: Residency,
         denoiser: nn.Module,
         autoencoder: Autoencoder,
-        text_encoders: list[nn.Module],
+        text_encoders: Sequence[nn.Module],
         device: torch.device,
     ) -> None:
         self.mode = "full"
@@ -43,7 +46,7 @@ class WeightPlaces:
             self._offloads.append(LayerOffload(autoencoder.module, device))
 
     def set(self, mode: str) -> None:
-        """Go over to ``mode``; where memory does not suffice for it, what was before stays.
+        """Change to ``mode``; where the memory does not suffice for it, the mode before stays in force.
 
         Raises:
             ValueError: there is no such mode.
@@ -78,7 +81,7 @@ class LayerOffload:
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._module = module
         self._device = device
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
 
     def inject(self) -> None:
         """Take the weights to main memory; buffers, which are small, stay on the device."""
@@ -90,7 +93,7 @@ class LayerOffload:
             if any(parameter is not None for parameter in layer._parameters.values()):
                 loan = _Loan(self._device)
                 self._hooks.append(layer.register_forward_pre_hook(loan.begin))
-                # In any case: a layer that runs out of memory must have its weights back, too.
+                # Called even after an error: a layer that ran out of memory must get its weights back, too.
                 self._hooks.append(layer.register_forward_hook(loan.end, always_call=True))
 
     def eject(self) -> None:

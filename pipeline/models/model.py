@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -13,16 +12,17 @@ from pipeline.diffusion.schedule import Schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
-from pipeline.models.families import OTHER, Family
+from pipeline.models.families import OTHER, Family, Hints
 from pipeline.models.memory import WeightPlaces
+from pipeline.models.modules import UNet
 from pipeline.models.residency import Residency
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """Everything that is the same for all streams of one model. Facts and modules; nothing here ever changes.
+    """Everything that is the same for all streams of one model: facts and modules.
 
-    What does change are the weights inside of the modules, and that is the ``residency``'s business alone.
+    No field ever changes. The weights inside of the modules may, and only the ``residency`` changes them.
 
     Attributes:
         name: for people, and for reports.
@@ -45,7 +45,7 @@ class Model:
     """
 
     name: str
-    unet: Any
+    unet: UNet
     autoencoder: Autoencoder
     prompts: PromptEncoder
     schedule: Schedule
@@ -59,14 +59,14 @@ class Model:
     family: Family = OTHER
     few_step: bool = False
     grid: int | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Hints = field(default_factory=Hints)
     raw_input: bool = False
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     @property
     def sees_input(self) -> bool:
         """Whether the UNet is also given the input latent (InstructPix2Pix layout: twice the latent channels)."""
-        return self.unet.config.in_channels == 2 * self.autoencoder.latent_channels
+        return self.unet.config["in_channels"] == 2 * self.autoencoder.latent_channels
 
     @property
     def input_scale(self) -> float:
@@ -76,9 +76,9 @@ class Model:
     @property
     def sized(self) -> bool:
         """Whether the UNet is told the size of the picture and a pooled embedding (SDXL)."""
-        return self.unet.config.addition_embed_type == "text_time"
+        return self.unet.config["addition_embed_type"] == "text_time"
 
     @property
     def guidance_width(self) -> int:
         """Width of the embedding in which the UNet is told the guidance scale (LCM); 0 for one that is not told."""
-        return int(self.unet.config.time_cond_proj_dim or 0)
+        return int(self.unet.config["time_cond_proj_dim"] or 0)

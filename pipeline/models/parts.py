@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pipeline.conditioning.prompt_encoder import TextEncoder
 from pipeline.models.errors import ModelError
 from pipeline.models.families import Family
+from pipeline.models.modules import AutoencoderModule, UNet
 
 # No UNet was made for pictures of more than 2,048 pixels a side; this leaves room.
 _LARGEST_SIDE = 4096
@@ -33,17 +33,17 @@ class Parts:
     """
 
     family: Family
-    unet: Any
-    autoencoder: Any
+    unet: UNet
+    autoencoder: AutoencoderModule | None
     text_encoders: list[TextEncoder]
-    scheduler: Mapping[str, Any]
+    scheduler: Mapping[str, object]
     names: str
     raw_input: bool = False
     zero_negative: bool = False
     notes: list[str] = field(default_factory=list)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, object]:
     """A JSON object from ``path``, or a ``ModelError`` that names the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def part_class(index: Mapping[str, Any], part: str) -> str | None:
+def part_class(index: Mapping[str, object], part: str) -> str | None:
     """The class of ``part`` that a ``model_index.json`` names as ``[library, class]``; None where the model has none.
 
     Raises:
@@ -73,7 +73,7 @@ def part_class(index: Mapping[str, Any], part: str) -> str | None:
     return named[1]
 
 
-def latent_side(sample_size: Any) -> int:
+def latent_side(sample_size: object) -> int:
     """The side, in latent pixels, of the pictures that a UNet's configuration was made for; 64 where it does not say.
 
     Args:
@@ -83,9 +83,10 @@ def latent_side(sample_size: Any) -> int:
         ModelError: it is neither.
     """
     sides = sample_size if isinstance(sample_size, list | tuple) else (sample_size or 64,)
-    if not 1 <= len(sides) <= 2 or not all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in sides):
+    sound = [side for side in sides if type(side) is int and 1 <= side <= _LARGEST_SIDE]
+    if len(sound) != len(sides) or not 1 <= len(sound) <= 2:
         raise ModelError(
             f"the model is damaged: its UNet's sample_size is {str(sample_size)[:60]}; it must be a number of latent "
             f"pixels from 1 to {_LARGEST_SIDE}, or two of them"
         )
-    return min(sides)
+    return min(sound)

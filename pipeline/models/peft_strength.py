@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pipeline.models.lora_names import LORA_PARTS
 from pipeline.models.residency import DENOISER, TEXT, TEXT_2
@@ -70,14 +69,17 @@ def read_strengths(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, S
     ]
 
 
-def _of_part(written: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _of_part(written: Mapping[str, object], prefix: str) -> dict[str, object]:
     return {name.removeprefix(prefix): value for name, value in written.items() if name.startswith(prefix)}
 
 
-def _strength(entries: Mapping[str, Any]) -> Strength:
-    """Raises ``ValueError``, ``TypeError`` or ``AttributeError`` where ``entries`` make none."""
-    alphas = {str(end): float(alpha) for end, alpha in (entries.get("alpha_pattern") or {}).items()}
-    strength = Strength(float(entries["lora_alpha"]), alphas, bool(entries.get("use_rslora")))
+def _strength(entries: Mapping[str, object]) -> Strength:
+    """Raises ``ValueError`` or ``TypeError`` where ``entries`` make none."""
+    pattern, alpha = entries.get("alpha_pattern") or {}, entries["lora_alpha"]
+    if not isinstance(pattern, dict) or not isinstance(alpha, int | float | str):
+        raise TypeError("an alpha is not a number")
+    alphas = {str(end): float(other) for end, other in pattern.items()}
+    strength = Strength(float(alpha), alphas, bool(entries.get("use_rslora")))
     if not all(map(math.isfinite, (strength.alpha, *alphas.values()))):
         raise ValueError("an alpha is not finite")
     return strength

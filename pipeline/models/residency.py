@@ -21,19 +21,19 @@ PARTS = (DENOISER, AUTOENCODER, TEXT, TEXT_2)
 
 
 class Listener(Protocol):
-    """Has something that was made of weights."""
+    """Holds something that was made of a model's weights, and is told before they change."""
 
     def changed(self, part: str, *, moved: bool) -> None:
-        """The weights of ``part`` are about to be others. Called with the lock held, on the thread that changes them.
+        """The weights of ``part`` are about to change. Called with the lock held, on the thread that changes them.
 
         Args:
-            moved: they are also going to lie elsewhere, so that a module that shares them must be made anew.
+            moved: they are also moved to other memory, so that a module that shares them must be made anew.
         """
         ...
 
 
 class Residency:
-    """The one way to a model's weights.
+    """The owner of a model's weights: whoever changes them does so within ``changing``.
 
     Attributes:
         lock: held while weights are written; to be held while they are copied.
@@ -55,7 +55,7 @@ class Residency:
 
     @contextlib.contextmanager
     def changing(self, *parts: str, moved: bool = False) -> Iterator[None]:
-        """The weights of ``parts`` are written inside; anyone who changes weights by means of their own does it so.
+        """Inside, the weights of ``parts`` may be written; the listeners have been told.
 
         Args:
             moved: see ``Listener.changed``.

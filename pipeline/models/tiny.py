@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,13 +10,19 @@ from pipeline.models.errors import ModelError
 from pipeline.models.families import Family
 from pipeline.models.folder import read_autoencoder
 from pipeline.models.hub import Progress, download_part
+from pipeline.models.modules import AutoencoderModule
 
 CHOICES = ("auto", "tiny", "full")
 
 
 def choose_autoencoder(
-    wanted: str, family: Family, own: Any, dtype: torch.dtype, notes: list[str], progress: Progress | None = None
-) -> Any:
+    wanted: str,
+    family: Family,
+    own: AutoencoderModule | None,
+    dtype: torch.dtype,
+    notes: list[str],
+    progress: Progress | None = None,
+) -> AutoencoderModule:
     """The autoencoder to stream with: the model's own where that is tiny or asked for, else the family's tiny one.
 
     Args:
@@ -44,7 +49,7 @@ def choose_autoencoder(
     return own
 
 
-def _tiny(family: Family, dtype: torch.dtype, notes: list[str], progress: Progress | None) -> Any:
+def _tiny(family: Family, dtype: torch.dtype, notes: list[str], progress: Progress | None) -> AutoencoderModule:
     if not family.tiny_autoencoder:
         raise ModelError("no tiny autoencoder is known for this model; a folder with one can be given")
     return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder", progress), dtype, notes)

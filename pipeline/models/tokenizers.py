@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+from pipeline.conditioning.text_model import Tokenizer
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.hub import download_part
 
@@ -13,7 +14,7 @@ _HUB_NAME = "openai/clip-vit-large-patch14"
 _VOCABULARIES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 
 
-def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | None = None) -> Any:
+def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | None = None) -> Tokenizer:
     """The ``CLIPTokenizer`` in ``folder``.
 
     Args:
@@ -44,10 +45,10 @@ def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | Non
         )
     if not all(isinstance(end, int) and 0 <= end < vocabulary for end in ends):
         raise ModelError(f"the tokenizer in {folder} is damaged: it has no tokens for both ends of a prompt")
-    return tokenizer
+    return cast(Tokenizer, tokenizer)
 
 
-def clip_tokenizer(checkpoint: Path, vocabulary: int, positions: int, pad: str | None = None) -> Any:
+def clip_tokenizer(checkpoint: Path, vocabulary: int, positions: int, pad: str | None = None) -> Tokenizer:
     """The tokenizer for a single-file checkpoint: from a folder ``tokenizer`` beside it, else from the hub.
 
     Args:

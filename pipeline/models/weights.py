@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 
@@ -98,7 +98,7 @@ def _no_safetensors(path: Path, size: int, length: int) -> str:
     return f"{path} is cut off: it has {size} bytes, less than its header alone; get the file again"
 
 
-def _checked(path: Path, content: Any, stored: int) -> Header:
+def _checked(path: Path, content: object, stored: int) -> Header:
     damaged = ModelError(f"{path} is damaged: its header is not that of a safetensors file; get the file again")
     if not isinstance(content, dict):
         raise damaged
@@ -120,7 +120,7 @@ def _checked(path: Path, content: Any, stored: int) -> Header:
     return Header(shapes, {key: text for key, text in metadata if isinstance(text, str)})
 
 
-def _are_sizes(numbers: Any) -> TypeGuard[list[int]]:
+def _are_sizes(numbers: object) -> TypeGuard[list[int]]:
     """Whether this is a list of whole numbers from 0 that fit a file; JSON has true, 1e999 and Infinity as well."""
     return isinstance(numbers, list) and all(type(n) is int and 0 <= n < _LARGEST_NUMBER for n in numbers)
 

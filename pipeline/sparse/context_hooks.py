@@ -5,19 +5,26 @@ This is SIGE's handling of norms and attention (arXiv 2211.02048, section 3.3), 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.conditioning.attention import heads, merged, plain_attentions, self_attentions
+from pipeline.conditioning.attention import Attention, heads, merged, plain_attentions, self_attentions
 
 
 class Unsupported(Exception):
     """A UNet cannot be run on windows. The message is one clause without a full stop: what of it, and why."""
+
+
+class _Block(Protocol):
+    """What is used of a residual block that takes the time embedding, a ``ResnetBlock2D``."""
+
+    time_emb_proj: nn.Linear
+    norm2: nn.GroupNorm
 
 
 class ContextHooks:
@@ -49,9 +56,9 @@ class ContextHooks:
         plain = {id(module) for module in plain_attentions(unet)}
         for module in unet.modules():
             _check(module, plain)
-        self._blocks: list[Any] = [module for module in unet.modules() if _takes_time(module)]
+        self._blocks = [cast(_Block, module) for module in unet.modules() if _takes_time(module)]
         self._attentions = self_attentions(unet)
-        self._originals: list[Any] = []
+        self._originals: list[Callable[..., torch.Tensor]] = []
         self._processors: list[_Processor] = []  # of the self-attentions, while they are taken
         self._affine: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # scale and shift (B, C) of each norm
         self._time: dict[nn.Module, torch.Tensor] = {}  # what the time projection gave for each norm behind one
@@ -113,7 +120,7 @@ class ContextHooks:
             return pairs
         return [torch.cat([piece for norm in self._norms for piece in self._affine[norm]], dim=1), *pairs]
 
-    def _projected(self, block: Any, embedding: torch.Tensor) -> torch.Tensor:
+    def _projected(self, block: _Block, embedding: torch.Tensor) -> torch.Tensor:
         """Stands in for a residual block's time projection, which is recorded for the norm behind it.
 
         Of a window it is nothing: the norm's affine has it.
@@ -188,7 +195,7 @@ class _Processor:
         self.given: Sequence[torch.Tensor] | None = None
         self.recorded: tuple[torch.Tensor, ...] = ()
 
-    def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    def __call__(self, attn: Attention, hidden_states: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         queries, keys, values = (heads(layer(hidden_states), attn.heads) for layer in (attn.to_q, attn.to_k, attn.to_v))
         self.recorded = (keys, values)
         bias = None

@@ -124,7 +124,7 @@ class SparseUNet:
         self._networks = networks
         self._factor = model.autoencoder.factor
         # Windows begin where all strides meet.
-        self._align = 2 ** (len(model.unet.config.block_out_channels) - 1)
+        self._align = 2 ** (len(model.unet.config["block_out_channels"]) - 1)
         self._shapes, self._shapes_of = self._no_shapes(), _Kept().kind
         self._kept = _Kept()
         self.costs = Costs(UNET_OVERHEAD, networks.stopwatch)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from pipeline.models.modules import UNet
 from pipeline.models.networks import ConditionedUNet
 from pipeline.sparse.context_hooks import ContextHooks
 
@@ -39,11 +39,11 @@ class WindowUNet(ConditionedUNet):
     What timestep and embeddings do is in the scale and shift of norms that it is given.
     """
 
-    def __init__(self, unet: torch.nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, unet: UNet, dtype: torch.dtype) -> None:
         super().__init__(unet, dtype)
         self._hooks = ContextHooks(unet)
         self._hooks.inject()
-        width: Any = unet.config.cross_attention_dim  # pyright: ignore
+        width = unet.config["cross_attention_dim"]
         self._width = int(width if isinstance(width, int) else width[0])
 
     @staticmethod

@@ -61,7 +61,7 @@ def networks(model: Model, backend: Backend, size: int, rows: int) -> dict[str, 
     denoiser = Denoiser(model, backend)
     denoiser.set_prompts(material.PROMPT)
     side, layout = size // model.autoencoder.factor, ((0, rows),)
-    noisy = torch.randn(rows, model.unet.config.in_channels, side, side, device=model.device)
+    noisy = torch.randn(rows, model.unet.config["in_channels"], side, side, device=model.device)
     timesteps = torch.full((rows,), 500, device=model.device)
     picture = {"pictures": torch.rand(1, 3, size, size, device=model.device)}
     clean = {"latents": torch.randn(1, model.autoencoder.latent_channels, side, side, device=model.device)}

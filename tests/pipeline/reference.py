@@ -22,6 +22,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 
 from pipeline import Model, StreamConfig
 from pipeline.diffusion.schedule import VariancePreserving
+from tests.tiny_model import unet_of
 
 SINGLESTEP = {"lower_order_final": True}
 NOISE_PREDICTION = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
@@ -66,7 +67,7 @@ class Reference:
     def __init__(self, model: Model, config: StreamConfig) -> None:
         assert isinstance(model.schedule, VariancePreserving)
         self.model, self.config, self.schedule = model, config, model.schedule
-        self.unet = copy.deepcopy(model.unet)
+        self.unet = copy.deepcopy(unet_of(model))
         self.unet.set_attn_processor(AttnProcessor2_0())  # no cache, whatever stream is using the model
         self.timesteps, self.levels = self._run()
         self.prompt = model.prompts(config.prompt)

@@ -8,7 +8,7 @@ import torch
 from pipeline import Stream, StreamConfig
 from pipeline.finite import EVERY, FiniteWatch
 from pipeline.models.residency import DENOISER
-from tests.tiny_model import new_tiny_model, tiny_model
+from tests.tiny_model import new_tiny_model, tiny_model, unet_of
 
 # Emphasis that no float can hold.
 INFINITE = f"(a:{'9' * 400})"
@@ -62,7 +62,7 @@ def test_a_stream_says_what_its_weights_have_become() -> None:
     stream(frame)
     assert stream.news() == []
     with model.residency.changing(DENOISER), torch.no_grad():
-        model.unet.conv_in.weight[0, 0, 0, 0] = float("nan")
+        unet_of(model).conv_in.weight[0, 0, 0, 0] = float("nan")
     for _ in range(EVERY):
         stream(frame)
     assert len(stream.news()) == 1

@@ -1,11 +1,16 @@
 """OpenVINO: on a CPU two to three times as fast as PyTorch; also for Intel's GPUs and NPUs.
 
-The autoencoder's two graphs take any size and number of pictures. A UNet with open dimensions is half as fast again,
-so it has one engine for each number of rows and latent size. So has the decoder of whole pictures where the model says
-between which bounds it may calculate in eight bits (see ``quantised.py``): with open ones OpenVINO 2026.4 then gets its
-convolutions behind an upsampling wrong (33 dB to what they should be). Encoder and UNet calculate so where they would
-do it in float32. Prompts, guidance, strength, solver and seed are inputs of all of them; for other sizes an engine is
-built beside the stream, and until it is there, smaller ones take turns with the rows, or else the model itself answers.
+Which engines there are:
+
+- Encoder and decoder each have one engine for any size and number of pictures.
+- The UNet has one engine for each number of rows and latent size, as one with open dimensions would be slower.
+- The decoder, too, has engines for single sizes where the model states the bounds between which it may calculate in
+  eight bits (see ``quantised.py``): with open dimensions, OpenVINO 2026.4 computes an eight-bit convolution behind an
+  upsampling wrongly (33 dB to what it should be). Encoder and UNet calculate in eight bits where they would otherwise
+  do so in float32.
+
+Prompts, guidance, strength, solver and seed are inputs, and need no other engine. For another size an engine is built
+beside the stream. Until it is there, engines for fewer rows take turns with the rows, or else the model itself answers.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
@@ -49,13 +54,13 @@ _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"
 # Change this with anything that changes a graph, so that no engine of before is found again.
 _GRAPHS = 5
 
-# Networks made of the UNet that are kept besides: as many as have room for their weights here, within these bounds.
-# However small its weights, one takes some 100 MB; a hand that moves in front of a camera wants a dozen shapes of
-# window, and with eight kept few are built twice. And of the autoencoder, some megabytes each.
+# How many engines for windows are kept. Of the UNet, as many as have room for their weights in these bytes, within the
+# two bounds: one takes some 100 MB, however small its weights; a hand that moves in front of a camera asks for a dozen
+# shapes of window, and with eight kept few are built twice. Of the autoencoder, where each takes some megabytes, more.
 _WINDOWS_BYTES, _LEAST_WINDOWS, _MOST_WINDOWS = 2**30, 3, 10
 _MOST_OF_AUTOENCODER = 24
-# While a network is built its weights are in memory in float32 this many times: the copy that is traced, the graph, and
-# what the compiler makes of it.
+# While an engine is built, its weights are in memory in float32 this many times: in the copy that is traced, in the
+# graph, and in what the compiler makes of it.
 _COPIES = 3
 
 # Where in a network's module the convolutions lie whose bounds a model states, by the name it states them under.
@@ -130,7 +135,8 @@ class OpenVinoBackend(EngineBackend):
     def _choices(self, network: Network, spec: Spec) -> Sequence[Spec]:
         if not network.open_sizes:
             return (spec,)
-        # Parts of pictures come in many sizes: they go the exact way, but for those that come often (``window``).
+        # Only whole pictures are decoded in eight bits. Parts of pictures come in too many sizes for an engine each, and
+        # are decoded exactly; those of sizes that come often are networks of their own (``window``).
         if network.name == "decoder" and "decoder" in self._bounds and spec.size == self._whole:
             return spec, spec.opened()
         return (spec.opened(),)
@@ -155,7 +161,7 @@ class OpenVinoBackend(EngineBackend):
     # -- on the builders' threads -------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
-        # Another builder's thread may find out meanwhile that bounds cannot be used: asked for once.
+        # Asked for only once here: another builder's thread may find out meanwhile that the bounds cannot be used.
         bounds = self._bounds_of(spec)
         stored = self._cache.load(self._key(spec, bounds, self._digest(spec)))
         if stored is not None:
@@ -191,7 +197,7 @@ class OpenVinoBackend(EngineBackend):
         bounds = self._bounds.get(_bounded(spec), {})
         if _bounded(spec) == "decoder":
             return {} if spec.rows == OPEN else bounds
-        # In bfloat16 they would be no faster; and with other weights its values are others.
+        # In bfloat16 eight bits would be no faster, and LoRAs move the values beyond the bounds that were measured.
         exact = self._model.dtype != torch.float32 or (spec.part == DENOISER and self._model.adapters.in_denoiser)
         return {} if exact else bounds
 
@@ -210,7 +216,7 @@ class OpenVinoBackend(EngineBackend):
 
     def _compiled(self, spec: Spec, bounds: Bounds) -> tuple[bytes, str]:
         """The engine, and the digest of the very weights that are in it."""
-        # The stream needs its own engines now; those of windows only make it faster.
+        # The engines of whole pictures are needed now; those of windows only make the stream faster.
         background = self._networks[spec.network].window and spec.size != self._whole
         while True:
             with self._compiler.turn(background), tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
@@ -220,7 +226,7 @@ class OpenVinoBackend(EngineBackend):
                     continue
 
     def _compiled_in(self, folder: Path, spec: Spec, bounds: Bounds) -> tuple[bytes, str]:
-        # A graph with open dimensions does for all sizes as it is.
+        # A graph with open dimensions needs no other shapes.
         graph, for_other_sizes = folder / "graph.xml", spec.rows != OPEN
         compiled = partial(self._compiler.compile, out=folder / "blob", device=self._device, config=self._config)
         digest = self._digest(spec)
@@ -258,7 +264,7 @@ class OpenVinoBackend(EngineBackend):
         return module, digest
 
 
-def _ground(bounds: Bounds, digest: str) -> dict[str, Any]:
+def _ground(bounds: Bounds, digest: str) -> dict[str, object]:
     """What a graph is made from beside its specification, JSON-able."""
     return {
         "graphs": _GRAPHS,

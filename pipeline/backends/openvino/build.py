@@ -16,7 +16,11 @@ import queue
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any
+from types import ModuleType
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openvino import Core, Model
 
 # The picture on screen goes first.
 _NICENESS, _NICENESS_OF_BACKGROUND = 5, 19
@@ -29,7 +33,7 @@ def build(graph: str, out: str, device: str, config: dict[str, str], shapes: lis
 
     Args:
         shapes: of all inputs, in place of those that the graph was written for; None for these. A graph that is
-            compiled for one size is going to be for others: it is read once.
+            compiled for one size is going to be compiled for others too, and is read only once.
     """
     import numpy as np
 
@@ -52,7 +56,7 @@ def build(graph: str, out: str, device: str, config: dict[str, str], shapes: lis
 
 
 @functools.cache
-def _openvino() -> Any:
+def _openvino() -> ModuleType:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # see package.py
     import openvino
 
@@ -60,12 +64,12 @@ def _openvino() -> Any:
 
 
 @functools.cache
-def _core() -> Any:
+def _core() -> Core:
     return _openvino().Core()
 
 
 @functools.lru_cache(maxsize=4)  # the UNet's two, encoder and decoder
-def _read(graph: str) -> Any:
+def _read(graph: str) -> Model:
     return _core().read_model(graph)
 
 

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pipeline.backends.openvino import build as openvino_build
 
@@ -29,25 +28,25 @@ class GaveWayError(RuntimeError):
 
 
 class Compiler:
-    """One compilation at a time, in another process; which stays for a while, as there are mostly several."""
+    """Compiles one graph at a time, in another process, which stays for a while, as mostly several graphs follow."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._stopped = False
         self._busy = False
-        self._urgent = 0  # who has a turn, or waits for one, that is not in the background
+        self._urgent = 0  # how many have or wait for a turn that is not in the background
         self._processes: dict[bool, Process] = {}  # by whether they work in the background
-        self._working = False  # whether that of the turn has something to do
-        self._background = False  # who has the turn
+        self._working = False  # whether the process of this turn is at work
+        self._background = False  # whether this turn is in the background
         weakref.finalize(self, _end_all, self._processes)
 
     @contextmanager
     def turn(self, background: bool = False) -> Iterator[None]:
         """One caller at a time is inside; ``compile`` is called there.
 
-        What is compiled in the background gets the processor only while nobody else wants it, where the system has that
-        (Linux, Windows). It comes to no end while a stream takes all of it: whoever comes with something that is needed
-        now does not wait, but has it begin again later.
+        A turn that is not in the background never waits for one that is: it ends that compilation, which is begun again
+        later (``GaveWayError``). What is compiled in the background gets the processor only while nobody else wants it,
+        where the system has that (Linux, Windows), and so may never be done while a stream runs.
         """
         with self._changed:
             if not background:
@@ -83,7 +82,7 @@ class Compiler:
             GaveWayError: see ``turn``.
             StoppedError: see ``stop``.
         """
-        job: dict[str, Any] = {"graph": str(graph), "out": str(out), "device": device, "config": config}
+        job: dict[str, object] = {"graph": str(graph), "out": str(out), "device": device, "config": config}
         job["shapes"] = None if shapes is None else [list(shape) for shape in shapes]
         answer = self._ask(job)
         if answer is None:
@@ -101,7 +100,7 @@ class Compiler:
             self._stopped = True
             _end_all(self._processes)
 
-    def _ask(self, job: dict[str, Any]) -> dict[str, str] | None:
+    def _ask(self, job: dict[str, object]) -> dict[str, str] | None:
         """The answer to a job; None where the process has crashed."""
         while True:
             with self._changed:

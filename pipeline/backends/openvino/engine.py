@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from pipeline.backends.backend import Tensors
 from pipeline.backends.openvino.package import import_openvino
 from pipeline.conditioning.conditions import Conditions
 
-# Inputs of more bytes than this are read where they lie, if they can be; others are copied to where the request reads
-# from, which takes less time than telling it of another place.
+if TYPE_CHECKING:
+    from openvino import CompiledModel
+
+# Inputs of more bytes than this are read where they lie, if they can be. Smaller ones are copied to memory that the
+# request always reads from, as that takes less time than binding it to other memory.
 _SMALL = 1 << 18
 
 
@@ -25,16 +29,16 @@ def _kind(tensor: torch.Tensor) -> torch.dtype:
 class Engine:
     """Calls a compiled graph.
 
-    Small networks are called in a few milliseconds, of which handing all inputs over anew would be one. Inputs that
-    stay the same are therefore bound once, as is the memory of small ones that move, and of parts of larger ones.
+    Inputs that stay the same are bound once, and so is the memory that small inputs, and parts of larger ones, are
+    copied to. A call of a small network takes a few milliseconds, and binding all inputs anew would take one of them.
     """
 
-    def __init__(self, compiled: Any) -> None:
-        self._tensor: Any = import_openvino().Tensor
+    def __init__(self, compiled: CompiledModel) -> None:
+        self._tensor = import_openvino().Tensor
         self._request = compiled.create_infer_request()
         self._staying: dict[int, torch.Tensor] = {}
         self._moving: dict[int, torch.Tensor] = {}  # memory that inputs are copied to
-        self._arrays: dict[int, Any] = {}  # what the request reads from, kept alive
+        self._arrays: dict[int, np.ndarray] = {}  # what the request reads from, kept alive
         self._seen: Conditions | None = None
         self._outputs = [output_name(port.get_names()) for port in compiled.outputs]
         # Two streams may share a model; a request serves one at a time.
@@ -59,7 +63,7 @@ class Engine:
                         self._moving.pop(number, None)
                         self._bind(number, tensor)
                         self._staying[number] = tensor
-                # A mapping that may change is looked at each time.
+                # Only ``Conditions`` never change; any other mapping is looked at each time.
                 self._seen = staying if isinstance(staying, Conditions) else None
             found = self._request.infer(share_outputs=True).to_tuple()
             # The next call writes over them.

@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.jit import _recursive
@@ -24,6 +24,9 @@ from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.openvino.engine import tensor_name
 from pipeline.backends.openvino.package import import_converter, import_openvino
 from pipeline.backends.spec import OPEN, Spec
+
+if TYPE_CHECKING:
+    from openvino import Model
 
 # What torch keeps of traces is the whole process's, and is emptied after each: two at a time would break each other.
 _TRACING = threading.Lock()
@@ -43,10 +46,10 @@ class WrittenGraphs:
         self._cache = cache
         self._paths: dict[str, Path] = {}
         self._folder: Path | None = None
-        self._count = itertools.count()  # no name is used twice: the compiler knows graphs by theirs
+        self._count = itertools.count()  # no path is used twice, as the compiler keeps graphs by their path
 
     def clear(self) -> None:
-        """Forget all that are not in the cache."""
+        """Delete the graphs that were written for this process; those in the cache stay."""
         self._paths = {}
         folder, self._folder = self._folder, None
         if folder is not None:
@@ -94,15 +97,15 @@ def write_graph(module: torch.nn.Module, spec: Spec, path: Path) -> None:
     inputs = [(name, shape, torch.float32 if dtype.is_floating_point else dtype) for name, dtype, shape in spec.inputs]
     examples = [torch.zeros([_example(side, place) for place, side in enumerate(s)], dtype=t) for _, s, t in inputs]
     positional = _Positional(module.eval(), [name for name, _, _ in inputs])
-    # These two warnings are of no use to anyone here: shapes that become constants are meant to, and torch.export takes
-    # ten times as long and cannot leave these dimensions open. The filters stay, as others' may not be taken away from
-    # another thread.
+    # Two warnings of the tracer are hidden, as nothing follows from them here. Shapes are meant to become constants;
+    # and torch.export, recommended instead, takes ten times as long and cannot leave these dimensions open. The
+    # filters are never taken back: the list is the whole process's, and another thread may have changed it meanwhile.
     warnings.filterwarnings("ignore", category=TracerWarning)
     warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*")
     with _TRACING, torch.no_grad():
         traced = torch.jit.trace(positional, tuple(examples), check_trace=False)
         # The decoder owns the memory of the graph's constants: it must live until the graph is written.
-        decoder: Any = decode(traced)
+        decoder = decode(traced)
         frontend = manager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
         _fix_ranges(graph)
@@ -138,8 +141,8 @@ def _example(side: int, place: int) -> int:
     return side if side != OPEN else 64 if place else 1
 
 
-def _fix_ranges(graph: Any) -> None:
-    """Put numbers in place of the small sums that give the ranges of quantisation: else they are not understood."""
+def _fix_ranges(graph: Model) -> None:
+    """Replace the small sums that give the ranges of quantisation by numbers: OpenVINO understands only these."""
     openvino = import_openvino()
     nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
     if not nodes:

@@ -1,7 +1,8 @@
 """The OpenVINO package, without its usage reports.
 
-On import, OpenVINO gives the user a number and counts; on conversion it reports to its makers. It does without where
-its telemetry package is not there, and so it never is: Vitrail sends nothing anywhere.
+Vitrail sends nothing anywhere. OpenVINO by itself would: on import it gives the user a number and counts, and on
+conversion it reports to its makers. It does neither where its telemetry package cannot be imported, and so that package
+is hidden from it here.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ def test_equals_the_three_layers(size, bias):
 
 
 def test_folds_the_embedded_decoder():
-    plain: AutoencoderTiny = load_model("embedded", dtype="float32").autoencoder.module
+    plain = load_model("embedded", dtype="float32").autoencoder.module
+    assert isinstance(plain, AutoencoderTiny)
     folded = copy.deepcopy(plain)
     fold_tail(folded)
     assert isinstance(folded.decoder.layers[-1], FoldedTail)

@@ -13,7 +13,7 @@ from pipeline.backends.eager import EagerBackend
 from pipeline.denoiser import Denoiser
 from pipeline.models.residency import DENOISER
 from tests.pipeline.reference import Reference
-from tests.tiny_model import new_tiny_model, tiny_model
+from tests.tiny_model import new_tiny_model, tiny_model, unet_of
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_a_change_of_the_weights_by_others_is_seen(model: Model) -> None:
     """As fusing an adapter does: W += up @ down; and as wrapping a layer does. Both are told to the residency."""
     stream, frame = Stream(model, StreamConfig(prompt="a cat", solver="ddim")), torch.rand(3, 32, 32)
     pictures = [stream(frame).image]
-    projections = [module for name, module in model.unet.named_modules() if name.endswith("attn2.to_v")]
+    projections = [module for name, module in unet_of(model).named_modules() if name.endswith("attn2.to_v")]
     with model.residency.changing(DENOISER), torch.no_grad():
         for module in projections:
             module.weight.add_(torch.randn(module.out_features, 2) @ torch.randn(2, module.in_features))
     pictures.append(stream(frame).image)
     with model.residency.changing(DENOISER, moved=True):
-        for module in model.unet.modules():
+        for module in unet_of(model).modules():
             if getattr(module, "is_cross_attention", False):
                 width = module.to_q.out_features  # type: ignore[union-attr]
                 module.to_q = torch.nn.Sequential(module.to_q, torch.nn.Linear(width, width, bias=False))  # type: ignore[assignment]
@@ -95,10 +95,10 @@ def test_a_change_of_the_weights_by_others_is_seen(model: Model) -> None:
 
 def test_a_stream_leaves_the_unet_itself_alone() -> None:
     model = tiny_model()
-    before = dict(model.unet.attn_processors)
+    before = dict(unet_of(model).attn_processors)
     assert all(isinstance(processor, AttnProcessor2_0) for processor in before.values())
     stream = Stream(model, StreamConfig(prompt="x", negative_prompt="y", guidance="full", guidance_scale=2.0))
     stream(torch.rand(3, 32, 32))
-    assert model.unet.attn_processors == before
+    assert unet_of(model).attn_processors == before
     stream.close()
-    assert model.unet.attn_processors == before
+    assert unet_of(model).attn_processors == before

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from pipeline import Stream, StreamConfig
 from pipeline.backends.eager import EagerBackend
+from pipeline.conditioning.attention import cross_attentions
 from pipeline.denoiser import Denoiser
 from tests.tiny_model import tiny_model
 
@@ -50,9 +51,8 @@ def test_the_denoiser_answers_as_the_paper_says(scale: float, limit: float, blen
     denoiser.set_prompts("a cat", "grey")
     denoiser.set_guidance(replace(BASE, attention_guidance=scale, attention_limit=limit, attention_blend=blend))
     unet = copy.deepcopy(model.unet)
-    for module in unet.modules():
-        if getattr(module, "is_cross_attention", False):
-            module.processor = ByThePaper(model.prompts("grey"), scale - 1, limit, blend)
+    for attention in cross_attentions(unet):
+        attention.processor = ByThePaper(model.prompts("grey"), scale - 1, limit, blend)
     rows = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = unet(rows, 500, model.prompts("a cat").expand(3, -1, -1)).sample
     found = denoiser(rows, torch.tensor([500] * 3), ((0, 3),))

@@ -14,7 +14,7 @@ from pipeline import SPACINGS, Stream, StreamConfig
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from tests.pipeline.reference import Reference, scheduler_of
 from tests.pipeline.test_stream import CLOSE, frames, streamed
-from tests.tiny_model import tiny_model
+from tests.tiny_model import tiny_model, unet_of
 
 WORDS = StreamConfig(
     prompt="a watercolour",
@@ -74,11 +74,11 @@ def test_a_picture_equals_that_of_diffusers_pipeline(guidance_scale: float) -> N
     config = replace(WORDS, steps=5, solver="dpmpp-2m", seed_travel="hold")
     config = replace(config, guidance="full", guidance_scale=guidance_scale, guidance_rescale=0.0)
     ours = streamed(Stream(model, config), BLANK.expand(2, 3, 32, 32))
-    unet = UNet2DConditionModel.from_config(model.unet.config)
+    unet, autoencoder = UNet2DConditionModel.from_config(unet_of(model).config), model.autoencoder.module
     assert isinstance(unet, UNet2DConditionModel)
     unet.load_state_dict(model.unet.state_dict())
     theirs = StableDiffusionPipeline(
-        vae=model.autoencoder.module,
+        vae=autoencoder,  # type: ignore[arg-type]  # a tiny one
         text_encoder=None,  # type: ignore[arg-type]
         tokenizer=None,  # type: ignore[arg-type]
         unet=unet.eval(),

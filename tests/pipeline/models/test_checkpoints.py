@@ -152,7 +152,7 @@ def test_a_model_told_the_guidance_keeps_the_layer_for_it(shelf: Path, tmp_path:
     state = state_of("sd15", shelf)
     state[f"{UNET}time_embed.cond_proj.weight"] = torch.zeros(32, 16)
     model = load(write_file(state, tmp_path / "model.safetensors"))
-    assert model.unet.config.time_cond_proj_dim == 16
+    assert model.unet.config["time_cond_proj_dim"] == 16
     assert model.few_step
     assert model.notes == ()
 

@@ -27,6 +27,7 @@ from pipeline.models.families import (
     SD2,
     SDXL,
     Character,
+    Hints,
     character_of,
     character_of_name,
     defaults_for,
@@ -81,8 +82,8 @@ def test_a_folder_is_recognised_and_streams(kind: str, shelf: Path) -> None:
     assert model.family is FAMILIES[kind]
     assert model.few_step == (kind == "turbo")
     assert model.schedule.prediction_type == ("v_prediction" if kind == "sd21" else "epsilon")
-    assert model.defaults["solver"] == ("lcm" if kind == "turbo" else "dpmpp-2m")
-    assert 8 <= model.defaults["steps"] <= 12 or model.few_step
+    assert model.defaults.get("solver") == ("lcm" if kind == "turbo" else "dpmpp-2m")
+    assert 8 <= model.defaults.get("steps", 0) <= 12 or model.few_step
     assert model.defaults.get("spacing") == (None if model.few_step else "logsnr")
     assert "full autoencoder is used" in model.notes[0]
     image = picture(model)
@@ -186,8 +187,9 @@ def test_guidance_by_image_at_one_is_plain_guidance(shelf: Path) -> None:
     torch.testing.assert_close(combine_image(outputs, 3.0, 1.0), combine_full(outputs[0], outputs[1], 3.0))
 
 
-LCM, TCD = {"solver": "lcm", "steps": 4}, {"solver": "tcd", "steps": 4}
-ONE = {"solver": "lcm", "steps": 1}
+LCM: Hints = {"solver": "lcm", "steps": 4}
+TCD: Hints = {"solver": "tcd", "steps": 4}
+ONE: Hints = {"solver": "lcm", "steps": 1}
 
 
 @pytest.mark.parametrize(
@@ -220,9 +222,7 @@ ONE = {"solver": "lcm", "steps": 1}
         ("mine", {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}, ONE, None),
     ],
 )
-def test_few_step_models_are_told(
-    name: str, scheduler: dict[str, Any], hints: dict[str, Any], grid: int | None
-) -> None:
+def test_few_step_models_are_told(name: str, scheduler: dict[str, Any], hints: Hints, grid: int | None) -> None:
     character = character_of(name, scheduler, {})
     assert character == Character(True, hints, grid)
     defaults = defaults_for(SD1, character)

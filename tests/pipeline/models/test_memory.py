@@ -102,7 +102,7 @@ def test_a_full_autoencoder_goes_over_large_pictures_in_tiles(
 ) -> None:
     model = load_model(str(shelf["sdxl"]), device="cpu", dtype="float32")
     most: list[int] = []
-    kind = type(model.autoencoder.module.decoder)
+    kind = type(model.autoencoder.module.get_submodule("decoder"))
     decode = kind.forward
 
     def noted(self: Any, latent: torch.Tensor, *given: Any) -> Any:

@@ -16,6 +16,7 @@ from pipeline.backends.graphs import CAPABILITIES, GraphBackend, as_it_is
 from pipeline.models.residency import AUTOENCODER, DENOISER
 from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
+from tests.tiny_model import unet_of
 
 CONFIG = StreamConfig(prompt="ink", steps=1, strength=0.6, sparse=True)
 # Networks that only the sparse engine has.
@@ -93,7 +94,7 @@ def test_weights_written_in_place_are_seen_by_what_is_captured(embedded: Model, 
     before = [builder.ready() for builder in captured._builders()]
     last = streams[0](frames[-1]).image.clone()
     with embedded.residency.changing(DENOISER), torch.no_grad():
-        embedded.unet.conv_out.weight.mul_(0.8)
+        unet_of(embedded).conv_out.weight.mul_(0.8)
     assert [builder.ready() for builder in captured._builders()] == before
     changed = [stream(frames[-1]).image for stream in streams]
     assert (changed[0] - last).abs().max() > 0.01

@@ -36,7 +36,7 @@ from pipeline.sparse.window_shapes import FIRST_EVERY
 from pipeline.sparse.window_unet import WindowUNet, context_by_name
 from tests.pipeline.backends.calls import RecordingBackend, encoded
 from tests.pipeline.sparse.test_windowed_autoencoder import given
-from tests.tiny_model import tiny_model
+from tests.tiny_model import tiny_model, unet_of
 
 TIMESTEPS = (300, 700, 900, 100)
 
@@ -363,7 +363,8 @@ def test_another_layout_or_other_weights_are_whole(bench: Bench) -> None:
 
 
 def test_what_cannot_be_run_in_parts_says_so() -> None:
-    unet = sharing_weights(tiny_model().unet)
+    unet = sharing_weights(unet_of(tiny_model()))
+    assert unet.mid_block is not None
     unet.mid_block.add_module("odd", nn.BatchNorm2d(4))
     with pytest.raises(Unsupported, match="BatchNorm2d"):
         ContextHooks(unet)

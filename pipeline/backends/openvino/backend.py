@@ -135,8 +135,8 @@ class OpenVinoBackend(EngineBackend):
     def _choices(self, network: Network, spec: Spec) -> Sequence[Spec]:
         if not network.open_sizes:
             return (spec,)
-        # Only whole pictures are decoded in eight bits: parts of pictures come in too many sizes for an engine each, and
-        # go the exact way. Those of sizes that come often are networks of their own (``window``).
+        # Only whole pictures are decoded in eight bits: parts of pictures come in too many sizes for an engine each,
+        # and go the exact way. Those of sizes that come often are networks of their own (``window``).
         if network.name == "decoder" and "decoder" in self._bounds and spec.size == self._whole:
             return spec, spec.opened()
         return (spec.opened(),)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
+from pipeline.backends.eager import EagerBackend
 from pipeline.diffusion.guidance import rescaled, row_layout
+from tests.pipeline.backends.calls import RecordingBackend
 from tests.pipeline.pictures import burnt, sample_frame
 from tests.tiny_model import tiny_model
 
@@ -68,16 +70,13 @@ def test_the_negative_prompt_matters_only_where_it_is_asked_for() -> None:
 )
 def test_rows_that_a_tick_costs(guidance: str, extra: int, buffer: int) -> None:
     model = tiny_model()
-    stream = Stream(model, replace(BASE, guidance=guidance, guidance_scale=1.5))
+    backend = RecordingBackend(EagerBackend(model))
+    stream = Stream(model, replace(BASE, guidance=guidance, guidance_scale=1.5), backend)
     clip = torch.rand(buffer, 3, 32, 32)
     stream(clip)
-    rows: list[int] = []
-    hook = model.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    try:
-        stream(clip)
-    finally:
-        hook.remove()
-    assert rows == [(BASE.steps + extra) * buffer]
+    backend.calls.clear()
+    stream(clip)
+    assert [shape[0] for shape in backend.shapes("denoiser")] == [(BASE.steps + extra) * buffer]
 
 
 def test_priming_asks_for_the_negative_prompt_once() -> None:

@@ -117,6 +117,6 @@ def test_the_engine_never_sleeps() -> None:
     root = Path(pipeline.__file__).parent
     paths = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] != "backends"]
     # Passing on to a backend that a measurement or a test wants to wait for its engines is no waiting of its own.
-    sources = [path.read_text(encoding="utf-8").replace("self._backend.wait()", "") for path in paths]
+    sources = [path.read_text(encoding="utf-8").replace("self._networks.backend.wait()", "") for path in paths]
     assert len(sources) > 10
     assert not any("sleep(" in source or ".wait(" in source for source in sources)

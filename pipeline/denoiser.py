@@ -76,16 +76,16 @@ class Denoiser:
             (B, C, h, w) float32.
         """
         moving = {"rows": rows, "timesteps": timesteps, **carried}
-        if self._tick_layout is None or self.backend.capabilities.any_shape:
+        can = self.backend.capabilities
+        if self._tick_layout is None or can.any_shape or can.splits_rows:
             return self._run(self.backend, moving, layout)
-        # Calls that fill the slots run on the tick's engine once it is built, with rows repeated up to its number: they
-        # have fewer rows than a tick, and an engine of their own would be built for a handful of calls.
+        # Calls that fill the slots have fewer rows than a tick, and an engine of their own would be of no other use. They
+        # run on the tick's engine, with rows repeated up to its number, or without one while it is being built.
         padding = Padding(layout, self._tick_layout)
         padded = {name: padding.padded(tensor) for name, tensor in moving.items()}
         if self.backend.ready(self._network, padded, self._conditions(padded["rows"], self._tick_layout)):
             return padding.taken_out(self._run(self.backend, padded, self._tick_layout))
-        backend = self.backend if self.backend.capabilities.splits_rows else self.backend.unbuilt
-        return self._run(backend, moving, layout)
+        return self._run(self.backend.unbuilt, moving, layout)
 
     @contextlib.contextmanager
     def priming(self, tick_layout: RowLayout) -> Iterator[None]:

@@ -79,8 +79,8 @@ class Denoiser:
         can = self.backend.capabilities
         if self._tick_layout is None or can.any_shape or can.splits_rows:
             return self._run(self.backend, moving, layout)
-        # Calls that fill the slots have fewer rows than a tick, and an engine of their own would be of no other use. They
-        # run on the tick's engine, with rows repeated up to its number, or without one while it is being built.
+        # Calls that fill the slots have fewer rows than a tick, and an engine of their own would be of no other use.
+        # They run on the tick's engine, with rows repeated up to its number, or without one while it is being built.
         padding = Padding(layout, self._tick_layout)
         padded = {name: padding.padded(tensor) for name, tensor in moving.items()}
         if self.backend.ready(self._network, padded, self._conditions(padded["rows"], self._tick_layout)):

@@ -33,10 +33,10 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """``auto`` runs the model itself: building engines for models of a few frames would cost more than the tests."""
-    from pipeline.backends import choice
+    from pipeline.backends import selection
     from pipeline.backends.eager import EagerBackend
 
-    monkeypatch.setattr(choice, "_best", lambda model, _: EagerBackend(model))
+    monkeypatch.setattr(selection, "_best", lambda model, _: EagerBackend(model))
 
 
 pytest_plugins = [] if missing_libraries("offscreen") else ["pytestqt.plugin"]

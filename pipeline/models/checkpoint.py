@@ -19,9 +19,9 @@ from pipeline.models.building import build_diffusers, build_text_encoder
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, Family
 from pipeline.models.lora_names import is_lora
+from pipeline.models.model_parts import Parts
 from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
 from pipeline.models.original_layout import autoencoder_state, open_clip_state, unet_name
-from pipeline.models.parts import Parts
 from pipeline.models.tokenizers import clip_tokenizer
 from pipeline.models.weights import Header, check_finite, open_tensors, read_header, unused_note
 

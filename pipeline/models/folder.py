@@ -12,9 +12,9 @@ from pipeline.conditioning.prompt_encoder import TextEncoder
 from pipeline.models.building import build_diffusers, build_text_encoder
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.families import SDXL, VITRAIL, family_of
+from pipeline.models.model_parts import Parts, part_class, read_json
 from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
 from pipeline.models.original_layout import early_autoencoder_state
-from pipeline.models.parts import Parts, part_class, read_json
 from pipeline.models.tokenizers import read_tokenizer
 from pipeline.models.weights import check_finite, open_tensors, read_header, unused_note, weight_files
 

@@ -19,9 +19,9 @@ from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.model import Model
-from pipeline.models.parts import Parts, latent_side
+from pipeline.models.model_parts import Parts, latent_side
 from pipeline.models.residency import Residency
-from pipeline.models.tiny import choose_autoencoder
+from pipeline.models.tiny_autoencoder import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
 
 EMBEDDED = "embedded"

@@ -22,7 +22,7 @@ class UNetConfig(TypedDict):
 
     in_channels: int
     out_channels: int
-    sample_size: object  # as the file has it; see ``parts.latent_side``
+    sample_size: object  # as the file has it; see ``model_parts.latent_side``
     layers_per_block: int | Sequence[int]
     block_out_channels: Sequence[int]
     cross_attention_dim: int | Sequence[int]

@@ -33,7 +33,7 @@ from pipeline.backends.backend import AccelerationError, Capabilities, Tensors
 from pipeline.backends.builder import Builder
 from pipeline.backends.engine_backend import Engine, EngineBackend
 from pipeline.backends.engine_cache import EngineCache, key_of
-from pipeline.backends.folding import fold_tail
+from pipeline.backends.folded_decoder import fold_tail
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError, StoppedError
 from pipeline.backends.openvino.engine import Engine as CompiledGraph
 from pipeline.backends.openvino.graph import WrittenGraphs, write_graph

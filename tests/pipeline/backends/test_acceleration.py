@@ -16,7 +16,6 @@ import torch
 from pipeline import GUIDANCE_KINDS, SOLVERS, Model, Stream, StreamConfig, load_model
 from pipeline.backends import AccelerationError, accelerate
 from pipeline.backends.backend import Backend
-from pipeline.backends.choice import _best
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import GraphBackend, as_it_is
@@ -24,6 +23,7 @@ from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.graph import write_graph
 from pipeline.backends.openvino.package import is_installed
+from pipeline.backends.selection import _best
 from pipeline.backends.spec import Spec
 from pipeline.backends.weights_digest import weights_digest
 from pipeline.models.networks import sharing_weights

@@ -11,7 +11,7 @@ import torch
 from pipeline import ModelError, Stream, StreamConfig, load_model
 from pipeline.models.families import Family
 from pipeline.models.hub import download
-from pipeline.models.tiny import choose_autoencoder
+from pipeline.models.tiny_autoencoder import choose_autoencoder
 from tests.hub_server import HubServer
 from tests.tiny_model import write_tiny_model
 

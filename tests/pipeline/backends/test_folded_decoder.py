@@ -7,7 +7,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import nn
 
-from pipeline.backends.folding import FoldedTail, fold_tail
+from pipeline.backends.folded_decoder import FoldedTail, fold_tail
 from pipeline.models import load_model
 
 

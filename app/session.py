@@ -269,7 +269,7 @@ class Session:
     def _follow_model(self, facts: ModelFacts) -> None:
         """Take what a new model recommends, where nothing else was chosen."""
         self._defaults = facts.defaults
-        self._recommend(facts.name)
+        self._recommend(f"{facts.name} with its LoRAs" if self._settings.stream.loras else facts.name)
 
     def _recommend(self, what: str) -> None:
         """Take what the model with its LoRAs recommends, which ``what`` has changed, where nothing else was chosen."""

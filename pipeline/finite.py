@@ -13,8 +13,8 @@ EVERY = 16
 _STRIDE = 8
 
 _WORDS = (
-    "the model gives numbers that are not finite, so that pictures come out black: its weights or a LoRA are damaged, "
-    "or float16 is too small for them (choose the number format float32)"
+    "pictures come out black, as the model gives numbers that are not finite: its weights, a LoRA or the input may "
+    "hold such numbers, or float16 is too small for it (choose the number format float32)"
 )
 
 
@@ -47,8 +47,8 @@ class FiniteWatch:
         self._pending.append((event, arrived))
 
     def restart(self) -> None:
-        """Look at the next picture in any case, as something has changed."""
-        self._count = 0
+        """The next picture is looked at, and told of anew: something has changed."""
+        self._count, self._told = 0, False
 
     def news(self) -> list[str]:
         """What has come up since the last call that the user should know."""

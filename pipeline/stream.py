@@ -49,6 +49,7 @@ class Stream:
     Every call takes F frames and gives F pictures; with T denoising steps the pictures are of the frames of T - 1 calls
     ago. The first frames are denoised at once, so that no call ever returns a picture that is not finished. Frame
     size and frame buffer F are read off the frames and may change between calls. Not for use by two threads at once.
+    LoRAs and learned words are the model's: of several streams on one model, the one configured last decides on them.
 
     Attributes:
         model, backend: as given.
@@ -75,6 +76,7 @@ class Stream:
         self._encoder, self._decoder = EncoderNetwork(model), DecoderNetwork(model)
         self._denoiser = Denoiser(model, self.backend)
         self._changed_parts: set[str] = set()
+        self._torn = False  # a change of the settings was broken off, and what it has changed is not known
         self._watch = FiniteWatch()
         self._clock = StageClock(model.device)
         self._batch: StreamBatch | None = None
@@ -219,15 +221,28 @@ class Stream:
         Raises:
             ValueError: settings that exclude each other; the old ones stay in force.
             ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
+            torch.OutOfMemoryError: memory was short on the way; the old settings stay in force, and whatever of the
+                new ones was done is undone at the next call.
         """
         _allowed(config)
         self.prepare(config)
-        self.model.adapters.follow(config, self)
         old, self._config = self._config, config
+        try:
+            notes = self._follow(None if self._torn else old)
+        except BaseException:
+            self._config, self._torn = old, True
+            raise
+        self._torn = False
+        return notes
+
+    def _follow(self, old: StreamConfig | None) -> list[str]:
+        """Do what differs between the settings in force and ``old``, or all there is to do where that is not known."""
+        config = self._config
+        self.model.adapters.follow(config, self)
         self._watch.restart()
 
         def differ(*names: str) -> bool:
-            return any(getattr(old, name) != getattr(config, name) for name in names)
+            return old is None or any(getattr(old, name) != getattr(config, name) for name in names)
 
         if differ(*_FILTERING, "seed"):
             self._set_filter()
@@ -240,11 +255,11 @@ class Stream:
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
         if differ(*wording, *_IN_ATTENTION):
             self._set_prompts()
-        self._catch_up()
-        grids = [self.model.adapters.grid_of(one) for one in (old, config)]
+        self._catch_up_weights()
+        grid_of = self.model.adapters.grid_of
         tables = ("steps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend")
-        if grids[0] != grids[1] or differ(*tables):
-            self._change_table(old.steps)
+        if differ(*tables) or (old is not None and grid_of(old) != grid_of(config)):
+            self._change_table()
         if differ("steps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
         notes = self._set_backend() if differ("sparse", "text_to_image") else []
@@ -288,6 +303,12 @@ class Stream:
         """Take account of what has changed in the model since the last call: its weights, and its memory mode."""
         if isinstance(self._running, SlicedBackend) != (self.model.memory.mode != "full"):
             self._set_backend()
+        if self._torn:
+            self._follow(None)
+            self._torn = False
+        self._catch_up_weights()
+
+    def _catch_up_weights(self) -> None:
         if not self._changed_parts:
             return
         with self.model.residency.lock:  # so that a change that is being written is complete
@@ -400,7 +421,7 @@ class Stream:
             config.steps,
             config.strength,
             config.spacing,
-            grid=self.model.adapters.grid_of(config) or self.model.grid,
+            grid=min(self.model.adapters.grid_of(config) or self.model.grid or 0, len(self.model.schedule)) or None,
             gamma=config.tcd_gamma,
             from_noise=self._of_words or self._from_noise(),
         )
@@ -411,9 +432,10 @@ class Stream:
         noise = blended_noise(config.seed, config.seed_b, config.seed_blend, config.steps + 1, shape)
         return uploaded(noise, self.model.device)
 
-    def _change_table(self, old_steps: int) -> None:
+    def _change_table(self) -> None:
         if self._batch is None:
             return
+        old_steps = self._batch.table.steps
         self._batch.from_noise = self._from_noise()
         self._batch.change(self._table(), self._noise())
         steps = self._config.steps

@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.backends.spec import Spec
@@ -32,6 +33,15 @@ ATTEMPTS, RETRY_SECONDS = 2, 20.0
 # An interpreter that ends waits up to so long for a build to finish. It ends all other threads wherever they are, and
 # ending one inside of a library written in C++ crashes the whole process.
 _LAST_SECONDS = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class _Order:
+    """A specification that waits to be built, for the weights of a round; ``dropped`` once too many came after it."""
+
+    round: int
+    spec: Spec
+    dropped: bool = False
 
 
 class Builder(Generic[Engine]):
@@ -56,8 +66,9 @@ class Builder(Generic[Engine]):
         self._failed: dict[Spec, tuple[int, float]] = {}  # how often, and when last
         self._told: set[str] = set()  # networks of which a failure was told
         self._news: list[str] = []
-        self._orders: queue.LifoQueue[tuple[int, Spec] | None] = queue.LifoQueue()
+        self._orders: queue.LifoQueue[_Order | None] = queue.LifoQueue()
         self._changed = threading.Condition()
+        self._waiting: deque[_Order] = deque()  # the same, the oldest first
         self._open = 0  # orders that are neither done nor given up
         self._rounds: Counter[str] = Counter()  # by part; engines of an earlier round are of weights that are gone
         self._closed = False
@@ -121,6 +132,7 @@ class Builder(Generic[Engine]):
         self.clear()
         with self._changed:
             self._closed = True
+            self._waiting.clear()
             with contextlib.suppress(queue.Empty):
                 while self._orders.get_nowait() is not None:
                     self._open -= 1
@@ -135,7 +147,13 @@ class Builder(Generic[Engine]):
         with self._changed:
             self._ordered.add(spec)
             self._open += 1
-            self._orders.put((self._rounds[spec.part], spec))
+            order = _Order(self._rounds[spec.part], spec)
+            self._waiting.append(order)
+            if len(self._waiting) > self._most:  # the first of them would be given up again before it is used
+                oldest = self._waiting.popleft()
+                oldest.dropped = True
+                self._ordered.discard(oldest.spec)
+            self._orders.put(order)
             if self._thread is None:
                 # A daemon: a compiler cannot be interrupted, and must not keep the program from ending.
                 self._thread = threading.Thread(target=self._run, name="vitrail-engines", daemon=True)
@@ -144,16 +162,18 @@ class Builder(Generic[Engine]):
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
-            number, spec = order
-            engine = None
+            spec, engine = order.spec, None
+            with self._changed:
+                if order in self._waiting:
+                    self._waiting.remove(order)
             try:
-                if number == self._rounds[spec.part]:
+                if not order.dropped and order.round == self._rounds[spec.part]:
                     engine = self._build(spec)
             except Exception as error:  # noqa: BLE001 - a compiler may raise anything; the model itself goes on
-                if number == self._rounds[spec.part]:  # an order that was cleared meanwhile has no failure to tell
+                if order.round == self._rounds[spec.part]:  # what was given up in the meantime is nobody's concern
                     self._give_up(spec, error, f"{self._name} cannot run the {spec.network}")
             with self._changed:
-                if engine is not None and number == self._rounds[spec.part]:
+                if engine is not None and order.round == self._rounds[spec.part]:
                     self._keep(spec, engine)
                 self._open -= 1
                 self._changed.notify_all()
@@ -180,7 +200,7 @@ class Builder(Generic[Engine]):
         self._engines = {**{one: self._engines[one] for one in kept}, spec: engine}
 
 
-def _leave(orders: queue.LifoQueue[tuple[int, Spec] | None], thread: threading.Thread) -> None:
+def _leave(orders: queue.LifoQueue[_Order | None], thread: threading.Thread) -> None:
     """Have the builder's thread end, and wait for it. Called when the interpreter ends, or the builder is collected."""
     orders.put(None)
     if thread is not threading.current_thread():

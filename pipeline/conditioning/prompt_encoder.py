@@ -184,6 +184,8 @@ class PromptEncoder:
 
 
 def _plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    # What is no text, such as half of a surrogate pair from a terminal of another encoding, reads as a question mark.
+    text = text.encode("utf-8", "replace").decode("utf-8")
     return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
 
 

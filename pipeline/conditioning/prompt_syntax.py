@@ -14,6 +14,8 @@ import re
 Mix = tuple[tuple[str, float], ...]
 
 _BRACKET = 1.1
+# No weight is beyond this, whatever is typed: long before it a picture is nothing but that word.
+_MOST_WEIGHT = 1e4
 _TOKEN = re.compile(r"\\[()\[\]\\]|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[()\[\]]|[^\\()\[\]:]+|.", re.DOTALL)
 _WEIGHTED = re.compile(r"::\s*([+-]?(?:\d+\.?\d*|\.\d+))?")
 
@@ -25,7 +27,7 @@ def emphasis(prompt: str) -> list[tuple[str, float]]:
 
     def close(factor: float) -> None:
         _, first = open_brackets.pop()
-        pieces[first:] = [(text, weight * factor) for text, weight in pieces[first:]]
+        pieces[first:] = [(text, _bounded(weight * factor)) for text, weight in pieces[first:]]
 
     for match in _TOKEN.finditer(prompt):
         token = match.group()
@@ -40,6 +42,10 @@ def emphasis(prompt: str) -> list[tuple[str, float]]:
     while open_brackets:
         close(_BRACKET if open_brackets[-1][0] == "(" else 1 / _BRACKET)
     return _joined(pieces)
+
+
+def _bounded(weight: float) -> float:
+    return min(max(weight, -_MOST_WEIGHT), _MOST_WEIGHT)
 
 
 def _closing(token: str, kind: str) -> float | None:
@@ -67,7 +73,7 @@ def mixture(prompt: str) -> Mix:
     if len(parts) == 1:
         return ((prompt, 1.0),)
     texts = [text.strip() for text in parts[::2]]
-    weights = [max(0.0, float(given)) if given else 1.0 for given in parts[1::2]]
+    weights = [max(0.0, _bounded(float(given))) if given else 1.0 for given in parts[1::2]]
     if texts[-1]:
         weights.append(1.0)
     pairs = [(text, weight) for text, weight in zip(texts, weights, strict=False) if weight]

@@ -56,6 +56,7 @@ class Adapters:
         self._words: dict[str, LearnedWord] = {}
         self._learned: Mapping[str, Sequence[torch.Tensor]] = {}
         self._own: dict[Place, torch.Tensor] = {}  # the model's own value of each parameter that LoRAs have changed
+        self._torn = False  # whether some weights have been written and others not
         self._followers: weakref.WeakSet[object] = weakref.WeakSet()
         self._reading = threading.Lock()  # held while ``_loras`` changes, as ``read`` may run on another thread
 
@@ -150,7 +151,7 @@ class Adapters:
     @torch.inference_mode()
     def _apply(self, wanted: Wanted) -> None:
         """Make the weights those of the model with these LoRAs, all of which have been read."""
-        if wanted == self.applied:
+        if wanted == self.applied and not self._torn:
             return
         strengths: dict[str, float] = {}
         for spec, strength in wanted:
@@ -161,9 +162,10 @@ class Adapters:
         places = {place for lora, _ in loras for place in lora.updates} | set(self._own)
         targets = self._targets()
         with self._residency.changing(*sorted({place.part for place in places})):
+            self._torn = True  # until all are written: where memory runs out on the way, the next call writes all again
             for place in places:
                 self._write(place, getattr(targets[place.part][place.layer], place.parameter), loras)
-            self.applied = wanted
+            self.applied, self._torn = wanted, False
         self._forget_unused(set(strengths))
 
     def _write(self, place: Place, parameter: torch.Tensor, loras: list[tuple[Lora, float]]) -> None:

@@ -58,8 +58,15 @@ class Residency:
         """Inside, the weights of ``parts`` may be written; the listeners have been told.
 
         Args:
+            parts: of ``PARTS``.
             moved: see ``Listener.changed``.
+
+        Raises:
+            ValueError: there is no such part; nobody would have been told.
         """
+        unknown = [part for part in parts if part not in PARTS]
+        if unknown:
+            raise ValueError(f"a model has no part {unknown[0]!r}; its parts are {', '.join(PARTS)}")
         with self.lock:
             for part in dict.fromkeys(parts):
                 self._revisions[part] += 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 from pipeline.conditioning.text_model import Tokenizer
-from pipeline.models.errors import ModelError, explained
+from pipeline.models.errors import ModelError, first_line
 from pipeline.models.hub import download_part
 
 _HUB_NAME = "openai/clip-vit-large-patch14"
@@ -32,12 +34,13 @@ def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | Non
         raise ModelError(f"the model is incomplete: {folder} is missing")
     if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
         raise ModelError(f"the tokenizer in {folder} has no vocabulary: vocab.json and merges.txt are missing")
-    with explained(f"the tokenizer in {folder}"):
+    with _explained(folder):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         if pad is not None:
             tokenizer.pad_token = pad
         # Where the folder does not say how long a prompt may be, transformers takes 10^30.
         tokenizer.model_max_length = min(int(tokenizer.model_max_length), positions)
+        tokenizer("a photo", add_special_tokens=False)  # a vocabulary without letters is found out here
         ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     if len(tokenizer) > vocabulary:
         raise ModelError(
@@ -46,6 +49,15 @@ def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | Non
     if not all(isinstance(end, int) and 0 <= end < vocabulary for end in ends):
         raise ModelError(f"the tokenizer in {folder} is damaged: it has no tokens for both ends of a prompt")
     return cast(Tokenizer, tokenizer)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """As ``explained``, for a library whose errors have no kind of their own."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
 
 
 def clip_tokenizer(checkpoint: Path, vocabulary: int, positions: int, pad: str | None = None) -> Tokenizer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,9 +11,6 @@ from pipeline import Stream, StreamConfig
 from pipeline.finite import EVERY, FiniteWatch
 from pipeline.models.residency import DENOISER
 from tests.tiny_model import new_tiny_model, tiny_model, unet_of
-
-# Emphasis that no float can hold.
-INFINITE = f"(a:{'9' * 400})"
 
 
 def looked_at(watch: FiniteWatch, value: float, times: int = 1) -> list[str]:
@@ -68,9 +67,13 @@ def test_a_stream_says_what_its_weights_have_become() -> None:
     assert len(stream.news()) == 1
 
 
-def test_a_prompt_whose_emphasis_is_infinite_is_noticed() -> None:
-    stream = Stream(tiny_model(), StreamConfig(prompt=INFINITE))
-    stream(torch.rand(3, 32, 32))
+def test_a_frame_that_is_not_finite_is_noticed_and_told_again_after_a_change() -> None:
+    config = StreamConfig(prompt="a")
+    stream, bad = Stream(tiny_model(), config), torch.full((3, 32, 32), float("nan"))
+    stream(bad)
+    assert len(stream.news()) == 1
+    stream.configure(replace(config, prompt="b"))
+    stream(bad)
     assert len(stream.news()) == 1
 
 
@@ -78,6 +81,19 @@ def test_the_end_of_a_file_is_always_looked_at() -> None:
     stream = Stream(tiny_model(), StreamConfig(prompt="a", steps=2))
     for _ in range(3):
         stream(torch.rand(3, 32, 32))
-    stream.configure(StreamConfig(prompt=INFINITE, steps=2))
+    stream(torch.full((3, 32, 32), float("nan")))
     stream.flush()
     assert len(stream.news()) == 1
+
+
+@pytest.mark.parametrize("prompt", [f"(a:{'9' * 400})", "(" * 800 + "a", f"a::{'9' * 400} b", "[" * 800 + "a"])
+def test_no_emphasis_that_can_be_typed_is_too_much(prompt: str) -> None:
+    stream = Stream(tiny_model(), StreamConfig(prompt=prompt))
+    assert bool(stream(torch.rand(3, 32, 32)).image.isfinite().all())
+    assert stream.news() == []
+
+
+def test_a_prompt_that_is_no_text_is_read_as_something() -> None:
+    frame = torch.rand(3, 32, 32)
+    found = Stream(tiny_model(), StreamConfig(prompt="caf\udce9"))(frame).image
+    assert torch.equal(found, Stream(tiny_model(), StreamConfig(prompt="caf?"))(frame).image)

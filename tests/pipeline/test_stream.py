@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, SOLVERS, Stream, StreamConfig
-from pipeline.diffusion.schedule import VariancePreserving
+from pipeline.diffusion.schedule import VariancePreserving, read_schedule
 from tests.pipeline.reference import Reference
 from tests.tiny_model import tiny_model
 
@@ -248,3 +249,49 @@ def test_frames_of_the_wrong_kind_are_refused_and_do_no_harm(bad: torch.Tensor, 
     assert stream(clip[2]).tags == ("b",)
     with pytest.raises(ValueError, match="2 tags for 1 frames"):
         stream(clip[2], tags=[1, 2])
+
+
+class ShortOnce:
+    """Raises for a lack of memory at one call, and does as before at all others."""
+
+    def __init__(self, call: Callable[..., object], at: int = 1) -> None:
+        self.call, self.left = call, at
+
+    def __call__(self, *given: object, **named: object) -> object:
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.call(*given, **named)
+
+
+@pytest.mark.parametrize("place", ["set_prompts", "set_guidance", "_change_table", "_set_guidance"])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_change_that_memory_was_too_short_for_is_not_half_in_force(
+    place: str, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, clip = tiny_model(), frames(8)
+    wanted = replace(
+        BASE, prompt="a neon sign", guidance="full", negative_prompt="grey", steps=2, seed=3, attention_guidance=3.0
+    )
+    stream = Stream(model, BASE)
+    for frame in clip[:2]:
+        stream(frame)
+    owner = stream if place.startswith("_") else stream._denoiser
+    monkeypatch.setattr(owner, place, ShortOnce(getattr(owner, place)))
+    with pytest.raises(torch.OutOfMemoryError):
+        stream.configure(wanted)
+    assert stream.config == BASE
+    if again:
+        stream.configure(wanted)
+    settled = [stream(frame) for frame in clip[2:]][-1]
+    expected = [picture(frame) for picture in [Stream(model, wanted if again else BASE)] for frame in clip[2:]][-1]
+    torch.testing.assert_close(settled.image, expected.image, atol=CLOSE, rtol=0)
+
+
+def test_a_schedule_shorter_than_the_grid_of_few_step_models_is_run() -> None:
+    model = tiny_model(True)
+    short = replace(model, schedule=read_schedule({"num_train_timesteps": 20, "beta_schedule": "scaled_linear"}))
+    assert model.grid == 50
+    for solver in ("lcm", "ddim"):
+        stream = Stream(short, replace(BASE, solver=solver, steps=2))
+        assert bool(stream(frames(1)[0]).image.isfinite().all())

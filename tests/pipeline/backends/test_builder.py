@@ -223,3 +223,27 @@ def test_an_engine_that_fails_while_it_runs_is_given_up_and_told() -> None:
     assert builder.get(spec("a")) is None
     assert builder.news() == ["test failed while it ran the a; PyTorch does, more slowly: broken"]
     builder.close()
+
+
+def test_orders_that_nothing_will_come_of_do_not_pile_up() -> None:
+    """A window that is dragged asks for a size a frame; what would be given up again unused is not built."""
+    started, go, built = threading.Event(), threading.Event(), []
+
+    def build(wanted: Spec) -> str:
+        started.set()
+        assert go.wait(30)
+        built.append(wanted.network)
+        return wanted.network
+
+    builder: Builder[str] = Builder(build, "test", most=2)
+    builder.get(spec("first"))
+    assert started.wait(30)
+    for name in "abcdef":
+        builder.get(spec(name))
+    go.set()
+    builder.wait()
+    assert built == ["first", "f", "e"]
+    assert builder.get(spec("a")) is None
+    builder.wait()
+    assert builder.get(spec("a")) == "a", "asked for again, it is built"
+    builder.close()

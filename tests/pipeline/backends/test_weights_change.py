@@ -20,6 +20,7 @@ from pipeline.backends.openvino import backend as openvino_backend
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.package import is_installed
 from pipeline.backends.weights_digest import WeightsDigests, weights_digest
+from pipeline.models.adapters import Adapters
 from pipeline.models.residency import DENOISER, PARTS
 from tests.adapters import factors_of
 from tests.tiny_model import new_tiny_model
@@ -217,3 +218,33 @@ def test_the_last_stream_to_close_leaves_the_model_as_it_was_loaded(lora: Path) 
     assert model.adapters.in_denoiser, "another stream is still on it"
     two.close()
     assert all(torch.equal(weight, before[name]) for name, weight in model.unet.state_dict().items())
+
+
+def test_a_part_that_a_model_does_not_have_is_refused() -> None:
+    """Nobody would be told, and engines would go on with the old weights."""
+    with pytest.raises(ValueError, match="a model has no part 'unet'; its parts are denoiser, autoencoder"):
+        new_tiny_model().residency.changing("unet").__enter__()
+
+
+def test_a_lora_that_memory_was_too_short_for_leaves_no_trace(lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_tiny_model(True)
+    before = {name: weight.clone() for name, weight in model.unet.state_dict().items()}
+    stream = Stream(model, CONFIG)
+    expected, written = stream(frame()).image, []
+    write = Adapters._write
+
+    def short(self: Adapters, *given: object) -> None:
+        written.append(1)
+        if len(written) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        write(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Adapters, "_write", short)
+    with pytest.raises(torch.OutOfMemoryError):
+        stream.configure(replace(CONFIG, loras=str(lora)))
+    assert torch.equal(stream(frame()).image, expected)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.unet.state_dict().items())
+    stream.configure(replace(CONFIG, loras=str(lora)))
+    found = stream(frame()).image
+    torch.testing.assert_close(found, Stream(model, stream.config)(frame()).image, atol=1e-6, rtol=0)
+    assert not torch.allclose(found, expected, atol=1e-3)

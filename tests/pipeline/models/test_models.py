@@ -269,3 +269,13 @@ def test_the_embedded_model_loads_and_sees_the_input() -> None:
     assert model.sees_input
     assert model.autoencoder.is_tiny
     assert model.default_size == 256
+
+
+@pytest.mark.parametrize(("name", "content"), [("vocab.json", b"{}"), ("merges.txt", b"\xff\xfe\x00\xd8")])
+def test_a_tokenizer_that_cannot_read_a_word_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    """And not at the first prompt of a running session."""
+    folder = write_tiny_model(tmp_path / "tiny")
+    (folder / "tokenizer" / name).write_bytes(content)
+    with pytest.raises(ModelError, match=r"the tokenizer in .* (cannot be loaded|is damaged)") as caught:
+        load_model(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)

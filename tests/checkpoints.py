@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,12 @@ def write_model(folder: Path, kind: str, seed: int = 0) -> Path:
         index["force_zeros_for_empty_prompt"] = True
     write_json(folder / "model_index.json", index)
     return folder
+
+
+@cache
+def shelved(kind: str, shelf: Path) -> Path:
+    """The folder of the model of ``kind`` on a ``shelf`` of models, where it is written once."""
+    return write_model(shelf / kind, kind)
 
 
 def _write_unet(folder: Path, structure: dict, *, linear: bool, pix2pix: bool, **further: Any) -> None:

@@ -18,6 +18,20 @@ def spec(network: str, size: int = 8, part: str = "denoiser") -> Spec:
     return Spec(network, part, (("x", torch.float32, (1, 3, size, size)),))
 
 
+class Held:
+    """A build that begins and does not end before ``go`` is set; notes what it has built, in turn."""
+
+    def __init__(self) -> None:
+        self.started, self.go = threading.Event(), threading.Event()
+        self.built: list[str] = []
+
+    def __call__(self, wanted: Spec) -> str:
+        self.started.set()
+        assert self.go.wait(30)
+        self.built.append(wanted.network)
+        return wanted.network
+
+
 def test_an_engine_is_built_once_and_never_waited_for() -> None:
     go, built = threading.Event(), []
 
@@ -57,22 +71,15 @@ def test_only_the_engines_used_last_are_kept_and_others_built_again_where_wanted
 
 
 def test_what_was_ordered_last_is_built_first() -> None:
-    started, go, built = threading.Event(), threading.Event(), []
-
-    def build(wanted: Spec) -> str:
-        started.set()
-        assert go.wait(30)
-        built.append(wanted.network)
-        return wanted.network
-
+    build = Held()
     builder: Builder[str] = Builder(build, "test")
     builder.get(spec("a"))
-    assert started.wait(30)
+    assert build.started.wait(30)
     for name in ("b", "c"):
         builder.get(spec(name))
-    go.set()
+    build.go.set()
     builder.wait()
-    assert built == ["a", "c", "b"]
+    assert build.built == ["a", "c", "b"]
     builder.close()
 
 
@@ -227,22 +234,15 @@ def test_an_engine_that_fails_while_it_runs_is_given_up_and_told() -> None:
 
 def test_orders_that_nothing_will_come_of_do_not_pile_up() -> None:
     """A window that is dragged asks for a size a frame; what would be given up again unused is not built."""
-    started, go, built = threading.Event(), threading.Event(), []
-
-    def build(wanted: Spec) -> str:
-        started.set()
-        assert go.wait(30)
-        built.append(wanted.network)
-        return wanted.network
-
+    build = Held()
     builder: Builder[str] = Builder(build, "test", most=2)
     builder.get(spec("first"))
-    assert started.wait(30)
+    assert build.started.wait(30)
     for name in "abcdef":
         builder.get(spec(name))
-    go.set()
+    build.go.set()
     builder.wait()
-    assert built == ["first", "f", "e"]
+    assert build.built == ["first", "f", "e"]
     assert builder.get(spec("a")) is None
     builder.wait()
     assert builder.get(spec("a")) == "a", "asked for again, it is built"

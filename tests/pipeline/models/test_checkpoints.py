@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,13 @@ import torch
 from pipeline import Model, ModelError, Stream, StreamConfig, load_model
 from pipeline.models.checkpoint import unet_config
 from pipeline.models.families import SD1, SDXL
-from tests.checkpoints import State, original_state, write_file, write_model
+from tests.checkpoints import State, original_state, shelved, write_file
 
 UNET = "model.diffusion_model."
 
 
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("checkpoints")
-
-
-@cache
-def folder_of(kind: str, shelf: Path) -> Path:
-    return write_model(shelf / kind, kind)
-
-
 def state_of(kind: str, shelf: Path) -> State:
-    return original_state(folder_of(kind, shelf), kind)
+    return original_state(shelved(kind, shelf), kind)
 
 
 def load(path: Path) -> Model:
@@ -45,7 +34,7 @@ def test_a_text_encoder_without_text_model_in_its_names_is_read(kind: str, shelf
     state = {name.replace("transformer.text_model.", "transformer."): t for name, t in state_of(kind, shelf).items()}
     model = load(write_file(state, tmp_path / "model.safetensors"))
     assert model.notes == ()
-    torch.testing.assert_close(model.prompts("a cat"), load(folder_of(kind, shelf)).prompts("a cat"))
+    torch.testing.assert_close(model.prompts("a cat"), load(shelved(kind, shelf)).prompts("a cat"))
 
 
 BESIDE = (
@@ -103,7 +92,7 @@ def test_stable_diffusion_2_reads_23_layers_of_its_text_encoder(stored: int, she
     model = load(write_file(state, tmp_path / "model.safetensors", {"modelspec.prediction_type": "v"}))
     assert model.prompts.encoders[0].module.config.num_hidden_layers == 23
     assert model.notes == ()
-    torch.testing.assert_close(model.prompts("a cat"), load(folder_of("sd21", shelf)).prompts("a cat"))
+    torch.testing.assert_close(model.prompts("a cat"), load(shelved("sd21", shelf)).prompts("a cat"))
 
 
 PARTS = {

@@ -33,26 +33,16 @@ from pipeline.models.families import (
     defaults_for,
     tells_few_steps,
 )
-from tests.checkpoints import KINDS, write_model, write_original
+from tests.checkpoints import KINDS, shelved, write_original
 
 diffusers: Any = importlib.import_module("diffusers")  # it exports its pipelines in a way that type checkers miss
 
 FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "ssd": SDXL, "pix2pix": PIX2PIX}
 
 
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@cache
-def folder_of(kind: str, shelf: Path) -> Path:
-    return write_model(shelf / kind, kind)
-
-
 @cache
 def model_of(kind: str, shelf: Path) -> Model:
-    return settled(load_model(str(folder_of(kind, shelf)), device="cpu", dtype="float32"))
+    return settled(load_model(str(shelved(kind, shelf)), device="cpu", dtype="float32"))
 
 
 def frame() -> torch.Tensor:
@@ -93,7 +83,7 @@ def test_a_folder_is_recognised_and_streams(kind: str, shelf: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_gives_the_same_pictures_as_the_folder(kind: str, shelf: Path) -> None:
-    folder = folder_of(kind, shelf)
+    folder = shelved(kind, shelf)
     says = {"modelspec.prediction_type": "v"} if kind == "sd21" else {}
     path = write_original(folder, shelf / "files" / f"{kind}-model.safetensors", kind, says)
     model = settled(load_model(str(path), device="cpu", dtype="float32"))
@@ -110,7 +100,7 @@ def diffusers_parts(folder: Path, kinds: dict[str, Any]) -> dict[str, Any]:
 @torch.inference_mode()
 def test_instruct_pix2pix_equals_diffusers_pipeline(solver: str, shelf: Path) -> None:
     """The same noise, prompt, picture, and both guidances: the same picture, from noise to pixels."""
-    folder = folder_of("pix2pix", shelf)
+    folder = shelved("pix2pix", shelf)
     kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     parts = diffusers_parts(folder, {**kinds, "tokenizer": CLIPTokenizer})
     settle(parts["unet"], parts["vae"], parts["text_encoder"])
@@ -153,7 +143,7 @@ def test_instruct_pix2pix_equals_diffusers_pipeline(solver: str, shelf: Path) ->
 def test_sdxl_is_told_what_diffusers_pipeline_tells_it(shelf: Path) -> None:
     """Both text encoders' embeddings, the pooled one, an empty negative prompt of zeros, and the picture's size."""
     model = model_of("sdxl", shelf)
-    pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(folder_of("sdxl", shelf), local_files_only=True)
+    pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(shelved("sdxl", shelf), local_files_only=True)
     tokens, no_tokens, pooled, no_pooled = pipeline.encode_prompt("a cat", device="cpu")
     ours, negative = model.prompts.embed("a cat"), model.prompts.embed_negative("")
     assert ours.pooled is not None
@@ -286,7 +276,7 @@ def test_an_inpainting_checkpoint_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_tokenizer_says_where_to_put_one(shelf: Path) -> None:
-    path = write_original(folder_of("sd15", shelf), shelf / "alone" / "model.safetensors", "sd15")
+    path = write_original(shelved("sd15", shelf), shelf / "alone" / "model.safetensors", "sd15")
     shutil.rmtree(path.parent / "tokenizer")
     with pytest.raises(
         ModelError, match=r"holds no tokenizer, and CLIP's cannot be fetched.*vocab.json and merges.txt at"
@@ -296,7 +286,7 @@ def test_a_file_without_a_tokenizer_says_where_to_put_one(shelf: Path) -> None:
 
 def test_an_autoencoder_of_early_diffusers_is_read(shelf: Path, tmp_path: Path) -> None:
     """Stable Diffusion 1.5 itself is stored so: the attention's layers have other names."""
-    folder = shutil.copytree(folder_of("sd15", shelf), tmp_path / "early")
+    folder = shutil.copytree(shelved("sd15", shelf), tmp_path / "early")
     path = folder / "vae" / "diffusion_pytorch_model.safetensors"
     state = load_file(path)
     for now, early in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
@@ -307,15 +297,15 @@ def test_an_autoencoder_of_early_diffusers_is_read(shelf: Path, tmp_path: Path) 
 
 
 def test_parts_of_two_models_do_not_stream_together(shelf: Path, tmp_path: Path) -> None:
-    mixed = shutil.copytree(folder_of("sd15", shelf), tmp_path / "mixed")
+    mixed = shutil.copytree(shelved("sd15", shelf), tmp_path / "mixed")
     shutil.rmtree(mixed / "unet")
-    shutil.copytree(folder_of("sdxl", shelf) / "unet", mixed / "unet")
+    shutil.copytree(shelved("sdxl", shelf) / "unet", mixed / "unet")
     with pytest.raises(ModelError, match="embeddings are 64 wide, the UNet takes 192"):
         load_model(str(mixed), device="cpu")
 
 
 def test_sdxl_in_half_precision_keeps_its_full_autoencoder_in_float32(shelf: Path) -> None:
-    model = load_model(str(folder_of("sdxl", shelf)), device="cpu", dtype="float16", autoencoder="full")
+    model = load_model(str(shelved("sdxl", shelf)), device="cpu", dtype="float16", autoencoder="full")
     assert (model.unet.dtype, model.autoencoder.module.dtype) == (torch.float16, torch.float32)
     latent = model.autoencoder.encode(frame()[None].half())
     assert bool(model.autoencoder.decode(latent.half()).isfinite().all())

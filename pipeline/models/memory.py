@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pipeline.config import MEMORY_MODES
-from pipeline.models.residency import AUTOENCODER, DENOISER, TEXT, TEXT_2, Residency
+from pipeline.models.residency import PARTS, Residency
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -55,7 +55,7 @@ class WeightPlaces:
         if mode not in MEMORY_MODES:
             raise ValueError(f"the memory is {mode!r}; it must be one of {', '.join(MEMORY_MODES)}")
         if (mode == "offload") != (self.mode == "offload"):
-            with self._residency.changing(DENOISER, AUTOENCODER, TEXT, TEXT_2, moved=True):
+            with self._residency.changing(*PARTS, moved=True):
                 try:
                     self._place(in_main_memory=mode == "offload")
                 except BaseException:

@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 Engine = TypeVar("Engine")
 
-# As many as one stream uses: encoder and decoder, and both for full batches and for those that are still filling a
-# denoiser and one that records for the sparse engine. Engines of earlier settings are read from the disk again, which
-# takes less than a second.
+# More than one stream uses at a time (encoder, decoder, denoiser, and one that records for the sparse engine), so
+# that a setting can be changed and changed back. Engines of earlier settings are read from the disk again, which takes
+# less than a second.
 MOST_ENGINES = 6
 # What could not be built is tried once more after so many seconds: memory may have been short for the time being, or
 # another build in its way.
@@ -80,15 +80,13 @@ class Builder(Generic[Engine]):
         Args:
             patient: wait while it is being built.
         """
-        engine = self._engines.get(spec)
-        self._used[spec] = time.monotonic()
-        if engine is None and spec not in self._ordered and self._may_try(spec):
-            self._order(spec)
-        if engine is None and patient:
-            with self._changed:
+        with self._changed:
+            self._used[spec] = time.monotonic()
+            if spec not in self._engines and spec not in self._ordered and self._may_try(spec):
+                self._order(spec)
+            if patient:
                 self._changed.wait_for(lambda: spec not in self._ordered or spec in self._engines)
-                engine = self._engines.get(spec)
-        return engine
+            return self._engines.get(spec)
 
     def ready(self) -> dict[Spec, Engine]:
         """All engines that are built, by specification."""
@@ -196,8 +194,8 @@ class Builder(Generic[Engine]):
         kept = heapq.nlargest(self._most - 1, self._engines, key=lambda one: self._used.get(one, 0.0))
         for gone in self._engines.keys() - kept:
             self._ordered.discard(gone)  # to be built again where it is asked for again
-            self._used.pop(gone, None)
         self._engines = {**{one: self._engines[one] for one in kept}, spec: engine}
+        self._used = {one: at for one, at in self._used.items() if one in self._engines or one in self._ordered}
 
 
 def _leave(orders: queue.LifoQueue[_Order | None], thread: threading.Thread) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,3 +96,21 @@ class Backend(Protocol):
     def close(self) -> None:
         """Stop building and free what was built. The model itself stays as it was."""
         ...
+
+
+def in_parts(
+    parts: Iterable[tuple[int, int, Callable[[Tensors, Tensors], dict[str, torch.Tensor]]]],
+    moving: Tensors,
+    staying: Tensors,
+) -> dict[str, torch.Tensor]:
+    """The outputs of a call whose rows are answered part by part.
+
+    Args:
+        parts: the first row of each, the row behind its last, and what answers it; together all rows, in order.
+        moving, staying: the inputs of the whole call.
+    """
+    outputs = []
+    for first, end, run in parts:
+        given = [{name: one[first:end] for name, one in inputs.items()} for inputs in (moving, staying)]
+        outputs.append(run(*given))
+    return {name: torch.cat([one[name] for one in outputs]) for name in outputs[0]}

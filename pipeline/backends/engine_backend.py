@@ -89,14 +89,19 @@ class EngineBackend(ABC):
         found = self._found(network, spec)
         if found is None:
             return self._without_engine(network, spec, moving, staying)
-        chosen, engine = found
+        return self._answered(*found, network, moving, staying)
+
+    def _answered(
+        self, spec: Spec, engine: Engine, network: Network, moving: Tensors, staying: Tensors
+    ) -> dict[str, torch.Tensor]:
+        """What the engine for ``spec`` answers; where it fails, what PyTorch does."""
         try:
             return engine(moving, staying)
         except Exception as error:
             if ran_out_of_memory(error):
                 raise
             answer = self._eager.run(network, moving, staying)  # first: bad inputs raise here too
-            self._builder_of(chosen).failed(chosen, error)
+            self._builder_of(spec).failed(spec, error)
             return answer
 
     def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-from pipeline.backends.backend import Tensors
+from pipeline.backends.backend import Tensors, in_parts
 from pipeline.backends.eager import EagerBackend
 from pipeline.conditioning.attention import Attention, heads, merged, self_attentions
 from pipeline.models.networks import Network
@@ -40,11 +41,8 @@ class SlicedBackend(EagerBackend):
         step = _ROWS if network.part == DENOISER else _ROWS_OF_OTHERS
         if rows <= step:
             return super().run(network, moving, staying)
-        outputs = []
-        for first in range(0, rows, step):
-            given = [{name: one[first : first + step] for name, one in inputs.items()} for inputs in (moving, staying)]
-            outputs.append(super().run(network, *given))
-        return {name: torch.cat([one[name] for one in outputs]) for name in outputs[0]}
+        run = partial(super().run, network)
+        return in_parts([(first, first + step, run) for first in range(0, rows, step)], moving, staying)
 
     def _made(self, network: Network) -> torch.nn.Module:
         module = super()._made(network)

@@ -29,7 +29,7 @@ import psutil
 import torch
 from torch import nn
 
-from pipeline.backends.backend import AccelerationError, Capabilities, Tensors
+from pipeline.backends.backend import AccelerationError, Capabilities, Tensors, in_parts
 from pipeline.backends.builder import Builder
 from pipeline.backends.engine_backend import Engine, EngineBackend
 from pipeline.backends.engine_cache import EngineCache, key_of
@@ -148,15 +148,12 @@ class OpenVinoBackend(EngineBackend):
             return super()._without_engine(network, spec, moving, staying)
         ready = self._pictures.ready()
         engines = {one.rows: engine for one, engine in ready.items() if one.with_rows(spec.rows) == spec}
-        parts = _cover(spec.rows, engines)
-        if not parts:
-            return super()._without_engine(network, spec, moving, staying)
-        outputs = []
-        for first, end, engine in parts:
-            self._pictures.get(spec.with_rows(end - first))  # in use, and so not to be given up
-            given = [{name: one[first:end] for name, one in inputs.items()} for inputs in (moving, staying)]
-            outputs.append(engine(*given))
-        return {name: torch.cat([one[name] for one in outputs]) for name in outputs[0]}
+        parts = []
+        for first, end, engine in _cover(spec.rows, engines):
+            part = spec.with_rows(end - first)
+            self._pictures.get(part)  # in use, and so not to be given up
+            parts.append((first, end, partial(self._answered, part, engine, network)))
+        return in_parts(parts, moving, staying) if parts else super()._without_engine(network, spec, moving, staying)
 
     # -- on the builders' threads -------------------------------------------------------------------------------------
 

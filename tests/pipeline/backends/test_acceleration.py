@@ -285,6 +285,31 @@ def test_an_engine_that_fails_while_it_runs_hands_over_to_pytorch_and_says_so() 
     backend.close()
 
 
+@openvino
+def test_an_engine_that_fails_on_a_part_of_the_rows_hands_over_as_well(
+    cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until there is an engine for three rows, that for one takes them in turn."""
+    model, clip = tiny_model(True), frames(4)
+    backend = accelerate(model, "openvino", cache)
+    assert isinstance(backend, OpenVinoBackend)
+    pictures(model, replace(BASE, steps=1), clip[:1], backend=backend)
+    backend.wait()
+    builder = backend._pictures
+    monkeypatch.setattr(builder, "_order", lambda _: None)
+    config = replace(BASE, steps=3)
+    stream, expected = Stream(model, config, backend), Stream(model, config)
+    for number, frame in enumerate(clip):
+        assert torch.allclose(stream(frame).image, expected(frame).image, atol=CLOSE)
+        if number == 0:  # from now on calls are of three rows
+            failing = {spec: FailsOnce(one) for spec, one in builder.ready().items() if spec.network == "denoiser"}
+            builder._engines = {**builder.ready(), **failing}  # type: ignore[dict-item]
+    (news,) = backend.news()
+    assert news.startswith("openvino failed while it ran the denoiser")
+    assert news.endswith("the device was lost")
+    backend.close()
+
+
 def test_a_lack_of_memory_is_no_fault_of_the_engine() -> None:
     model, clip = tiny_model(True), frames(1)
     backend = GraphBackend(model, "cuda-graphs", as_it_is)

@@ -16,6 +16,8 @@ import logging
 import torch
 from torch import nn
 
+from pipeline.models.modules import replace_layer
+
 # Layers of fewer weights stay as they are: a packed layer has its weights twice in memory, and these gain too little.
 LEAST_WEIGHTS = 900_000
 # Private to PyTorch, as the module's docstring says.
@@ -42,15 +44,14 @@ def pack(module: nn.Module) -> None:
         return
     if parameter.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
-    for parent in list(module.modules()):
-        for name, layer in list(parent.named_children()):
-            # Only plain layers: a subclass, or one whose call an adapter has taken over, does more than its weights.
-            if "forward" in layer.__dict__:
-                continue
-            if type(layer) is nn.Conv2d and layer.weight.numel() >= LEAST_WEIGHTS and layer.padding_mode == "zeros":
-                setattr(parent, name, PackedConv(layer))
-            elif type(layer) is nn.Linear and layer.weight.numel() >= LEAST_WEIGHTS:
-                setattr(parent, name, PackedLinear(layer))
+    for name, layer in list(module.named_modules()):
+        # Only plain layers: a subclass, or one whose call an adapter has taken over, does more than its weights.
+        if "forward" in layer.__dict__:
+            continue
+        if type(layer) is nn.Conv2d and layer.weight.numel() >= LEAST_WEIGHTS and layer.padding_mode == "zeros":
+            replace_layer(module, name, PackedConv(layer))
+        elif type(layer) is nn.Linear and layer.weight.numel() >= LEAST_WEIGHTS:
+            replace_layer(module, name, PackedLinear(layer))
 
 
 def _is_there(name: str) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from pipeline.models.bounds import Bounds
+from pipeline.models.modules import replace_layer
 
 
 def measure_bounds(module: nn.Module, inputs: Iterable[Sequence[Tensor]]) -> dict[str, tuple[float, float]]:
@@ -40,8 +41,7 @@ def quantise(module: nn.Module, bounds: Bounds) -> None:
     """Replace those convolutions of ``module`` that ``bounds`` names."""
     for name, convolution in _convolutions(module):
         if name in bounds:
-            parent, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(parent), leaf, QuantisedConv(convolution, *bounds[name]))
+            replace_layer(module, name, QuantisedConv(convolution, *bounds[name]))
 
 
 class QuantisedConv(nn.Module):

@@ -95,3 +95,14 @@ def autoencoder_classes() -> dict[str, Buildable[AutoencoderModule]]:
 
     known = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
     return cast(dict[str, Buildable[AutoencoderModule]], known)
+
+
+def replace_layer(module: nn.Module, name: str, new: nn.Module) -> None:
+    """Put ``new`` in place of a layer of ``module``; whatever was called before the layer is called before it, too.
+
+    Args:
+        name: as ``named_modules`` has it.
+    """
+    parent, _, leaf = name.rpartition(".")
+    new._forward_pre_hooks.update(module.get_submodule(name)._forward_pre_hooks)
+    setattr(module.get_submodule(parent), leaf, new)

@@ -5,7 +5,7 @@ This is SIGE's handling of norms and attention (arXiv 2211.02048, section 3.3), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, cast
 
@@ -14,10 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.conditioning.attention import Attention, heads, merged, plain_attentions, self_attentions
-
-
-class Unsupported(Exception):
-    """A UNet cannot be run on windows. The message is one clause without a full stop: what of it, and why."""
+from pipeline.sparse.borders import Borders, Unsupported
 
 
 class _Block(Protocol):
@@ -28,22 +25,29 @@ class _Block(Protocol):
 
 
 class ContextHooks:
-    """Takes over a UNet's group norms, time projections and self-attentions; ``inject`` and ``eject`` are inverses.
+    """Takes over those layers of a UNet that see more of the picture than the pixel they write.
 
-    All other layers of a ``UNet2DConditionModel`` are local: on a window with a halo they give what they give on the
-    whole. A group norm needs the mean and the deviation of the whole, a self-attention its keys and values.
+    These are group norms, self-attentions and convolutions of three by three pixels (``Borders``). All others give on a
+    window what they give there on the whole. A norm needs the mean and the deviation of the whole, a self-attention its
+    keys and values, and a convolution the pixels around the window.
 
-    A call while ``given`` is None is of the whole picture: it computes what the UNet computes, and records these. Any
-    other call is of a window. There, a norm scales and shifts as it did on the whole, and queries look at the keys and
-    values of the whole as well as at those of the window. What a residual block adds of the time embedding is recorded
-    as a part of the scale and shift of the norm behind it, so that a window needs neither the timestep nor the prompt's
-    embeddings.
+    Injected for the whole picture, the UNet computes what it always computes, and these are recorded. Injected for
+    windows, it is given them: a norm scales and shifts as it did on the whole, and queries look at the keys and values
+    of the whole as well as at those of the window. What a residual block adds of the time embedding is recorded as a
+    part of the scale and shift of the norm behind it, so that a window needs neither the timestep nor the prompt's
+    embeddings. Convolutions are taken over only where a window is *surrounded*; else they see zeros beyond it.
 
-    Attributes:
-        given: None, or ``[affine, keys, values, bias, keys, values, bias, ...]``. The affine (B, 2 * channels) has, for
-            each norm in turn, the scales of its channels, then their shifts. For each self-attention follow keys and
-            values (B, heads, L, size) of the whole, and a bias (B or 1, 1, 1, L + l), which is added to the scores of
-            the whole's L tokens and the window's l: 0 where a token is seen, far below 0 where it is not.
+    Tensors go by these names, numbers counted from 0:
+
+    - ``affine`` (B, 2 * channels): for each norm in turn, the scales of its channels, then their shifts.
+    - ``keys_N``, ``values_N`` (B, heads, L, size): of self-attention N. Recorded of a window, they are of its l tokens.
+    - ``seen_N`` (B or 1, 1, 1, L + l): added to the scores of the whole's L tokens and the window's l, 0 where a token
+      is seen, far below 0 where it is not.
+    - ``inputs_N`` (B, channels, h, w): surrounded, what the convolutions of level N were given.
+    - ``border_N`` (B, channels, h + 2, w + 2): surrounded, what lies around the window there; 0 inside of it.
+
+    ``affine``, ``keys``, ``values`` and ``inputs`` are recorded of the whole, and all but ``affine`` of windows;
+    ``affine``, ``keys``, ``values``, ``seen`` and ``border`` are given to windows.
     """
 
     def __init__(self, unet: nn.Module) -> None:
@@ -56,13 +60,14 @@ class ContextHooks:
         plain = {id(module) for module in plain_attentions(unet)}
         for module in unet.modules():
             _check(module, plain)
+        self._borders = Borders(unet)
         self._blocks = [cast(_Block, module) for module in unet.modules() if _takes_time(module)]
         self._attentions = self_attentions(unet)
         self._originals: list[Callable[..., torch.Tensor]] = []
         self._processors: list[_Processor] = []  # of the self-attentions, while they are taken
         self._affine: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # scale and shift (B, C) of each norm
         self._time: dict[nn.Module, torch.Tensor] = {}  # what the time projection gave for each norm behind one
-        self.given: Sequence[torch.Tensor] | None = None
+        self._windows = self._surrounded = False
 
     @property
     def attentions(self) -> int:
@@ -74,18 +79,21 @@ class ContextHooks:
         """Whether the UNet's layers are taken."""
         return bool(self._norms) and "forward" in self._norms[0].__dict__
 
-    def inject(self) -> None:
-        """Take the calls of the norms and time projections, and the self-attentions' processors."""
+    def inject(self, *, windows: bool, surrounded: bool) -> None:
+        """Take over the layers, for calls of the whole picture or of ``windows``."""
         if self.injected:
             return
+        self._windows, self._surrounded = windows, surrounded
         for norm in self._norms:
             norm.__dict__["forward"] = partial(self._norm, norm)
         for block in self._blocks:
             block.time_emb_proj.__dict__["forward"] = partial(self._projected, block)
         self._originals = [attention.processor for attention in self._attentions]
-        self._processors = [_Processor(self) for _ in self._attentions]
+        self._processors = [_Processor() for _ in self._attentions]
         for attention, processor in zip(self._attentions, self._processors, strict=True):
             attention.processor = processor
+        if surrounded:
+            self._borders.inject(windows=windows)
 
     def eject(self) -> None:
         """Give the UNet back as it was."""
@@ -96,29 +104,31 @@ class ContextHooks:
         for attention, original in zip(self._attentions, self._originals, strict=True):
             attention.processor = original
         self._originals, self._processors = [], []
+        self._borders.eject()
 
-    def begin(self, given: Sequence[torch.Tensor] | None) -> None:
-        """The UNet is about to be called: on the whole (None), or on windows of it."""
-        self.given = given
+    def begin(self, given: Mapping[str, torch.Tensor]) -> None:
+        """The UNet is about to be called; of the whole picture, nothing is ``given``."""
         self._affine, self._time = {}, {}
-        for processor in self._processors:
-            processor.given = None
-        if given is not None:
+        levels = range(self._borders.levels) if self._windows and self._surrounded else ()
+        self._borders.begin([given[f"border_{level}"] for level in levels])
+        for number, processor in enumerate(self._processors):
+            names = [f"{name}_{number}" for name in ("keys", "values", "seen")]
+            processor.given = [given[name] for name in names] if self._windows else None
+        if self._windows:
             # One split instead of many slices: it is one node in a compiled graph.
-            pieces = given[0].split([norm.num_channels for norm in self._norms for _ in (0, 1)], dim=1)
+            pieces = given["affine"].split([norm.num_channels for norm in self._norms for _ in (0, 1)], dim=1)
             self._affine = dict(zip(self._norms, zip(pieces[::2], pieces[1::2], strict=True), strict=True))
-            for number, processor in enumerate(self._processors):
-                processor.given = given[1 + 3 * number : 4 + 3 * number]
 
-    def recorded(self) -> list[torch.Tensor]:
-        """What the last call recorded: keys and values (B, heads, l, size) of each self-attention.
-
-        Before them comes the affine (B, 2 * channels) of all norms, if the call was of the whole.
-        """
-        pairs = [tensor for processor in self._processors for tensor in processor.recorded]
-        if self.given is not None:
-            return pairs
-        return [torch.cat([piece for norm in self._norms for piece in self._affine[norm]], dim=1), *pairs]
+    def recorded(self) -> dict[str, torch.Tensor]:
+        """What the last call recorded."""
+        found: dict[str, torch.Tensor] = {}
+        if not self._windows:
+            found["affine"] = torch.cat([piece for norm in self._norms for piece in self._affine[norm]], dim=1)
+        for number, processor in enumerate(self._processors):
+            found[f"keys_{number}"], found[f"values_{number}"] = processor.recorded
+        if self._surrounded:
+            found |= {f"inputs_{level}": inputs for level, inputs in enumerate(self._borders.recorded())}
+        return found
 
     def _projected(self, block: _Block, embedding: torch.Tensor) -> torch.Tensor:
         """Stands in for a residual block's time projection, which is recorded for the norm behind it.
@@ -126,14 +136,14 @@ class ContextHooks:
         Of a window it is nothing: the norm's affine has it.
         """
         layer = block.time_emb_proj
-        if self.given is not None:
+        if self._windows:
             return embedding.new_zeros(1, layer.out_features)
         self._time[block.norm2] = type(layer).forward(layer, embedding)
         return self._time[block.norm2]
 
     def _norm(self, norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
         """Stands in for a group norm."""
-        if self.given is not None:
+        if self._windows:
             shape = (-1, norm.num_channels) + (1,) * (x.ndim - 2)
             scale, shift = (piece.to(x.dtype).view(shape) for piece in self._affine[norm])
             return x * scale + shift
@@ -186,12 +196,11 @@ class _Processor:
     """Stands in for diffusers' ``AttnProcessor2_0`` in a self-attention.
 
     Attributes:
-        given: keys, values and bias of the whole, as in ``ContextHooks.given``; None where the call is of the whole.
+        given: keys and values of the whole, and which tokens are seen; None where the call is of the whole.
         recorded: keys and values of the last call.
     """
 
-    def __init__(self, owner: ContextHooks) -> None:
-        self.owner = owner
+    def __init__(self) -> None:
         self.given: Sequence[torch.Tensor] | None = None
         self.recorded: tuple[torch.Tensor, ...] = ()
 

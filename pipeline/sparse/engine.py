@@ -16,7 +16,7 @@ from pipeline.sparse.effective_input import EffectiveInput
 from pipeline.sparse.networks import SparseNetworks
 from pipeline.sparse.progress import Phase, Progress
 from pipeline.sparse.rectangles import FrameChanges, Rectangle, filled, grown, scaled
-from pipeline.sparse.unet import UNET_WRITE_MARGIN, SparseUNet
+from pipeline.sparse.unet import SparseUNet
 from pipeline.sparse.windowed_autoencoder import ENCODER_WRITE_MARGIN, WindowedAutoencoder
 
 
@@ -158,7 +158,7 @@ class SparseEngine:
         if box == (0, 0, 0, 0):
             return box
         height, width = (side // self._factor for side in self._input.size)
-        margin = max(UNET_WRITE_MARGIN, -(-ENCODER_WRITE_MARGIN // self._factor))
+        margin = max(self._unet.margin, -(-ENCODER_WRITE_MARGIN // self._factor))
         return grown(scaled(box, self._factor), margin, width, height)
 
     @property

@@ -29,16 +29,21 @@ class DecoderOfWindows(DecoderNetwork):
     name, open_sizes, window = "decoder/window", False, True
 
 
+_SURROUNDED = "/surrounded"
+
+
 class RecordingNetwork:
     """The UNet on whole pictures, which records what windows have to know of them (see ``RecordingUNet``)."""
 
     name, part, open_sizes, window = "denoiser/recording", DENOISER, False, False
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, *, surrounded: bool = False) -> None:
+        self.name += _SURROUNDED * surrounded
+        self._model, self._surrounded = model, surrounded
 
     def module(self) -> nn.Module:
-        return RecordingUNet(sharing_weights(self._model.unet), self._model.dtype)
+        unet = sharing_weights(self._model.unet)
+        return RecordingUNet(unet, self._model.dtype, surrounded=self._surrounded)
 
 
 class WindowNetwork:
@@ -46,11 +51,13 @@ class WindowNetwork:
 
     name, part, open_sizes, window = "denoiser/window", DENOISER, False, True
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, *, surrounded: bool = False) -> None:
+        self.name += _SURROUNDED * surrounded
+        self._model, self._surrounded = model, surrounded
 
     def module(self) -> nn.Module:
-        return WindowUNet(sharing_weights(self._model.unet), self._model.dtype)
+        unet = sharing_weights(self._model.unet)
+        return WindowUNet(unet, self._model.dtype, surrounded=self._surrounded)
 
 
 class SparseNetworks:
@@ -83,11 +90,13 @@ class SparseNetworks:
             )
         self._encoder, self._decoder = EncoderNetwork(model), DecoderNetwork(model)
         self._encoder_of_windows, self._decoder_of_windows = EncoderOfWindows(model), DecoderOfWindows(model)
-        self._denoiser, self._recording, self._window = (
-            DenoiserNetwork(model),
-            RecordingNetwork(model),
-            WindowNetwork(model),
-        )
+        self._denoiser = DenoiserNetwork(model)
+        self.surround(False)
+
+    def surround(self, surrounded: bool) -> None:
+        """Run windows of the UNet surrounded from now on, or not (see ``ContextHooks``)."""
+        self._recording = RecordingNetwork(self.model, surrounded=surrounded)
+        self._window = WindowNetwork(self.model, surrounded=surrounded)
 
     # -- whole pictures -----------------------------------------------------------------------------------------------
 
@@ -132,18 +141,19 @@ class SparseNetworks:
         return self._prepared(self._recording, moving, conditions)
 
     def on_windows(
-        self, rows: torch.Tensor, conditions: Mapping[str, torch.Tensor], context: Tensors
+        self, rows: torch.Tensor, conditions: Mapping[str, torch.Tensor], context: Tensors, borders: Tensors
     ) -> dict[str, torch.Tensor] | None:
         """As ``WindowUNet``; None where it is not there yet for these shapes.
 
         Args:
             conditions: of these rows; mostly the very tensors of the call before.
-            context: what is known of the whole, which is written to between two calls.
+            context: what is known of the whole: mostly the very tensors of the call before, written to in between.
+            borders: what lies around these windows.
         """
         conditions = {name: tensor for name, tensor in conditions.items() if WindowUNet.takes(name)}
         if self.backend.capabilities.reads_in_place:
-            return self._prepared(self._window, {"rows": rows}, {**conditions, **context})
-        return self._prepared(self._window, {"rows": rows, **context}, conditions)
+            return self._prepared(self._window, {"rows": rows, **borders}, {**conditions, **context})
+        return self._prepared(self._window, {"rows": rows, **borders, **context}, conditions)
 
     def prepare_windows(self) -> None:
         """Make beforehand what ``on_windows`` makes at its first call where windows of any shape are run."""

@@ -38,11 +38,18 @@ class Window(NamedTuple):
 
     Attributes:
         writes: where the result is taken over. It may be empty: ``right`` is ``left``.
-        reads: what the network is given: ``writes`` and a halo around it. Results in the halo are thrown away.
+        reads: what the network is given: ``writes``, a halo around it where the network needs one, and what else comes
+            of windows having few shapes. Results there are thrown away.
     """
 
     writes: Rectangle
     reads: Rectangle
+
+    @property
+    def area(self) -> int:
+        """Of what it reads."""
+        height, width = size_of(self.reads)
+        return height * width
 
 
 def cover(

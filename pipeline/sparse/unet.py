@@ -31,24 +31,31 @@ from pipeline.sparse.rectangles import (
     window_around,
     window_of_size,
 )
-from pipeline.sparse.window_batch import WindowBatch
+from pipeline.sparse.trial import Trial
+from pipeline.sparse.window_batch import WindowBatch, grouped
 from pipeline.sparse.window_shapes import WindowShapes
-from pipeline.sparse.window_unet import context_by_name
+from pipeline.sparse.window_unet import OUTPUT
 
 # Pixels of the latent around a changed one that are computed anew, and the halo that is at least looked at around
-# those; mostly more is, as windows have few shapes. A second pixel of halo would bring 0.05 to 0.2 dB.
-UNET_WRITE_MARGIN, UNET_HALO = 1, 1
-# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler.
+# those; mostly more is, as windows have few shapes. Between zeros, ...
+ZEROS_MARGIN, ZEROS_HALO = 1, 1
+# ... and surrounded. There every pixel is right, and the error is of what the change does beyond the window.
+SURROUNDED_MARGIN, SURROUNDED_HALO = 3, 0
+# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler. The two
+# shortest are for windows that are surrounded: between zeros, all of such a window is near its border.
+SHORT_SIDES = (8, 12)
 LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
 # At most so many windows a row, and the share of the picture that one more must save: the UNet's many small layers cost
 # much however small a window is.
-MAX_WINDOWS, WINDOW_OVERHEAD = 3, 0.1
+MAX_WINDOWS, WINDOW_OVERHEAD = 6, 0.02
 # What a call costs beside its area, as a share of the whole.
 UNET_OVERHEAD = 0.1
 # How many shapes of windows have a network, which takes some 100 MB each; and how many of a large UNet.
 MAX_SHAPES, MAX_SHAPES_OF_LARGE = 8, 2
 # After the first few shapes, the next one is chosen each time that so many windows were wanted.
 UNET_ONE_IN = 16
+# For so many groups of rows the conditions are kept laid out.
+MOST_CONDITIONS = 16
 # Share of a recording call's time that the call would take without recording.
 WITHOUT_RECORDING = 0.75
 
@@ -82,8 +89,7 @@ class _Kept:
         output: of the last call.
         context: what was recorded of the whole; None before.
         recording: whether that still holds.
-        conditions: of all rows at the last call, and ``condition_rows``, those of each row: a network is given the very
-            same tensors for as long as they do not change.
+        conditions: of all rows at the last call.
     """
 
     kind: tuple[tuple[int, ...], Signature] = ((), ())
@@ -91,15 +97,22 @@ class _Kept:
     context: GlobalContext | None = None
     recording: Recording = field(default_factory=Recording)
     conditions: Tensors = field(default_factory=dict)
-    condition_rows: list[Tensors] = field(default_factory=list)
+    _conditions_of: dict[tuple[int, ...], Tensors] = field(default_factory=dict)
 
-    def follow(self, conditions: Tensors, rows: int) -> None:
+    def follow(self, conditions: Tensors) -> None:
         """Take over the conditions where they are others than before."""
         if conditions is not self.conditions:
-            self.conditions = conditions
-            self.condition_rows = [
-                {name: tensor[row : row + 1] for name, tensor in conditions.items()} for row in range(rows)
-            ]
+            self.conditions, self._conditions_of = conditions, {}
+
+    def conditions_of(self, rows: tuple[int, ...]) -> Tensors:
+        """Those of these rows: the very same tensors for as long as they do not change."""
+        if rows == tuple(range(self.kind[0][0])):
+            return self.conditions
+        if rows not in self._conditions_of:
+            if len(self._conditions_of) >= MOST_CONDITIONS:
+                self._conditions_of = {}
+            self._conditions_of[rows] = {name: tensor[list(rows)] for name, tensor in self.conditions.items()}
+        return self._conditions_of[rows]
 
 
 class SparseUNet:
@@ -127,8 +140,18 @@ class SparseUNet:
         self._align = 2 ** (len(model.unet.config["block_out_channels"]) - 1)
         self._shapes, self._shapes_of = self._no_shapes(), _Kept().kind
         self._kept = _Kept()
+        self._trial = Trial()
         self.costs = Costs(UNET_OVERHEAD, networks.stopwatch)
         self.share = 1.0
+
+    @property
+    def margin(self) -> int:
+        """Pixels of the latent around a changed one that may be other than before."""
+        return SURROUNDED_MARGIN if self._trial.surrounds else ZEROS_MARGIN
+
+    @property
+    def _halo(self) -> int:
+        return SURROUNDED_HALO if self._trial.surrounds else ZEROS_HALO
 
     def forget(self) -> None:
         """Drop what is kept: the next call is of the whole."""
@@ -136,6 +159,8 @@ class SparseUNet:
 
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
+        if not self._trial.surrounds:
+            self._trial = Trial()
         self._shapes_of = _Kept().kind
         self.costs = Costs(UNET_OVERHEAD, self._networks.stopwatch)
         self.forget()
@@ -180,7 +205,7 @@ class SparseUNet:
         batches = self._batches(kept.context, inputs, plans)
         if batches is None:
             return self._all(inputs, cut_off)
-        calls = [batch.cost_shape for batch in batches] + [size] * len(whole_rows)
+        calls = [batch.shape for batch in batches] + [size] * len(whole_rows)
         if not self.costs.worth(calls, size, len(rows)):
             return self._all(inputs, cut_off)
         if kept.recording.stale:
@@ -189,7 +214,22 @@ class SparseUNet:
             return self._all(inputs, cut_off)
         kept.recording = kept.recording.after_windows()
         assert kept.output.newest is not None
-        return kept.output.newest
+        if self._trial.over or not batches:
+            return kept.output.newest
+        return self._tried(inputs, kept.output.newest, batches)
+
+    def _tried(self, inputs: _Inputs, found: torch.Tensor, batches: Sequence[WindowBatch]) -> torch.Tensor:
+        """The output as a whole, by which it is seen how right the windows are that have just been computed."""
+        self.share = 1.0
+        whole = self._networks.denoise({"rows": inputs.rows, "timesteps": inputs.timesteps}, inputs.conditions)
+        before, windows = self._trial.surrounds, [one for batch in batches for one in batch.of_rows()]
+        self._trial = self._trial.tried(found, whole, windows)
+        if self._trial.surrounds != before:
+            self._networks.surround(self._trial.surrounds)
+            self._shapes = self._no_shapes()
+            self.costs = Costs(UNET_OVERHEAD, self._networks.stopwatch)
+            self.forget()
+        return self._kept.output.replace(whole)
 
     def _follow(self, shape: tuple[int, ...], signature: Signature) -> None:
         """Begin anew where the rows have another number or size, or other conditions, than those before."""
@@ -211,84 +251,77 @@ class SparseUNet:
         for most in (1, MAX_WINDOWS):
             plan = []
             for rectangle in cover(blocks, most, WINDOW_OVERHEAD):
-                writes = grown(scaled(rectangle, self._factor), UNET_WRITE_MARGIN, width, height)
-                plan.append(Window(writes, self._view(grown(writes, UNET_HALO, width, height), size)))
-            plans.append(plan)
-        plan = min(plans, key=lambda one: sum(self.costs.share(size_of(window.reads), size) for window in one))
-        return plan if self.costs.worth((size_of(window.reads) for window in plan), size) else None
+                writes = grown(scaled(rectangle, self._factor), self.margin, width, height)
+                plan.append(Window(writes, self._view(grown(writes, self._halo, width, height), size)))
+            batches = self._grouped([(0, window) for window in plan], size)
+            plans.append((sum(self.costs.share(batch.shape, size) for batch in batches), plan, batches))
+        _, plan, batches = min(plans, key=lambda one: one[0])
+        return plan if self.costs.worth((batch.shape for batch in batches), size) else None
 
     def _view(self, needed: Rectangle, size: Size) -> Rectangle:
         """What a window reads that has to see ``needed``."""
         height, width = size
-        view = window_around(needed, width, height, self._align, LATENT_SIDES)
+        known = (*SHORT_SIDES, *LATENT_SIDES) if self._trial.surrounds else LATENT_SIDES
+        view = window_around(needed, width, height, self._align, known)
         if not self._networks.large:
             return view
         longest = max(size_of(view))  # a large UNet has square windows only, which are fewer shapes
-        return window_around(needed, width, height, self._align, [side for side in LATENT_SIDES if side >= longest])
+        return window_around(needed, width, height, self._align, [side for side in known if side >= longest])
+
+    def _grouped(self, windows: Sequence[tuple[int, Window]], size: Size) -> list[WindowBatch]:
+        """The calls for windows (row, window) that are expected to be the fastest."""
+        return grouped(
+            windows,
+            lambda batch, window: self._resized(batch, (len(batch.windows), *window), size),
+            lambda shape: self.costs.share(shape, size),
+        )
 
     def _batches(
         self, context: GlobalContext, inputs: _Inputs, plans: Sequence[list[Window] | None]
     ) -> list[WindowBatch] | None:
-        """The calls for all windows; None where there is no network for one of them.
-
-        Windows of several rows go into one call where that is expected to be faster: weights are then read once.
-        """
-        size = inputs.size
+        """The calls for all windows; None where there is no network for one of them."""
+        windows = [(row, window) for row, plan in enumerate(plans) for window in plan or ()]
         batches: list[WindowBatch] = []
-        for number in range(max(len(plan or ()) for plan in plans)):
-            windows = {row: plan[number] for row, plan in enumerate(plans) if plan and number < len(plan)}
-            apart = WindowBatch(windows, len(plans)).apart()
-            together = self._together(windows, len(plans), size)
-            if together is not None and self._cost([together], size) < self._cost(apart, size):
-                prepared = self._prepared(context, inputs, together)
-                if prepared is not None:
-                    batches.append(prepared)
-                    continue
-            for batch in apart:
-                prepared = self._prepared(context, inputs, batch)
-                if prepared is None:
-                    return None
-                batches.append(prepared)
+        for batch in self._grouped(windows, inputs.size):
+            found = self._prepared(context, inputs, batch)
+            if found is not None:
+                batches.append(found)
+                continue
+            apart = [self._prepared(context, inputs, one) for one in batch.apart()] if len(batch.windows) > 1 else []
+            if not apart or None in apart:
+                return None
+            batches += [one for one in apart if one is not None]
         return batches
 
-    def _together(self, windows: dict[int, Window], rows: int, size: Size) -> WindowBatch | None:
-        """One call for windows of several rows, all as large as the largest; None where that cannot be."""
-        batch = WindowBatch(windows, rows)
-        if not batch.of_all_rows:
-            return None
-        height, width = map(max, zip(*(size_of(window.reads) for window in windows.values()), strict=True))
-        return self._resized(batch, (height, width), size)
-
-    def _cost(self, batches: Sequence[WindowBatch], size: Size) -> float:
-        return sum(self.costs.share(batch.cost_shape, size) for batch in batches)
-
     def _prepared(self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch) -> WindowBatch | None:
-        """``batch``, or one with larger windows that there is a network for; None where there is none."""
+        """``batch``, or one with more or larger windows that there is a network for; None where there is none."""
 
         def resized(shape: Shape) -> WindowBatch | None:
-            return self._resized(batch, shape[1:], inputs.size) if shape[0] == batch.shape[0] else None
+            return self._resized(batch, shape, inputs.size)
 
         def runs(shape: Shape) -> bool:
             larger = resized(shape)
             return larger is not None and self._on_windows(context, inputs, larger, measured=False) is not None
 
-        def cost(shape: Shape) -> float:
-            return self.costs.share(shape if batch.of_all_rows else shape[1:], inputs.size)
-
-        found = self._shapes.pick(batch.shape, lambda shape: resized(shape) is not None, runs, cost)
+        found = self._shapes.pick(
+            batch.shape,
+            lambda shape: resized(shape) is not None,
+            runs,
+            lambda shape: self.costs.share(shape, inputs.size),
+        )
         return batch if found == batch.shape else None if found is None else resized(found)
 
-    def _resized(self, batch: WindowBatch, window: Shape, size: Size) -> WindowBatch | None:
-        """``batch`` with windows of this (height, width); None where one does not hold what it has to see."""
-        windows: dict[int, Window] = {}
+    def _resized(self, batch: WindowBatch, shape: Shape, size: Size) -> WindowBatch | None:
+        """``batch`` as a call of this (windows, height, width); None where one does not hold what it writes."""
         height, width = size
-        for row, (writes, _) in batch.windows.items():
-            needed = grown(writes, UNET_HALO, width, height)
-            view = window_of_size(needed, (window[0], window[1]), width, height, self._align)
-            if view is None:
-                return None
-            windows[row] = Window(writes, view)
-        return WindowBatch(windows, batch.rows)
+        count, *window = shape
+        idle = count - len(batch.windows)
+        needed = [grown(writes, self._halo, width, height) for writes, _ in batch.windows]
+        views = [window_of_size(one, (window[0], window[1]), width, height, self._align) for one in needed]
+        if idle < 0 or None in views:
+            return None
+        windows = [Window(one.writes, view) for one, view in zip(batch.windows, views, strict=True) if view is not None]
+        return WindowBatch(batch.rows, tuple(windows), idle)
 
     # -- the calls ----------------------------------------------------------------------------------------------------
 
@@ -306,9 +339,8 @@ class SparseUNet:
         recorded = self._record(inputs) if due else None
         kept.recording = kept.recording.after_whole(cut_off, wanted, recorded is not None)
         if recorded is not None:
-            output, *tensors = recorded.values()
-            kept.context = GlobalContext(tensors, inputs.size)
-            return kept.output.replace(output)
+            kept.context = GlobalContext({name: one for name, one in recorded.items() if name != OUTPUT}, inputs.size)
+            return kept.output.replace(recorded[OUTPUT])
         started = self.costs.start()
         output = self._networks.denoise({"rows": inputs.rows, "timesteps": inputs.timesteps}, inputs.conditions)
         self.costs.stop(started, inputs.size, inputs.size, 1 / len(inputs.rows))
@@ -325,13 +357,13 @@ class SparseUNet:
             self.costs.stop(started, inputs.size, inputs.size, WITHOUT_RECORDING / len(inputs.rows))
         return found
 
-    def _record_row(self, inputs: _Inputs) -> list[torch.Tensor]:
+    def _record_row(self, inputs: _Inputs) -> dict[str, torch.Tensor]:
         """The same of a batch of one row, without the dimension of rows; in PyTorch where no network is built."""
         found = self._record(inputs)
         if found is None:
             found = self._networks.record(inputs.rows, inputs.timesteps, inputs.conditions, at_once=True)
         assert found is not None, "PyTorch can always record"
-        return [tensor[0] for tensor in found.values()]
+        return {name: tensor[0] for name, tensor in found.items()}
 
     def _changed(
         self, context: GlobalContext, inputs: _Inputs, batches: Sequence[WindowBatch], whole_rows: Sequence[int]
@@ -339,11 +371,12 @@ class SparseUNet:
         """Compute the windows, and some rows as a whole, into the kept output; False where a network is gone by now."""
         height, width = size = inputs.size
         everything = [(0, 0, width, height)] if whole_rows else []
-        written = [window.writes for batch in batches for window in batch.windows.values()]
+        written = [window.writes for batch in batches for window in batch.windows]
         output = self._kept.output.changing(written + everything)
         for number in whole_rows:
-            output[number], *known = self._record_row(inputs.row(number))
-            context.replace(number, known)
+            recorded = self._record_row(inputs.row(number))
+            output[number] = recorded.pop(OUTPUT)
+            context.replace(number, recorded)
         computed = len(whole_rows) * math.prod(size)
         for batch in batches:
             if not self._compute(context, inputs, batch, output):
@@ -358,37 +391,32 @@ class SparseUNet:
         if found is None:
             self._shapes.lost(batch.shape)
             return False
-        for index, row in enumerate(batch.numbers):
-            if row in batch.windows:
-                writes, reads = batch.windows[row]
-                cut(output[row], writes).copy_(cut(found[index], writes, reads[:2]))
+        for part, (row, (writes, reads)) in zip(found, batch.of_rows(), strict=False):
+            cut(output[row], writes).copy_(cut(part, writes, reads[:2]))
         return True
 
     def _on_windows(
         self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch, measured: bool = True
     ) -> torch.Tensor | None:
-        """(1 or B, C, h, w) the output on each window; None where the network is not built.
+        """(windows, C, h, w) the output on each window; None where the network is not built.
 
         Args:
             measured: whether its costs are learned from this call.
         """
-        self._kept.follow(inputs.conditions, len(inputs.rows))
-        windows = batch.all_windows
-        parts = [
-            cut(inputs.rows[row : row + 1], window.reads) for row, window in zip(batch.numbers, windows, strict=True)
-        ]
-        conditions = self._kept.conditions if batch.of_all_rows else self._kept.condition_rows[batch.numbers[0]]
-        part = torch.cat(parts) if batch.of_all_rows else parts[0]
-        given = context_by_name(context.given(batch.numbers, windows))
+        self._kept.follow(inputs.conditions)
+        rows, windows = batch.all_rows, batch.all_windows
+        parts = [cut(inputs.rows[row : row + 1], one.reads) for row, one in zip(rows, windows, strict=True)]
+        part = torch.cat(parts) if len(parts) > 1 else parts[0]
+        conditions = self._kept.conditions_of(rows)
+        given, borders = context.given(rows, windows), context.borders(rows, windows)
         self._networks.prepare_windows()  # so that making the network is not in its times
         started = self.costs.start()
-        found = self._networks.on_windows(part, conditions, given)
+        found = self._networks.on_windows(part, conditions, given, borders)
         if found is None:
             return None
         if measured:
-            self.costs.stop(started, batch.cost_shape, inputs.size)
-        output, *pairs = found.values()
-        for index, row in enumerate(batch.numbers):
-            if row in batch.windows:
-                context.add(row, [tensor[index] for tensor in pairs], batch.windows[row])
+            self.costs.stop(started, batch.shape, inputs.size)
+        output = found.pop(OUTPUT)
+        for index, (row, window) in enumerate(batch.of_rows()):
+            context.add(row, {name: one[index] for name, one in found.items()}, window)
         return output

@@ -97,6 +97,6 @@ class WindowShapes:
 def _times(shapes: Sequence[Shape], wanted: Sequence[Shape], cost: Callable[[Shape], float]) -> np.ndarray:
     """(shapes, wanted) the time that each wanted window takes in each shape; where it does not fit, 1: the whole's."""
     one, other = np.array(shapes)[:, None], np.array(wanted)[None]
-    holds = (one[..., :-2] == other[..., :-2]).all(2) & (one[..., -2:] >= other[..., -2:]).all(2)
+    holds = (one >= other).all(2)
     costs = np.array([min(1.0, cost(shape)) for shape in shapes])
     return np.where(holds, costs[:, None], 1.0)

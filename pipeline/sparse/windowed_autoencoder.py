@@ -29,7 +29,7 @@ from pipeline.sparse.window_shapes import WindowShapes
 
 # Pixels of the picture around a change whose latent is computed anew, and the halo that is looked at around those. The
 # receptive field of a tiny encoder is 118 pixels wide on each side, but what lies farther off than this hardly weighs.
-ENCODER_WRITE_MARGIN, ENCODER_HALO = 8, 8
+ENCODER_WRITE_MARGIN, ENCODER_HALO = 8, 16
 # The same for the decoder, around the changed picture; the latent has changed as far as the UNet writes. With a halo of
 # 8 pixels, seams are seen in flat areas; the encoder's latents are as good with 8 as with 16.
 DECODER_WRITE_MARGIN, DECODER_HALO = 8, 16

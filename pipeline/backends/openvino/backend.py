@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _PRECISION = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 # Change this with anything that changes a graph, so that no engine of before is found again.
-_GRAPHS = 5
+_GRAPHS = 6
 
 # How many engines for windows are kept. Of the UNet, as many as have room for their weights in these bytes, within the
 # two bounds: one takes some 100 MB, however small its weights; a hand that moves in front of a camera asks for a dozen

@@ -26,7 +26,7 @@ from pipeline.sparse.costs import Costs
 from pipeline.sparse.networks import WindowNetwork
 from tests.checkpoints import write_model
 from tests.pipeline.backends.calls import RecordingBackend
-from tests.pipeline.sparse.test_unet import Bench, error, pixels
+from tests.pipeline.sparse.bench import Bench, error, pixels
 from tests.tiny_model import new_tiny_model, tiny_model, unet_of
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="openvino is not installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -16,93 +17,38 @@ from pipeline.backends import accelerate
 from pipeline.backends.backend import Backend, Capabilities, Tensors
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.conditioning.conditions import Rows
-from pipeline.denoiser import Denoiser
 from pipeline.models import load_model
 from pipeline.models.model import Model
-from pipeline.models.networks import DenoiserNetwork, Network, sharing_weights
+from pipeline.models.networks import Network, sharing_weights
 from pipeline.sparse import networks as networks_module
 from pipeline.sparse import recording as recording_module
 from pipeline.sparse import stopwatch as stopwatch_module
+from pipeline.sparse import trial as trial_module
 from pipeline.sparse import unet as unet_module
 from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.global_context import HIDDEN
-from pipeline.sparse.networks import RecordingNetwork, SparseNetworks, WindowNetwork
+from pipeline.sparse.networks import RecordingNetwork, WindowNetwork
 from pipeline.sparse.rectangles import Change
-from pipeline.sparse.unet import SparseUNet
 from pipeline.sparse.window_shapes import FIRST_EVERY
-from pipeline.sparse.window_unet import WindowUNet, context_by_name
+from pipeline.sparse.window_unet import WindowUNet
 from tests.pipeline.backends.calls import RecordingBackend, encoded
+from tests.pipeline.sparse.bench import Bench, error, pixels
 from tests.pipeline.sparse.test_windowed_autoencoder import given
 from tests.tiny_model import tiny_model, unet_of
-
-TIMESTEPS = (300, 700, 900, 100)
 
 
 @pytest.fixture(autouse=True)
 def _small_parts_whatever_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
     monkeypatch.setattr(unet_module, "LATENT_SIDES", (4, 8, 12))
-
-
-class Bench:
-    """A sparse UNet beside the plain one."""
-
-    def __init__(
-        self,
-        rows: int = 1,
-        size: tuple[int, int] = (32, 24),
-        model: Model | None = None,
-        backend: RecordingBackend | None = None,
-    ) -> None:
-        self.model = model or tiny_model()
-        self.backend = backend or RecordingBackend(EagerBackend(self.model))
-        self.sparse = SparseUNet(SparseNetworks(self.model, self.backend))
-        self._plain = EagerBackend(self.model)
-        denoiser = Denoiser(self.model, self._plain)
-        denoiser.set_prompts("a watercolour")
-        self.timesteps = torch.tensor(TIMESTEPS[:rows])
-        self.conditions = denoiser._conditioning.laid_out(Rows(((0, rows),), *size))
-        generator = torch.Generator().manual_seed(1)
-        self.before = torch.randn(rows, 4, *size, generator=generator)
-        self.after = self.before + torch.randn(rows, 4, *size, generator=generator)
-
-    @property
-    def wholes(self) -> int:
-        """How often the sparse UNet has had the plain one run on the whole."""
-        return len(self.backend.shapes(DenoiserNetwork.name))
-
-    @torch.inference_mode()
-    def dense(self, latents: torch.Tensor) -> torch.Tensor:
-        """What the plain UNet makes of them."""
-        moving = {"rows": latents, "timesteps": self.timesteps}
-        return self._plain.run(DenoiserNetwork(self.model), moving, self.conditions)["output"]
-
-    def __call__(self, latents: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
-        return self.sparse(latents, self.timesteps, self.conditions, changes)
-
-    def mixed(self, row: int, left: int, top: int, right: int, bottom: int) -> torch.Tensor:
-        """The latents before, and those after in a rectangle of one row."""
-        latents = self.before.clone()
-        latents[row, :, top:bottom, left:right] = self.after[row, :, top:bottom, left:right]
-        return latents
+    monkeypatch.setattr(trial_module, "TRIALS", 0)  # windows are taken to be right between zeros
 
 
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-def pixels(*latent: int) -> tuple[int, int, int, int]:
-    left, top, right, bottom = (8 * side for side in latent)
-    return left, top, right, bottom
-
-
-def error(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Root of the mean square, relative to that of ``b``."""
-    return float((a - b).square().mean().sqrt() / b.square().mean().sqrt())
 
 
 def test_inject_and_eject_are_exact_inverses() -> None:
@@ -112,19 +58,23 @@ def test_inject_and_eject_are_exact_inverses() -> None:
     call = partial(unet, rows, 500, prompt, return_dict=False)
     with torch.inference_mode():
         plain = call()[0]
-        context = ContextHooks(unet)
-        context.inject()
-        context.inject()
-        assert context.injected
-        context.begin(None)
-        assert torch.equal(call()[0], plain), "to record changes nothing"
-        affine, *pairs = context.recorded()
-        channels = sum(module.num_channels for module in unet.modules() if isinstance(module, nn.GroupNorm))
-        assert affine.shape == (1, 2 * channels)
-        assert len(pairs) == 2 * context.attentions > 0
-        context.eject()
-        context.eject()
-        assert torch.equal(call()[0], plain)
+        for windows, surrounded in itertools.product((False, True), repeat=2):
+            context = ContextHooks(unet)
+            context.inject(windows=windows, surrounded=surrounded)
+            context.inject(windows=windows, surrounded=surrounded)
+            assert context.injected
+            if not windows:
+                context.begin({})
+                assert torch.equal(call()[0], plain), "to record changes nothing"
+                recorded = context.recorded()
+                channels = sum(module.num_channels for module in unet.modules() if isinstance(module, nn.GroupNorm))
+                assert recorded["affine"].shape == (1, 2 * channels)
+                inputs = [name for name in recorded if name.startswith("inputs")]
+                assert inputs == ["inputs_0", "inputs_1"] * surrounded
+                assert sum(name.startswith("keys") for name in recorded) == context.attentions > 0
+            context.eject()
+            context.eject()
+            assert torch.equal(call()[0], plain)
     assert not context.injected
     for module, old in zip(unet.modules(), before, strict=True):
         assert module.__dict__.keys() == old.keys()
@@ -239,51 +189,88 @@ def test_a_part_of_a_real_picture_is_nearly_what_the_whole_gives(monkeypatch: py
         bench(bench.before, [None])
 
 
-def test_a_part_equals_the_whole_with_all_but_the_window_put_to_zero_before_each_convolution(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("surrounded", [False, True])
+def test_a_part_equals_the_whole_with_other_inputs_of_convolutions_outside_the_window(
+    surrounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The emulator: no window is cut, the convolutions just see nothing beyond it."""
+    """The emulator: no window is cut. Beyond it, convolutions see zeros, or what they were given there before."""
+    monkeypatch.setattr(unet_module, "SHORT_SIDES", ())
     monkeypatch.setattr(unet_module, "LATENT_SIDES", (12,))
+    bench = Bench(surrounded=surrounded)
     bench(bench.before, [None])
-    assert bench.sparse._kept.context is not None
-    known = [tensor.clone() for tensor in bench.sparse._kept.context._rows[0]]
-    latents, target, view = bench.mixed(0, 10, 14, 14, 17), (9, 13, 15, 18), (6, 10, 18, 22)
-    found = bench(latents, [(pixels(10, 14, 14, 17),)])
-    whole = WindowNetwork(bench.model).module()
-
-    def masked(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        x = inputs[0]
-        level = 1 if x.shape[2] == 16 else 0
-        left, top, right, bottom = (side >> level for side in view)
-        mask = torch.zeros(x.shape[2:])
-        mask[top:bottom, left:right] = 1
-        return (x * mask,)
-
-    for module in whole.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_pre_hook(masked)
-    given = [known[0]]
-    for keys, values in zip(known[1::2], known[2::2], strict=True):
-        level = 0 if keys.shape[2] == 32 * 24 else 1
+    context = bench.sparse._kept.context
+    assert context is not None
+    known = {name: tensor.clone() for name, tensor in context._whole.items()}
+    inputs = {name: tensor[..., 1:-1, 1:-1].clone() for name, tensor in context._inputs.items()}
+    assert bool(inputs) == surrounded
+    latents, view = bench.mixed(0, 11, 15, 13, 17), (6, 10, 18, 22)
+    margin = bench.sparse.margin
+    target = (11 - margin, 15 - margin, 13 + margin, 17 + margin)
+    found = bench(latents, [(pixels(11, 15, 13, 17),)])
+    assert bench.sparse.share == 12 * 12 / (32 * 24)
+    whole = WindowNetwork(bench.model, surrounded=surrounded).module()
+    assert isinstance(whole, WindowUNet)
+    for level, layers in enumerate(whole._hooks._borders._layers):
+        before: Sequence[torch.Tensor | None] = [None] * len(layers)
+        if surrounded:
+            before = inputs[f"inputs_{level}"].split([layer.in_channels for layer in layers], dim=1)
+        for layer, piece in zip(layers, before, strict=True):
+            hook = partial(_only_inside, [side >> level for side in view], piece)
+            layer.register_forward_pre_hook(hook, prepend=True)
+    given = {"affine": known["affine"]}
+    for level, (name, tensor) in enumerate(inputs.items()):
+        given[name.replace("inputs", "border")] = torch.zeros(*tensor.shape[:2], (32 >> level) + 2, (24 >> level) + 2)
+    for number in range(len(known) // 2):
+        level = 0 if known[f"keys_{number}"].shape[2] == 32 * 24 else 1
         here = torch.zeros(32 >> level, 24 >> level, dtype=torch.bool)
-        left, top, right, bottom = (
-            target[0] >> level,
-            target[1] >> level,
-            -(-target[2] >> level),
-            -(-target[3] >> level),
-        )
-        here[top:bottom, left:right] = True
+        left, top, right, bottom = (view if surrounded else target)[:4]
+        right, bottom = -(-right >> level), -(-bottom >> level)
+        here[top >> level : bottom, left >> level : right] = True
         bias = torch.cat([here.flatten(), ~here.flatten()]).view(1, 1, 1, -1) * HIDDEN
-        given += [keys, values, bias]
+        given |= {name: known[name] for name in (f"keys_{number}", f"values_{number}")} | {f"seen_{number}": bias}
     with torch.inference_mode():
         conditions = {name: tensor for name, tensor in bench.conditions.items() if WindowUNet.takes(name)}
-        expected = whole(rows=latents, **conditions, **context_by_name(given))["output"]
+        expected = whole(rows=latents, **conditions, **given)["output"]
     left, top, right, bottom = target
     inside = (..., slice(top, bottom), slice(left, right))
     assert torch.allclose(found[inside], expected[inside], rtol=1e-4, atol=1e-5)
     outside = torch.ones(32, 24, dtype=torch.bool)
     outside[top:bottom, left:right] = False
     assert torch.equal(found[..., outside], bench.dense(bench.before)[..., outside])
+
+
+def _only_inside(
+    view: Sequence[int], before: torch.Tensor | None, _: nn.Module, inputs: tuple[torch.Tensor]
+) -> tuple[torch.Tensor]:
+    """What a convolution is given inside ``view``; elsewhere ``before``, or zeros."""
+    left, top, right, bottom = view
+    mixed = torch.zeros_like(inputs[0]) if before is None else before.clone()
+    mixed[..., top:bottom, left:right] = inputs[0][..., top:bottom, left:right]
+    return (mixed,)
+
+
+def test_several_windows_of_one_row_are_computed_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scattered changes: at corners and inside, in one row of two."""
+    monkeypatch.setattr(Costs, "share", lambda _, part, whole: 0.01 + math.prod(part) / math.prod(whole) / 1000)
+    bench, alone = (Bench(rows=2, size=(32, 48), surrounded=True) for _ in (0, 1))
+    places = [(1, 1, 3, 3), (21, 14, 23, 16), (44, 28, 46, 30)]
+    latents = bench.before.clone()
+    for left, top, right, bottom in places:
+        inside = (1, slice(None), slice(top, bottom), slice(left, right))
+        latents[inside] = bench.after[inside]
+    for one in (bench, alone):
+        one(one.before, [None, None])
+    bench.backend.calls.clear()
+    found = bench(latents, [(), tuple(pixels(*place) for place in places)])
+    windows = [shape for name, shape in bench.backend.calls if name.startswith(WindowNetwork.name)]
+    assert [shape[0] for shape in windows] == [3]
+    for place in places:
+        expected = alone(latents, [(), (pixels(*place),)])
+        left, top, right, bottom = place
+        inside = (..., slice(top, bottom), slice(left, right))
+        # Alone, each sees what the others have left there before it.
+        assert error(found[inside], expected[inside]) < 1e-3
+    assert torch.equal(found[0], bench.dense(bench.before)[0])
 
 
 def test_rows_do_not_touch_each_other() -> None:
@@ -304,8 +291,8 @@ def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypa
     places = {0: (0, 0, 3, 3), 1: (9, 13, 11, 15), 3: (15, 19, 17, 21)}
     changes: list[Change] = [(pixels(*places[row]),) if row in places else () for row in range(4)]
     outputs, known, calls = [], [], []
-    for together in (0.5, 9.0):
-        monkeypatch.setattr(Costs, "share", lambda _, part, __, cost=together: cost if len(part) == 3 else 0.2)
+    for together in (0.1, 9.0):
+        monkeypatch.setattr(Costs, "share", lambda _, part, __, cost=together: 0.2 if part[0] == 1 else cost)
         bench = Bench(rows=4)
         first = bench(bench.before, [None] * 4)
         latents = bench.before.clone()
@@ -313,11 +300,12 @@ def test_windows_of_several_rows_in_one_call_give_what_each_gives_alone(monkeypa
             latents[row] = bench.mixed(row, *place)[row]
         outputs.append(bench(latents, changes))
         assert bench.sparse._kept.context is not None
-        known.append(bench.sparse._kept.context._tensors)
+        context = bench.sparse._kept.context
+        known.append([*context._whole.values(), *context._inputs.values()])
         calls.append([shape[0] for shape in bench.backend.shapes(WindowNetwork.name)])
         assert torch.equal(outputs[-1][2], first[2])
         assert not torch.equal(outputs[-1][3], first[3])
-    assert calls == [[4], [1, 1, 1]]
+    assert calls == [[3], [1, 1, 1]]
     assert torch.allclose(*outputs, atol=1e-5)
     for one, other in zip(*known, strict=True):
         assert torch.allclose(one, other, atol=1e-5), "nothing is kept of what an idle row looked at"

@@ -38,7 +38,7 @@ from pipeline.sparse.window_unet import OUTPUT
 
 # Pixels of the latent around a changed one that are computed anew, and the halo that is at least looked at around
 # those; mostly more is, as windows have few shapes. Between zeros, ...
-ZEROS_MARGIN, ZEROS_HALO = 1, 1
+ZEROS_MARGIN, ZEROS_HALO = 1, 4
 # ... and surrounded. There every pixel is right, and the error is of what the change does beyond the window.
 SURROUNDED_MARGIN, SURROUNDED_HALO = 3, 0
 # Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler. The two
@@ -47,7 +47,7 @@ SHORT_SIDES = (8, 12)
 LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
 # At most so many windows a row, and the share of the picture that one more must save: the UNet's many small layers cost
 # much however small a window is.
-MAX_WINDOWS, WINDOW_OVERHEAD = 6, 0.02
+MAX_WINDOWS, WINDOW_OVERHEAD = 12, 0.02
 # What a call costs beside its area, as a share of the whole.
 UNET_OVERHEAD = 0.1
 # How many shapes of windows have a network, which takes some 100 MB each; and how many of a large UNet.

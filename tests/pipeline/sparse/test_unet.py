@@ -268,8 +268,8 @@ def test_several_windows_of_one_row_are_computed_in_one_call(monkeypatch: pytest
         expected = alone(latents, [(), (pixels(*place),)])
         left, top, right, bottom = place
         inside = (..., slice(top, bottom), slice(left, right))
-        # Alone, each sees what the others have left there before it.
-        assert error(found[inside], expected[inside]) < 1e-3
+        # Alone, self-attention sees what the others have become before it.
+        assert error(found[inside], expected[inside]) < 0.03
     assert torch.equal(found[0], bench.dense(bench.before)[0])
 
 

@@ -30,4 +30,3 @@ class Styled:
     number: int
     settings: Settings = field(default_factory=Settings)
     live: bool = False
-

@@ -27,7 +27,7 @@ class InFlight:
     """The groups at positions 1 to T - 1, oldest first; there are always that many, once ``fill`` was called.
 
     Attributes:
-        unsettled: ticks until the latent that was let in last has finished. At 0 it is at every position.
+        unsettled: ticks until the latent that was let in last has finished. At 0 it is at every position, or one like it.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class InFlight:
         return self.leave()[0]
 
     def repeat(self, tags: Tags) -> tuple[Group, bool]:
-        """The latent that was let in last is let in again, in the name of these frames, which are like its own.
+        """The latent that was let in last is let in again, or one like it, in the name of these frames.
 
         Returns:
             The group that leaves, and whether a tick is needed to finish its picture.

@@ -152,7 +152,11 @@ class Stream:
             self.sparse.settings_changed(self._config.steps)
         if self._skips(frames, turning):
             return self._skipped(self._batch, arriving)
-        leaving = self._in_flight.enter(arriving)
+        if self._filter.still:
+            # By the cap or by chance: a picture of the scene is out, or on its way, and is that of these frames, too.
+            leaving, _ = self._in_flight.repeat(arriving)
+        else:
+            leaving = self._in_flight.enter(arriving)
         self._enter(frames, changed)
         self._tick(self._batch)
         return self._output(leaving)

@@ -53,7 +53,8 @@ class SimilarityFilter:
 
     Attributes:
         similarity: of the last frame decided on: for meters.
-        still: whether the scene stands still, and not only moves slowly; from then on until a frame is kept.
+        still: whether the scene stands still, and not only moves slowly. It does until a frame comes that is less like
+            the reference than those of a still scene are; not with a frame that is kept by the cap or by chance alone.
 
             Whoever has work left on the reference may then finish it: little else is to come. It must not be done
             sooner. Where frames are skipped with a probability of 0.9, three in a row are nothing out of the ordinary,
@@ -78,6 +79,7 @@ class SimilarityFilter:
     def reset(self) -> None:
         """Forget the reference: the next frame is not skipped."""
         self._reference = None
+        self.still = False
 
     def should_skip(self, frames: torch.Tensor, at: float) -> bool:
         """Decide on (F, 3, H, W) float 0..1 frames on the CPU; several frames are decided on together.
@@ -89,16 +91,16 @@ class SimilarityFilter:
             self.similarity = 0.0
         else:
             self.similarity = similarity(self._reference, small)
-            likely = skip_probability(self.similarity, self.threshold)
-            if self._skipped_in_a_row < self.skip_cap and self._random.random() < likely:
-                self._skip(likely, at)
-                return True
-        self._keep(small, at)
+        likely = skip_probability(self.similarity, self.threshold)
+        if self._skipped_in_a_row < self.skip_cap and self._random.random() < likely:
+            self._skip(likely, at)
+            return True
+        self._keep(small, likely, at)
         return False
 
     def keep(self, frames: torch.Tensor, at: float) -> None:
-        """As ``should_skip``, of frames that are not to be skipped whatever they show."""
-        self._keep(small_copy(frames), at)
+        """As ``should_skip``, of frames that are not to be skipped whatever they show: something new begins."""
+        self._keep(small_copy(frames), 0.0, at)
 
     def _skip(self, likely: float, at: float) -> None:
         self._skipped_in_a_row += 1
@@ -106,8 +108,8 @@ class SimilarityFilter:
         self._kept_at = min(self._kept_at, at)  # a clock may step back, as that of a clip that begins again does
         self.still = self.still or self._alike_in_a_row >= STILL_RUN or at - self._kept_at >= STILL_SECONDS
 
-    def _keep(self, small: torch.Tensor, at: float) -> None:
+    def _keep(self, small: torch.Tensor, likely: float, at: float) -> None:
+        self.still = self.still and likely >= STILL_LIKELIHOOD
         self._reference = small
         self._kept_at = at
         self._skipped_in_a_row = self._alike_in_a_row = 0
-        self.still = False

@@ -29,6 +29,7 @@ KINDS = ("none", "self-negative", "onetime-negative", "full")
 # Frames; SSF is measured on as many that move as do not.
 CLIP = 120
 FILTERED_STEPS = (1, 4)
+RCFG_ROUNDS = 15
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def main() -> None:
         "acceleration": subject.backend.name,
         "dtype": str(model.dtype).removeprefix("torch."),
         "guidance": [guidance(subject, clip, steps, options) for steps in options.steps],
-        "rcfg": rcfg.full_over_self_negative(exact, replace(BASE, steps=5), clip, 3 * options.rounds),
+        "rcfg": rcfg.full_over_self_negative(exact, replace(BASE, steps=5), clip, RCFG_ROUNDS),
         "stream_batch": batching(subject, clip, options),
         "similarity_filter": {
             "calls_left_out": similar.spared_calls(),

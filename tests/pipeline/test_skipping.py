@@ -73,6 +73,32 @@ def test_a_still_scene_settles_on_its_own_latest_frame(steps: int) -> None:
     assert len(backend.shapes("denoiser")) == calls
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_scene_that_stays_still_costs_one_call_for_each_frame_that_the_cap_lets_through(steps: int) -> None:
+    stream, backend = counting(replace(BASE, steps=steps, similarity_skip_cap=10))
+    still = pictures(0, 1)[0]
+    settled = stream(still).image.clone()
+    outputs = [stream(still) for _ in range(20)]
+    before = len(backend.shapes("denoiser"))
+    outputs += [stream(still) for _ in range(110)]
+    assert len(backend.shapes("denoiser")) - before == 10
+    assert all(torch.allclose(output.image, settled, atol=CLOSE) for output in outputs)
+    assert [tag for tag, _ in shown([*outputs, *stream.flush()])] == list(range(1, 131)), "none waits for another"
+
+
+def test_a_scene_that_stays_still_follows_a_change_too_small_to_be_seen() -> None:
+    config = replace(BASE, steps=4, similarity_skip_cap=10)
+    stream = Stream(tiny_model(), config)
+    evening = 0.1 + 0.9 * pictures(0, 1)[0]
+    night = evening - 0.005
+    before, after = (Stream(tiny_model(), config)(frame).image for frame in (evening, night))
+    outputs = [stream(frame) for frame in [evening] * 20 + [night] * 50]
+    assert stream._filter.still
+    apart = float((before - after).abs().max())
+    assert float((outputs[20].image - before).abs().max()) < apart / 20
+    assert float((outputs[-1].image - after).abs().max()) < apart / 20
+
+
 def test_an_equal_frame_now_and_then_does_not_bring_the_frames_in_flight_out() -> None:
     """A film at 24 frames a second on a screen at 60 shows each of them twice or thrice."""
     stream, backend = counting(replace(BASE, steps=4))
@@ -98,8 +124,9 @@ def test_every_frame_comes_out_once_with_the_picture_of_the_one_it_is_like(steps
     decider, kept = SimilarityFilter(0.98, config.similarity_skip_cap, config.seed), 0
     alone: dict[int, torch.Tensor] = {}
     skipped = 0
+    decider.keep(clip[0], 0)
     for number, frames in enumerate(clip):
-        if decider.should_skip(frames, number * buffer / 30):
+        if number and decider.should_skip(frames, number * buffer / 30):
             skipped += 1
         else:
             kept = number

@@ -183,6 +183,21 @@ def test_a_scene_stands_still_after_a_few_frames_that_are_nearly_equal() -> None
     assert found == [False] * (STILL_RUN + 2) + [True, False]
 
 
+def test_a_scene_still_stands_still_when_a_frame_is_kept_for_no_reason_of_its_own() -> None:
+    decider = SimilarityFilter(ETA, skip_cap=5)
+    found = [(decider.should_skip(picture(), 0), decider.still) for _ in range(12)]
+    assert found == [
+        (False, False),
+        (True, False),
+        (True, False),
+        *[(True, True)] * 3,
+        (False, True),
+        *[(True, True)] * 5,
+    ]
+    decider.reset()
+    assert not decider.still
+
+
 def test_a_slow_scene_stands_still_only_once_nothing_was_kept_for_half_a_second() -> None:
     frames = alike(0.9, 40)
     decider = SimilarityFilter(ETA, skip_cap=10_000, seed=1)

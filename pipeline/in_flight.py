@@ -27,7 +27,7 @@ class InFlight:
     """The groups at positions 1 to T - 1, oldest first; there are always that many, once ``fill`` was called.
 
     Attributes:
-        unsettled: ticks until the latent that was let in last has finished. At 0 it is at every position, or one like it.
+        unsettled: ticks until the latent that was let in last has finished. At 0 it, or its like, is everywhere.
     """
 
     def __init__(self) -> None:

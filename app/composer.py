@@ -21,7 +21,8 @@ class Composer:
         track = Track()
         self._reprojector = Reprojector(track)
         self._steadier = Steadier(track)
-        self._last: np.ndarray | None = None  # the last picture of the model, made steady
+        self._number = -1  # of the model's last pictures
+        self._made: list[np.ndarray] = []  # these, made steady
         self._epoch = 0
 
     def seen(self, captured: Captured, overtaken: Callable[[], bool]) -> Frame | None:
@@ -47,13 +48,16 @@ class Composer:
             styled: the group that it came with.
         """
         mode = styled.settings.reprojection if styled.live else "off"
-        if styled.skipped and self._last is not None and self._last.shape == pixels.shape:
-            pixels = self._last  # the very same picture again: there is nothing to mix
-        else:
-            pixels = self._last = self._steadier(pixels, captured, styled.settings)
+        if styled.number != self._number:
+            self._number, self._made = styled.number, []
+        place = styled.frames.index(captured)
+        again = place < len(self._made)
+        if not again:
+            self._made.append(self._steadier(pixels, captured, styled.settings))
+        pixels = self._made[place]  # the very same picture again has nothing to be mixed with
         if captured is not styled.frames[-1] and self._reprojector.ahead_of(captured, mode):
             return None
-        return _framed(self._reprojector.styled(pixels, captured, mode, same=styled.skipped))
+        return _framed(self._reprojector.styled(pixels, captured, mode, same=again))
 
 
 def _framed(picture: Picture, *, reprojected: bool = False) -> Frame:

@@ -46,7 +46,8 @@ class EnergyMeter:
 
     def _use_rapl(self) -> None:
         # Whole packages only (intel-rapl:0): cores and memory (intel-rapl:0:0) are parts of them.
-        zones = [_Zone(folder) for folder in sorted(_RAPL.glob("*-rapl:*")) if folder.name.count(":") == 1]
+        folders = [folder for folder in sorted(_RAPL.glob("*-rapl:*")) if folder.name.count(":") == 1]
+        zones = [_Zone(folder) for folder in folders if not _is_platform(folder)]
         try:
             for zone in zones:
                 zone.joules()
@@ -55,6 +56,14 @@ class EnergyMeter:
         if zones:
             self.source = "RAPL"
             self._read = lambda: sum(zone.joules() for zone in zones)
+
+
+def _is_platform(folder: Path) -> bool:
+    """Whether a zone counts the whole machine, its packages among it (``psys``, on laptops)."""
+    try:
+        return (folder / "name").read_text().strip() == "psys"
+    except OSError:
+        return False
 
 
 class _Zone:

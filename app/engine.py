@@ -32,12 +32,17 @@ class EngineOutput(Protocol):
 
     @property
     def skipped(self) -> bool:
-        """The similarity filter showed the last picture again."""
+        """The similarity filter left the frames of the call out."""
         ...
 
     @property
     def repeated(self) -> bool:
         """The picture of these tags was returned before; it is not to be shown twice."""
+        ...
+
+    @property
+    def followers(self) -> Sequence[Sequence[Hashable]]:
+        """The tags of later calls whose frames were left out as they are like these: it is their picture, too."""
         ...
 
 
@@ -64,6 +69,10 @@ class Engine(Protocol):
         rectangles (left, top, right, bottom) outside of which it equals the one at its place in the last call; None
         where that is not known.
         """
+        ...
+
+    def idle(self) -> EngineOutput | None:
+        """No frame has come for a while: what comes out when those in flight take a step; None if all are out."""
         ...
 
     def flush(self) -> Iterable[EngineOutput]:

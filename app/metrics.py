@@ -23,7 +23,8 @@ class Snapshot:
         frames_in: frames that the source delivered.
         frames_out: pictures of the model that reached the sinks.
         frames_reprojected: pictures shown besides, carried along the motion from an earlier one; in no other count.
-        frames_skipped: frames answered with the last picture by the similarity filter (among ``frames_out``).
+        frames_skipped: frames that the similarity filter kept from the model, as they are like one before. In a file,
+            and in a live scene that stands still, they are shown with its picture, and among ``frames_out``.
         frames_dropped: frames that had to make room for newer ones.
         seconds: from the first frame's capture to the last frame's delivery.
         fps: ``frames_out`` a second over the whole time.
@@ -97,7 +98,7 @@ class Metrics:
             self._dropped += frames
 
     def skipped(self, frames: int = 1) -> None:
-        """The similarity filter answered so many frames with the last picture."""
+        """The similarity filter kept so many frames from the model."""
         with self._lock:
             self._skipped += frames
 

@@ -19,13 +19,14 @@ class Styled:
     Attributes:
         images: (N, 3, H, W) float 0..1 on the engine's device, complete (nothing is left to wait for).
         frames: the N captured frames that they were made from, in order.
+        number: of the pictures. Those with the number of the ones before are the very same once more, for other frames
+            that the similarity filter found alike.
         settings: those in force when they were made.
         live: whether newer pictures may take their place.
-        skipped: the similarity filter skipped these frames; the pictures are the last ones.
     """
 
     images: torch.Tensor
     frames: tuple[Frame, ...]
+    number: int
     settings: Settings = field(default_factory=Settings)
     live: bool = False
-    skipped: bool = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from app.adapter_gate import AdapterGate
 from app.capture import Captured, EndOfSource
@@ -23,8 +24,13 @@ from app.words import remarks, runnable
 from pipeline.out_of_memory import ran_out_of_memory
 from pipeline.setting import Cost, cost_of_change
 
+if TYPE_CHECKING:
+    import torch
+
 # A live engine that fails this often in a row will not recover.
 MOST_FAILURES = 3
+# A live source that has given no frame for so long has stalled.
+STALL_SECONDS = 0.5
 
 
 class WorkerThread(threading.Thread):
@@ -40,6 +46,9 @@ class WorkerThread(threading.Thread):
 
     While the device works on one group, the next one that is there is uploaded and asked for; the pictures are sent as
     soon as they are done. No more than these two are under way, so latency cannot pile up in the device unseen.
+
+    Where a live source stalls, frames in flight are brought out, for as long as nothing else comes: without another
+    frame they would stay, and with one, what was before the stall would be shown after it.
 
     Args:
         inputs, outputs: the queues on either side; ``outputs`` follows the source.
@@ -88,6 +97,8 @@ class WorkerThread(threading.Thread):
         self._epoch = 0
         self._live = False
         self._underway: tuple[Styled, Callable[[], object]] | None = None  # pictures, and what waits for them
+        self._waiting = False  # whether frames wait for others, in the group or in the engine
+        self._picture = 0  # how many pictures, or groups of them, the engine has made so far
         self._failures = 0  # in a row
         self._must_reset = False
         self._size: tuple[int, ...] = ()  # of the tensors that the engine has seen last
@@ -137,11 +148,7 @@ class WorkerThread(threading.Thread):
                 self._pass_on_end(self._end)
                 if self._once:
                     return
-            item = self._retake.next()
-            if item is None:
-                if not len(self._inputs):
-                    self._hand_on()
-                item = self._inputs.get()
+            item = self._retake.next() or self._next_input()
             if item.epoch != self._epoch:
                 self._begin_source(item)
             if isinstance(item, EndOfSource):
@@ -150,6 +157,19 @@ class WorkerThread(threading.Thread):
                 self._report()
             else:
                 self._take(item)
+
+    def _next_input(self) -> Captured | EndOfSource:
+        """What comes next, however long it takes; where a live source stalls, the frames before do not wait for it."""
+        if not len(self._inputs):
+            self._hand_on()
+        patience = STALL_SECONDS
+        while self._live and self._waiting:
+            try:
+                return self._inputs.get(patience)
+            except TimeoutError:
+                self._idle()
+                patience = 0
+        return self._inputs.get()
 
     def _problem_after(self, error: Exception) -> Exception | None:
         """What the session fails with after ``error``; None where it goes on, and ``error`` has been reported."""
@@ -200,12 +220,13 @@ class WorkerThread(threading.Thread):
         if self._engine is not None:
             self._engine.wait_for_engines(not self._live)
             self._engine.reset()
-        self._must_reset = False
+        self._must_reset = self._waiting = False
 
     # -- frames -------------------------------------------------------------------------------------------------------
 
     def _take(self, item: Captured) -> None:
         self._retake.entered(item)
+        self._waiting = True
         if self._group and (_size(item) != self._size or item.settings.frame_buffer != self._applied.frame_buffer):
             self._run_group()
         if not self._group:  # a group is of one mind: the settings of its first frame are those of all
@@ -228,10 +249,22 @@ class WorkerThread(threading.Thread):
         changed = self._changes.changed(group, len(frames))
         output = engine(frames, tags=tuple(tags + [None] * missing), at=at, changed=changed)
         self._changes.took(group, len(frames))
+        if output.skipped:
+            self._metrics.skipped(len(group))
         self._send(output)
         self._group = []
         self._failures = 0
         self._ladder.fits()
+
+    def _idle(self) -> None:
+        """Bring what is waiting or in flight one step nearer to its end."""
+        if self._group:
+            self._run_group()
+        elif self._engine is not None and (output := self._engine.idle()) is not None:
+            self._send(output)
+        else:
+            self._waiting = False
+        self._hand_on()
 
     def _drain(self) -> None:
         """Bring everything out that is waiting or in flight."""
@@ -239,6 +272,7 @@ class WorkerThread(threading.Thread):
             self._run_group()
         if self._engine is not None:
             self._send_all(self._engine.flush())
+        self._waiting = False
         self._hand_on()
 
     def _send_all(self, outputs: Iterable[EngineOutput]) -> None:
@@ -246,16 +280,24 @@ class WorkerThread(threading.Thread):
             self._send(output)
 
     def _send(self, output: EngineOutput) -> None:
+        """Send the pictures of a call, and in a file, where every frame counts, once more for those that share them.
+
+        In a live source these frames are none to wait for: the pictures are shown as those of the frames that they were
+        made from, with their latency, and may then be carried along the motion since.
+        """
         if output.repeated:
             return
-        frames = tuple(tag for tag in output.tags if isinstance(tag, Frame))  # a last group's padding has no frame
+        self._picture += not output.skipped
+        for tags in (output.tags, *(() if self._live else output.followers)):
+            self._send_for(tags, output.image)
+
+    def _send_for(self, tags: Iterable[Hashable], images: torch.Tensor) -> None:
+        frames = tuple(tag for tag in tags if isinstance(tag, Frame))  # a last group's padding has no frame
         if not frames:
             return
         self._retake.left(frames)
-        images = output.image[: len(frames)]
-        if output.skipped:
-            self._metrics.skipped(len(frames))
-        styled = Styled(images, frames, self._applied, self._live, output.skipped)
+        images = images[: len(frames)]
+        styled = Styled(images, frames, self._picture, self._applied, self._live)
         done = mark(images.device)
         self._hand_on()
         if done is None:

@@ -19,10 +19,14 @@ class Output:
         image: (F, 3, H, W) float32 in 0..1 on the model's device.
         tags: the F tags of the frames that these pictures are of.
         skipped: the similarity filter skipped the call's frames: no model work was done, these are the last pictures.
-        repeated: the pictures of these tags were returned before (the slots are still filling): not to be shown twice.
+        repeated: the pictures of these tags were returned before (the slots are still filling, or pause while frames
+            are skipped): not to be shown twice.
+        followers: the tags of later calls, in order, whose frames were skipped while these were in flight: these are
+            their pictures, too.
     """
 
     image: torch.Tensor
     tags: Tags
     skipped: bool = False
     repeated: bool = False
+    followers: tuple[Tags, ...] = ()

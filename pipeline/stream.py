@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.sliced import SlicedBackend
 from pipeline.conditioning.prompt_syntax import blended
+from pipeline.conditioning.prompt_travel import FRAME_SECONDS
 from pipeline.config import StreamConfig
 from pipeline.denoiser import Denoiser
 from pipeline.device import uploaded
@@ -23,6 +23,7 @@ from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
+from pipeline.in_flight import Group, InFlight
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from pipeline.models.residency import DENOISER
@@ -81,9 +82,9 @@ class Stream:
         self._clock = StageClock(model.device)
         self._batch: StreamBatch | None = None
         self._frames_shape: tuple[int, ...] = ()
-        self._in_flight: deque[tuple[Tags, bool]] = deque()  # (tags, repeated) at positions 1 .. T-1, oldest first
-        self._unsettled = 0  # calls until the last frame let in has finished
+        self._in_flight = InFlight()
         self._count = 0
+        self._now = 0.0  # when the last frame was taken, in seconds
         self._last_tags: Tags = ()
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
@@ -132,7 +133,7 @@ class Stream:
                 pinned is uploaded while this returns: it must not be written to before the picture is there.
             tags: one for each frame, given back with its picture; by default counted from 0.
             at: when the last of these frames was taken, in seconds of any steady clock; by default 1/30 s a frame.
-                A transition between prompts is timed by it.
+                A transition between prompts is timed by it, and whether a scene stands still.
             changed: for each frame the rectangles (left, top, right, bottom) outside of which it equals the frame
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
@@ -143,26 +144,65 @@ class Stream:
         frames = checked(frames, self.model.autoencoder.factor)
         self._catch_up()
         arriving = self._tagged(tags, len(frames))
+        self._now = self._now + len(frames) * FRAME_SECONDS if at is None else at
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
-        # While the prompt turns into another, the picture is to change although the scene may be still.
-        filtering = self._config.similarity_filter and not self._config.text_to_image and not turning
-        skip = filtering and self._filter.should_skip(frames)
-        self._in_flight.append((arriving, False))
-        leaving, repeated = self._in_flight.popleft()
         if turning and self.sparse is not None:
             self.sparse.settings_changed(self._config.steps)
-        if not skip:
-            self._enter(frames, changed)
-            self._unsettled = self._config.steps
-        elif self.sparse is not None:
+        if self._skips(frames, turning):
+            return self._skipped(self._batch, arriving)
+        if self._filter.still:
+            # By the cap or by chance: a picture of the scene is out, or on its way, and is that of these frames, too.
+            leaving, _ = self._in_flight.repeat(arriving)
+        else:
+            leaving = self._in_flight.enter(arriving)
+        self._enter(frames, changed)
+        self._tick(self._batch)
+        return self._output(leaving)
+
+    def _skips(self, frames: torch.Tensor, turning: bool) -> bool:
+        """Whether the similarity filter leaves these frames out; ``turning``: the prompt turns into another."""
+        if not self._config.similarity_filter or self._config.text_to_image:
+            return False
+        if turning:  # the picture is to change although the scene may be still
+            self._filter.keep(frames, self._now)
+            return False
+        return self._filter.should_skip(frames, self._now)
+
+    def _skipped(self, batch: StreamBatch, tags: Tags) -> Output:
+        """Answer frames with the picture of those let in last, which they are like.
+
+        While that is in flight, the batch pauses, and they wait for it: each tick that they brought about would cost a
+        call of the UNet, and the filter would save none before T frames in a row are skipped. Only a scene that stands
+        still is seen through to its picture, since no other frame may come that brings it out.
+        """
+        if self.sparse is not None:
             self.sparse.missed()
-        # A skipped frame first lets the frames in flight finish, so that a still scene settles on its own latest frame.
-        skip = skip and self._unsettled == 0
-        if not skip:
+        if self._in_flight.unsettled and not self._filter.still:
+            self._in_flight.follow(tags)
+            return self._output(Group(self._last_tags, repeated=True), skipped=True)
+        leaving, tick = self._in_flight.repeat(tags)
+        if tick:
+            self._tick(batch)
+        return self._output(leaving, skipped=not tick)
+
+    @torch.inference_mode()
+    def idle(self) -> Output | None:
+        """No frame has come for a while: move those in flight one step on, and let none in.
+
+        Unlike ``flush`` this can be broken off at any step by a frame, and what comes next does not start anew.
+
+        Returns:
+            As a call would; None where the pictures of all frames are out, and nothing is done.
+        """
+        self._catch_up()
+        if self._batch is None or self._in_flight.all_out:
+            return None
+        leaving, tick = self._in_flight.idle()
+        if tick:
             self._tick(self._batch)
-        return self._output(leaving, skip, repeated)
+        return self._output(leaving, skipped=not tick)
 
     @torch.inference_mode()
     def flush(self) -> list[Output]:
@@ -170,11 +210,11 @@ class Stream:
         self._catch_up()
         self._watch.restart()
         finished = []
-        while self._in_flight and self._batch is not None:
-            leaving, repeated = self._in_flight.popleft()
-            if self._unsettled:
+        while len(self._in_flight) and self._batch is not None:
+            leaving, tick = self._in_flight.leave()
+            if tick:
                 self._tick(self._batch)
-            if not repeated:
+            if not leaving.repeated:
                 finished.append(self._output(leaving))
         self._clear()
         return finished
@@ -190,7 +230,6 @@ class Stream:
     def _clear(self) -> None:
         self._batch = None
         self._in_flight.clear()
-        self._unsettled = 0
         self._filter.reset()
 
     def is_prepared(self, config: StreamConfig) -> bool:
@@ -327,7 +366,7 @@ class Stream:
         """Denoise the first frames of a shape at once, and fill the slots with them."""
         self._clear()
         if self._config.similarity_filter:
-            self._filter.should_skip(frames)  # sets the reference
+            self._filter.keep(frames, self._now)
         self._frames_shape = tuple(frames.shape)
         if self.sparse is not None:
             self.sparse.begin(frames, self._config.steps)
@@ -342,8 +381,8 @@ class Stream:
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
             latent = self._batch.prime(self._latent, self._start)
         self._image = self._decode(latent)
-        self._in_flight.extend([(tags, True)] * (self._config.steps - 1))
-        return self._output(tags)
+        self._in_flight.fill(tags, self._config.steps)
+        return self._output(Group(tags))
 
     def _tick(self, batch: StreamBatch) -> None:
         if self.sparse is not None:
@@ -352,7 +391,6 @@ class Stream:
             latent = batch.tick(self._latent, self._start, None if self.sparse is None else self.sparse.moving)
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
-        self._unsettled -= 1
 
     def _admit(self, frames: torch.Tensor, changed: Changed) -> torch.Tensor:
         """The latent of the next frames."""
@@ -361,14 +399,14 @@ class Stream:
         effective = self.sparse.admit(frames, changed)
         return self._latent if effective is None else self._encode(effective)
 
-    def _output(self, tags: Tags, skipped: bool = False, repeated: bool = False) -> Output:
-        self._last_tags = tags
+    def _output(self, leaving: Group, skipped: bool = False) -> Output:
+        self._last_tags = leaving.tags
         # The caller may write to its picture without changing a later one: with the filter, the same picture may be
         # returned again, so that a copy is given away.
         image = self._image.clone() if self._config.similarity_filter else self._image
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
-        return Output(image, tags, skipped, repeated)
+        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers))
 
     @property
     def _of_words(self) -> bool:
@@ -435,17 +473,9 @@ class Stream:
     def _change_table(self) -> None:
         if self._batch is None:
             return
-        old_steps = self._batch.table.steps
         self._batch.from_noise = self._from_noise()
         self._batch.change(self._table(), self._noise())
-        steps = self._config.steps
-        for _ in range(old_steps, steps):
-            self._in_flight.appendleft((self._last_tags, True))
-        for _ in range(steps, old_steps):
-            self._in_flight.popleft()
-        if self._unsettled:
-            # The frame let in last stays at its position, which is now nearer to the end, or farther from it.
-            self._unsettled = max(0, self._unsettled + steps - old_steps)
+        self._in_flight.resize(self._config.steps, self._last_tags)
 
     def _from_noise(self) -> bool:
         """Whether a frame's latent is noise alone: at full strength, where the UNet is shown the input besides."""

@@ -114,7 +114,7 @@ class Numbers(QScrollArea):
             "Frames out": f"{counts.frames_out:,}",
             "Carried along the motion": f"{counts.frames_reprojected:,}",
             "Dropped for newer ones": share(counts.frames_dropped, counts.frames_in),
-            "Skipped as similar": share(counts.frames_skipped, counts.frames_out),
+            "Skipped as similar": share(counts.frames_skipped, counts.frames_in - counts.frames_dropped),
             "Picture": f"{counts.width} × {counts.height}",
         }
         if model is not None:
@@ -154,7 +154,7 @@ class SimilarityMeter(QWidget):
     def show_counts(self, counts: Snapshot, threshold: float, *, on: bool) -> None:
         """Follow the counters."""
         self.meter.show_value(counts.similarity, threshold, on=on)
-        skipped = share(counts.frames_skipped, counts.frames_out)
+        skipped = share(counts.frames_skipped, counts.frames_in - counts.frames_dropped)
         self.words.setText(
             f"Similarity {counts.similarity:.3f}  ·  skipped {skipped}" if on else "Every frame is drawn."
         )

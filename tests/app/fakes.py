@@ -127,13 +127,14 @@ class FakeOutput:
     tags: Sequence[Hashable]
     skipped: bool = False
     repeated: bool = False
+    followers: Sequence[Sequence[Hashable]] = ()
 
 
 class FakeEngine:
     """Inverts pictures with the contract of ``pipeline.Stream``: a FIFO that is steps - 1 calls deep.
 
     ``script(call)`` runs before each call, counted from 0, and may sleep, wait or raise. ``events`` records what was
-    asked of the engine: ``("frames", indices)``, ``("configure", config)``, ``"flush"``, ``"reset"``.
+    asked of the engine: ``("frames", indices)``, ``("configure", config)``, ``"idle"``, ``"flush"``, ``"reset"``.
     """
 
     def __init__(self, config: StreamConfig | None = None, script: Callable[[int], None] = no_script) -> None:
@@ -170,6 +171,14 @@ class FakeEngine:
             self._in_flight = deque(FakeOutput(1 - frames, tags, repeated=True) for _ in range(self.config.steps - 1))
             return output
         self._in_flight.append(output)
+        return self._in_flight.popleft()
+
+    def idle(self) -> FakeOutput | None:
+        if all(output.repeated for output in self._in_flight):
+            return None
+        self.events.append("idle")
+        last = self._in_flight[-1]
+        self._in_flight.append(FakeOutput(last.image, last.tags, repeated=True))
         return self._in_flight.popleft()
 
     def flush(self) -> list[FakeOutput]:

@@ -118,11 +118,14 @@ def test_energy_is_that_of_whole_packages_and_survives_a_turn_of_the_counter(
     monkeypatch.setattr("app.energy._RAPL", tmp_path)
     for name, value in (("intel-rapl:0", 8_000_000), ("intel-rapl:1", 0), ("intel-rapl:0:0", 5_000_000)):
         write_zone(tmp_path, name, value)
+    write_zone(tmp_path, "intel-rapl:2", 0)
+    (tmp_path / "intel-rapl:2" / "name").write_text("psys\n")  # the machine, with both packages in it
     meter = EnergyMeter("cpu")
     assert meter.source == "RAPL"
     write_zone(tmp_path, "intel-rapl:0", 1_000_000)
     write_zone(tmp_path, "intel-rapl:1", 500_000)
     write_zone(tmp_path, "intel-rapl:0:0", 8_000_000)
+    write_zone(tmp_path, "intel-rapl:2", 6_000_000)
     assert meter.joules() == pytest.approx(2.5)
 
 

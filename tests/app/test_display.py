@@ -14,6 +14,7 @@ from app.display import DisplayThread
 from app.frame import Frame
 from app.frame_queue import FILE, FrameQueue
 from app.metrics import Metrics
+from app.settings import Settings
 from app.sinks.base import SinkError
 from app.status import SessionState, StatusBoard
 from app.styled import Styled
@@ -38,7 +39,13 @@ class Rig:
         """One engine call's worth of pictures."""
         frames = tuple(Frame(index, 0.0, picture(index), media_time=index / 10) for index in indices)
         images = torch.stack([torch.full((3, 8, 16), index / 255) for index in indices])
-        self.queue.put(Styled(images, frames), SAFETY_SECONDS)
+        self.queue.put(Styled(images, frames, indices[0]), SAFETY_SECONDS)
+
+    def show(self, number: int, *indices: int) -> None:
+        """Pictures by their number for frames; each place of a group has a brightness of its own."""
+        frames = tuple(Frame(index, 0.0, picture(index), media_time=index / 10) for index in indices)
+        images = torch.stack([torch.full((3, 8, 16), (10 * number + place) / 255) for place in range(len(indices))])
+        self.queue.put(Styled(images, frames, number), SAFETY_SECONDS)
 
     def finish(self) -> None:
         self.queue.close()
@@ -90,7 +97,7 @@ def test_values_are_clipped_and_rounded_in_every_dtype(rig: Rig, dtype: torch.dt
     rig.thread.add(sink)
     rig.thread.start()
     image = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5]).reshape(1, 1, 1, 5).expand(1, 3, 1, 5).to(dtype)
-    rig.queue.put(Styled(image, (Frame(0, 0.0, picture(0)),)))
+    rig.queue.put(Styled(image, (Frame(0, 0.0, picture(0)),), 0))
     rig.finish()
     assert sink.frames[0].pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
 
@@ -140,7 +147,7 @@ def test_an_error_of_the_thread_itself_finishes_the_sinks(rig: Rig) -> None:
     sink = ListSink()
     rig.thread.add(sink)
     rig.thread.start()
-    rig.queue.put(Styled(torch.zeros(1, 2, 3), (Frame(0, 0.0, picture(0)),)))  # no picture has that shape
+    rig.queue.put(Styled(torch.zeros(1, 2, 3), (Frame(0, 0.0, picture(0)),), 0))  # no picture has that shape
     rig.thread.join(SAFETY_SECONDS)
     assert len(rig.errors) == 1
     assert sink.closed == 1
@@ -211,3 +218,32 @@ def test_a_sink_that_cannot_be_opened_is_the_callers_to_know(rig: Rig) -> None:
         rig.thread.add(ListSink(fail_open=True))
     rig.thread.start()
     rig.finish()
+
+
+def test_pictures_that_are_shown_again_are_those_of_their_number_and_place(rig: Rig) -> None:
+    """Not simply the last ones: between the two, newer pictures may have made room."""
+    sink = ListSink()
+    rig.thread.add(sink)
+    rig.thread.start()
+    rig.show(0, 0, 1)
+    rig.show(0, 2, 3)
+    rig.show(2, 6, 7)  # those of number 1 were displaced
+    rig.show(2, 8, 9)
+    rig.finish()
+    assert sink.indices == [0, 1, 2, 3, 6, 7, 8, 9]
+    assert [int(frame.pixels[0, 0, 0]) for frame in sink.frames] == [0, 1, 0, 1, 20, 21, 20, 21]
+
+
+def test_the_memory_of_a_steady_picture_takes_the_same_picture_in_once(rig: Rig) -> None:
+    sink = ListSink()
+    rig.thread.add(sink)
+    rig.thread.start()
+    steady = Settings(steadiness=1.0)
+    tensor = torch.full((3, 64, 64), 0.5)
+    for index, number in enumerate((0, 1, 1, 1)):
+        frame = Frame(index, index / 30, picture(index), tensor)
+        rig.queue.put(Styled(torch.full((1, 3, 64, 64), number / 2), (frame,), number, steady), SAFETY_SECONDS)
+    rig.finish()
+    first, second, *again = [int(frame.pixels[0, 0, 0]) for frame in sink.frames]
+    assert first < second < 128, "mixed with the one before"
+    assert again == [second, second]

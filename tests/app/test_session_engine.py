@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
 
 from app.engine import Loaded, ModelFacts
+from app.frame import Frame
 from app.session import Session
 from app.settings import Settings
 from app.sources.testcard import TestCardSource
 from app.status import SessionState
 from pipeline import Stream, StreamConfig
-from tests.app.fakes import SAFETY_SECONDS, FakeSource, ListSink, in_order
+from tests.app.fakes import SAFETY_SECONDS, FakeSource, ListSink, in_order, picture
 from tests.tiny_model import tiny_model
 
 FACTS = ModelFacts("tiny", "cpu", "float32", "eager", 64)
@@ -46,6 +48,45 @@ def test_every_frame_of_a_file_comes_out_once(steps: int, frame_buffer: int, sim
     assert session.metrics().frames_out == 11
     assert session.metrics().stages_ms["unet"] > 0
     assert (session.metrics().frames_skipped > 0) == similarity_filter
+
+
+@dataclass
+class StallingSource(FakeSource):
+    """Gives ten frames, of which the last three show the same, and blocks until ``goes_on`` is set; then more."""
+
+    goes_on: threading.Event = field(default_factory=threading.Event)
+
+    def read(self) -> Frame | None:
+        time.sleep(0.02)
+        if self.index == 10:
+            self.goes_on.wait(SAFETY_SECONDS)
+        frame = super().read()
+        return frame and replace(frame, pixels=picture(40 * (7 if 7 < frame.index < 10 else frame.index)))
+
+
+@pytest.mark.parametrize("similarity_filter", [False, True])
+def test_nothing_of_a_live_source_stays_in_flight_while_it_stalls(similarity_filter: bool) -> None:
+    settled, enough = threading.Event(), threading.Event()
+
+    def note(index: int) -> None:
+        # The last two frames are skipped by the filter, and have the picture of the one before.
+        if index >= (7 if similarity_filter else 9):
+            settled.set()
+        if index >= 15:
+            enough.set()
+
+    taken = ListSink(script=note)
+    source = StallingSource(count=None, live=True)
+    stream = StreamConfig(steps=4, similarity_filter=similarity_filter)
+    settings = Settings(stream=stream, width=64, height=64, reprojection="off")
+    with Session(source, settings, [taken], loader=load) as session:
+        assert settled.wait(SAFETY_SECONDS), "the last frames stay in flight"
+        before = len(taken.frames)
+        source.goes_on.set()
+        assert enough.wait(SAFETY_SECONDS)
+        assert session.state is SessionState.RUNNING
+    assert min(taken.indices[before:]) >= 10
+    assert taken.indices == sorted(set(taken.indices))
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -101,8 +142,8 @@ def test_a_change_meets_exactly_the_frames_that_came_after_it() -> None:
 
     first, second, changed = pictures("ink"), pictures("a mosaic"), pictures("ink", "a mosaic")
     assert any((a != b).any() for a, b in zip(first, second, strict=True))  # the prompts do differ
-    for index, picture in enumerate(changed):
-        torch.testing.assert_close(picture, (first if index < 4 else second)[index], atol=1, rtol=0)
+    for index, found in enumerate(changed):
+        torch.testing.assert_close(found, (first if index < 4 else second)[index], atol=1, rtol=0)
 
 
 def test_a_live_session_takes_every_change() -> None:

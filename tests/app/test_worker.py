@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from app.metrics import Metrics
 from app.settings import Settings
 from app.status import SessionState, StatusBoard
 from app.styled import Styled
-from app.worker import MOST_FAILURES, WorkerThread
+from app.worker import MOST_FAILURES, STALL_SECONDS, WorkerThread
 from pipeline.config import StreamConfig
 from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, loader_of, picture, until
 
@@ -340,6 +341,99 @@ def test_whatever_of_the_engine_raises_nothing_hangs(method: str, live: bool) ->
     out = rig.run()
     assert rig.errors or out[-1] == -1  # a failure, or the end: one of both is always told
     assert rig.errors or rig.board.notices
+
+
+# -- sources that stall -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("frame_buffer", [1, 2])
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_frames_in_flight_come_out_while_a_live_source_stalls(steps: int, frame_buffer: int, count: int) -> None:
+    engine = FakeEngine()
+    rig = rig_for(engine, settings=Settings(stream=StreamConfig(steps=steps), frame_buffer=frame_buffer))
+    rig.thread.start()
+    for index in range(count):
+        rig.put(index, live=True)
+    found: list[int] = []
+    while len(found) < count:  # nothing else comes in meanwhile
+        item = rig.outputs.get(SAFETY_SECONDS)
+        assert isinstance(item, Styled)
+        found += [frame.index for frame in item.frames]
+    assert found == list(range(count))
+    assert "flush" not in engine.events, "what comes next does not start anew"
+    events = len(engine.events)
+    for index in range(100, 106):
+        rig.put(index, live=True)
+    rig.end(live=True)
+    rig.thread.join(SAFETY_SECONDS)
+    assert rig.taken() == [*range(100, 106), -1]
+    assert "reset" not in engine.events[events:]
+
+
+def test_a_file_that_is_slow_does_not_stall() -> None:
+    engine = FakeEngine()
+    rig = rig_for(engine, settings=Settings(stream=StreamConfig(steps=2)))
+    rig.thread.start()
+    for index in range(3):
+        rig.put(index)
+    until(lambda: ("frames", (2,)) in engine.events)
+    time.sleep(2 * STALL_SECONDS)
+    rig.end()
+    rig.thread.join(SAFETY_SECONDS)
+    assert rig.taken() == [0, 1, 2, -1]
+    assert "idle" not in engine.events
+
+
+def test_an_engine_that_fails_while_the_source_stalls_goes_on_with_the_next_frame() -> None:
+    class Failing(FakeEngine):
+        def idle(self) -> None:
+            self.events.append("idle")
+            raise RuntimeError("the driver is gone")
+
+    engine = Failing()
+    rig = rig_for(engine, settings=Settings(stream=StreamConfig(steps=3)))
+    rig.thread.start()
+    rig.put(0, live=True)
+    rig.put(1, live=True)
+    until(lambda: engine.events[-1] == "reset" and "idle" in engine.events)
+    rig.put(2, live=True)
+    rig.end(live=True)
+    rig.thread.join(SAFETY_SECONDS)
+    assert rig.taken() == [0, 2, -1]
+    assert engine.events.count("idle") == 1
+    assert not rig.errors
+
+
+class FollowedEngine(FakeEngine):
+    """Skips every second frame, and shows it with the one before."""
+
+    def __call__(self, frames: torch.Tensor, /, *, tags, at=None, changed=None):
+        if self.calls % 2 == 0:
+            self.before = tags
+            return replace(super().__call__(frames, tags=tags, at=at, changed=changed), repeated=True)
+        return replace(super().__call__(frames, tags=self.before, at=at, changed=changed), followers=(tags,))
+
+
+def test_frames_that_share_a_picture_each_have_it_in_a_file_and_are_not_waited_for_live() -> None:
+    for live, expected in ((False, [0, 1, 2, 3, -1]), (True, [0, 2, -1])):
+        rig = rig_for(FollowedEngine(StreamConfig(steps=1)))
+        for index in range(4):
+            rig.put(index, live=live)
+        rig.end(live=live)
+        rig.thread.start()
+        rig.thread.join(SAFETY_SECONDS)
+        found: list[int] = []
+        numbers: list[int] = []
+        while -1 not in found:
+            item = rig.outputs.get(SAFETY_SECONDS)
+            found += [-1] if isinstance(item, EndOfSource) else [frame.index for frame in item.frames]
+            numbers += [] if isinstance(item, EndOfSource) else [item.number]
+        assert found == expected
+        assert numbers == ([1, 1, 2, 2] if not live else [1, 2])
+
+
+# -- frames that are skipped ------------------------------------------------------------------------------------------
 
 
 class SkippingEngine(FakeEngine):

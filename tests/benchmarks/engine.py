@@ -1,7 +1,8 @@
 """What the engine's own ideas are worth, each against what it replaces, in turns.
 
-``uv run python -m tests.benchmarks.engine`` measures guidance (none, self-negative, onetime-negative, full), Stream
-Batch against one step after the other, and the similarity filter on a clip that is still half the time; and writes
+``uv run python -m tests.benchmarks.engine`` measures guidance (none, self-negative, onetime-negative, full), residual
+guidance against full guidance in the UNet alone, Stream Batch against one step after the other, and the similarity
+filter: the calls that it spares by count, and seconds and joules on a clip that is still half the time. It writes
 ``results/engine-cpu.json`` (or ``-cuda``). With ``--model`` it does so on any model, with ``--size`` at any size.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from rich.console import Console
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
 from pipeline.backends.backend import Backend
-from tests.benchmarks import machine, material
+from tests.benchmarks import machine, material, rcfg, similar
 from tests.benchmarks.measure import Contestant, in_turns, timed
 
 BASE = StreamConfig(prompt=material.PROMPT, negative_prompt="a photo", strength=0.6, guidance_scale=1.4)
 KINDS = ("none", "self-negative", "onetime-negative", "full")
-# Frames; SSF is measured on as many that move as do not, the still ones with the noise of a camera.
+# Frames; SSF is measured on as many that move as do not.
 CLIP = 120
+FILTERED_STEPS = (1, 4)
+RCFG_ROUNDS = 15
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,8 @@ class Subject:
         return Stream(self.model, config, self.backend)
 
 
-def streaming(subject: Subject, config: StreamConfig, clip: torch.Tensor) -> Contestant:
+def streaming(subject: Subject, stream: Stream, clip: torch.Tensor) -> Contestant:
     """A stream of ``clip`` (N, 3, H, W), its engines built."""
-    stream = subject.stream(config)
 
     def call(count: int) -> torch.Tensor:
         return stream(clip[count % len(clip)]).image.cpu()
@@ -52,6 +53,7 @@ def streaming(subject: Subject, config: StreamConfig, clip: torch.Tensor) -> Con
     for count in range(3):
         call(count)
     subject.backend.wait()
+    stream.restart_clock()
     return timed(call)
 
 
@@ -70,50 +72,34 @@ def sequential(subject: Subject, config: StreamConfig, clip: torch.Tensor) -> Co
 
 
 def guidance(subject: Subject, clip: torch.Tensor, steps: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What each kind of guidance costs at ``steps`` steps."""
-    streams = {kind: streaming(subject, replace(BASE, steps=steps, guidance=kind), clip) for kind in KINDS}
-    ms = medians(in_turns(streams, options.rounds, options.frames))
+    """What each kind of guidance costs at ``steps`` steps.
+
+    Full guidance has twice the rows of self-negative. At best it takes twice the time of the UNet, and 1 plus the share
+    of the UNet in the time of all (``unet_share``).
+    """
+    streams = {kind: subject.stream(replace(BASE, steps=steps, guidance=kind)) for kind in KINDS}
+    contestants = {kind: streaming(subject, stream, clip) for kind, stream in streams.items()}
+    ms = medians(in_turns(contestants, options.rounds, options.frames))
+    stages = {kind: stream.stages_ms() for kind, stream in streams.items()}
+    unet = {kind: one["unet"] for kind, one in stages.items()}
     return {
         "steps": steps,
         "ms": ms,
+        "unet_ms": {kind: round(one, 2) for kind, one in unet.items()},
         "self_negative_over_none": round(ms["self-negative"] / ms["none"], 3),
         "full_over_self_negative": round(ms["full"] / ms["self-negative"], 3),
+        "full_over_self_negative_in_unet": round(unet["full"] / unet["self-negative"], 3),
+        "unet_share": round(unet["self-negative"] / sum(stages["self-negative"].values()), 3),
     }
 
 
 def batching(subject: Subject, clip: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
     """Stream Batch against sequential denoising, four steps."""
     config = replace(BASE, steps=4)
-    contestants = {"stream batch": streaming(subject, config, clip), "sequential": sequential(subject, config, clip)}
+    batch = streaming(subject, subject.stream(config), clip)
+    contestants = {"stream batch": batch, "sequential": sequential(subject, config, clip)}
     ms = medians(in_turns(contestants, options.rounds, options.frames))
     return {"steps": 4, "ms": ms, "sequential_over_batch": round(ms["sequential"] / ms["stream batch"], 3)}
-
-
-def similarity(subject: Subject, clip: torch.Tensor) -> dict[str, Any]:
-    """The share of the model's time that the filter saves on a clip that is still for its second half (eta 0.98)."""
-    half = len(clip) // 2
-    generator = torch.Generator().manual_seed(0)
-    noise = 0.01 * torch.randn(half, *clip.shape[1:], generator=generator)
-    mixed = torch.cat([clip[:half], (clip[half - 1 : half] + noise).clamp(0, 1)])
-    seconds, skipped = {}, [0, 0]
-    for filtered in (False, True):
-        stream = subject.stream(replace(BASE, steps=1, similarity_filter=filtered, similarity_threshold=0.98))
-        for frame in mixed[:3]:
-            stream(frame)
-        subject.backend.wait()
-        stream.reset()
-        started = time.perf_counter()
-        for index, frame in enumerate(mixed):
-            output = stream(frame)
-            output.image.cpu()
-            skipped[index >= half] += output.skipped
-        seconds[filtered] = time.perf_counter() - started
-    return {
-        "moving": {"frames": half, "skipped": skipped[0]},
-        "still": {"frames": len(mixed) - half, "skipped": skipped[1]},
-        "seconds": {"without": round(seconds[False], 3), "with": round(seconds[True], 3)},
-        "times_less": round(seconds[False] / seconds[True], 3),
-    }
 
 
 def medians(seconds: dict[str, list[float]]) -> dict[str, float]:
@@ -132,8 +118,9 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
-        spec = material.model_folder(options.model, Path(folder) / "model")
-        model = load_model(str(spec))
+        spec = str(material.model_folder(options.model, Path(folder) / "model"))
+        model = load_model(spec)
+        exact = load_model(spec, dtype="float32") if model.device.type == "cpu" else model
     subject = Subject(model, accelerate(model, options.acceleration))
     clip = material.to_tensor(material.frames(CLIP, options.size))
     results: dict[str, Any] = {
@@ -142,8 +129,14 @@ def main() -> None:
         "acceleration": subject.backend.name,
         "dtype": str(model.dtype).removeprefix("torch."),
         "guidance": [guidance(subject, clip, steps, options) for steps in options.steps],
+        "rcfg": rcfg.full_over_self_negative(exact, replace(BASE, steps=5), clip, RCFG_ROUNDS),
         "stream_batch": batching(subject, clip, options),
-        "similarity_filter": similarity(subject, clip),
+        "similarity_filter": {
+            "calls_left_out": similar.spared_calls(),
+            "clip": [
+                similar.on_a_clip(model, subject.backend, replace(BASE, steps=steps), clip) for steps in FILTERED_STEPS
+            ],
+        },
     }
     subject.backend.close()
     console.print_json(data=results)

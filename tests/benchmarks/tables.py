@@ -35,11 +35,30 @@ def engine(result: dict[str, Any]) -> list[list[str]]:
     rows.append(
         ["one step after the other over Stream Batch, T = 4", f"{result['stream_batch']['sequential_over_batch']:.2f}x"]
     )
-    saved = result["similarity_filter"]
-    shares = [f"{saved[half]['skipped']} of {saved[half]['frames']} {half} frames" for half in ("moving", "still")]
-    skipped = f"{saved['times_less']:.2f}x less model time; left out: {' and '.join(shares)}"
-    rows.append(["similarity filter, clip still half the time", skipped])
+    alone = result["rcfg"]
+    where = f"{alone['dtype']}, {alone['size']}x{alone['size']}" + (", one core" if alone["cores"] == 1 else "")
+    times = f"{alone['full_over_self_negative']:.2f}x the time for"
+    rows.append(
+        [
+            f"the same in the UNet alone, T = {alone['steps']}, {where}",
+            f"{times} {alone['rows']['full']} rows instead of {alone['rows']['self-negative']}",
+        ]
+    )
+    for likelihood, shares in result["similarity_filter"]["calls_left_out"]["share_by_probability"].items():
+        measured = ", ".join(f"{100 * share:.0f} % at {steps}" for steps, share in shares.items() if steps != "formula")
+        formula = f"{100 * shares['formula']:.0f} %"
+        rows.append([f"UNet calls left out at P(skip) = {likelihood}, by the formula {formula}", measured])
+    rows += [_filtered(saved) for saved in result["similarity_filter"]["clip"]]
     return rows
+
+
+def _filtered(saved: dict[str, Any]) -> list[str]:
+    shares = [f"{saved[half]['skipped']} of {saved[half]['frames']} {half} frames" for half in ("moving", "still")]
+    measured = f"{saved['times_less']:.2f}x less time; left out: {' and '.join(shares)}"
+    joules = saved["joules_a_frame"]
+    if joules["with"] is not None:
+        measured += f"; {joules['with']:.2f} against {joules['without']:.2f} J a frame ({joules['read_from']})"
+    return [f"similarity filter, clip still half the time, T = {saved['steps']}", measured]
 
 
 def peak(result: dict[str, Any]) -> list[list[str]]:

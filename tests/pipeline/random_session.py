@@ -10,6 +10,7 @@ import argparse
 import random
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pipeline import GUIDANCE_KINDS, SOLVERS, SPACINGS, Model, Stream, StreamConfig
+from pipeline import GUIDANCE_KINDS, SOLVERS, SPACINGS, Model, Output, Stream, StreamConfig
 from pipeline.config import MEMORY_MODES, SEED_TRAVELS
 from tests.adapters import write_lora
 from tests.tiny_model import tiny_model
@@ -55,7 +56,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
     "seed_travel": lambda r: r.choice(SEED_TRAVELS),
     "prompt_travel": lambda r: r.random() < 0.3,
     "travel_frames": lambda r: r.choice((1, 4, 60)),
-    "similarity_filter": lambda r: r.random() < 0.5,
+    "similarity_filter": lambda r: r.random() < 0.7,
     "sparse": lambda r: r.random() < 0.6,
     "sparse_overlay": lambda r: r.random() < 0.2,
 }
@@ -89,6 +90,9 @@ class RandomSession:
         self._scene = torch.rand(3, 128, 128, generator=generator)
         self._model: Model = tiny_model(self._random.random() < 0.5)
         self._size, self._buffer = SIZES[0], 1
+        self._due: deque[int] = deque()  # tags whose pictures are not out
+        self._dropped = False  # whether frames in flight may have been dropped since the last picture
+        self._shape: tuple[int, ...] = ()
 
     def run(self) -> str | None:
         """Go through it; what did not hold, in words, or None."""
@@ -108,11 +112,11 @@ class RandomSession:
         if chance < 0.35:
             self._change(stream)
         elif chance < 0.40:
-            self.log.append("flush")
-            stream.flush()
+            return self._flush(stream)
         elif chance < 0.43:
             self.log.append("reset")
             stream.reset()
+            self._dropped = True
         elif chance < 0.47:
             mode = self._random.choice(MEMORY_MODES)
             self.log.append(mode)
@@ -132,7 +136,29 @@ class RandomSession:
         config = replace(stream.config, **changes)
         if config.conflict is None:
             self.log.append(changes)
+            old = stream.config
+            self._dropped |= config.steps < old.steps or config.text_to_image != old.text_to_image
             stream.configure(config)
+
+    def _flush(self, stream: Stream) -> str | None:
+        self.log.append("flush")
+        for output in stream.flush():
+            if problem := self._problem_with_tags(output):
+                return problem
+        left, self._due = self._due, deque()
+        return None if self._dropped or not left else f"the pictures of {list(left)} never came"
+
+    def _problem_with_tags(self, output: Output) -> str | None:
+        """Every frame has its picture once, and in order, unless it was dropped."""
+        if output.repeated:
+            return None
+        for tag in (tag for tags in (output.tags, *output.followers) for tag in tags):
+            while self._dropped and self._due and self._due[0] < tag:
+                self._due.popleft()
+            if not self._due or self._due.popleft() != tag:
+                return f"the picture of frame {tag} came out of turn"
+        self._dropped = False
+        return None
 
     def _frame(self, stream: Stream) -> str | None:
         scene = self._scene.clone()
@@ -141,12 +167,20 @@ class RandomSession:
             scene[:, left : left + 16, left : left + 16] = self._random.random()
         frames = self._cut(scene)
         self.log.append(("frame", tuple(frames.shape)))
-        output = stream(frames)
-        self.frames += 1
+        self._dropped |= tuple(frames.shape) != self._shape
+        self._shape = tuple(frames.shape)
+        tags = range(self.frames, self.frames + len(frames))
+        self._due.extend(tags)
+        output: Output | None = stream(frames, tags)
+        self.frames += len(frames)
         if output.image.shape != frames.shape:
             return f"the picture is {tuple(output.image.shape)}, the frame {tuple(frames.shape)}"
         if not bool(output.image.isfinite().all()):
             return "the picture is not finite"
+        while output is not None:
+            if problem := self._problem_with_tags(output):
+                return problem
+            output = stream.idle() if self._random.random() < 0.1 else None
         if len(stream._in_flight) != stream.config.steps - 1:
             return f"{len(stream._in_flight)} groups are in flight for {stream.config.steps} steps"
         return None

@@ -15,14 +15,17 @@ SOLVERS = (
     "dpmpp-3m",
     "dpmpp-3m-taylor",
     "dpmpp-2s",
+    "dpmpp-3s",
     "dpmpp-2m-sde",
+    "dpm-2m",
+    "dpm-3m",
     "dpm-2",
     "dpm-3",
     "tcd",
     "unipc-2",
     "unipc-3",
 )
-SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
+SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr", "time-uniform", "time-quadratic", "skipping")
 SEED_TRAVELS = ("hold", "walk", "swing")
 ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "tensorrt", "openvino", "openvino-gpu", "openvino-npu")
 MEMORY_MODES = ("full", "sliced", "offload")  # from the fastest to what takes the least

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from pipeline.diffusion.schedule import Levels, Schedule
 
-# The latent, this step's data prediction, those of one, two and three steps back, the anchor, the next step's noise.
-COLUMNS = ("x", "data", "previous", "older", "oldest", "anchor", "noise")
+# The latent, this step's data prediction, those of one, two and three steps back, the anchor, the anchor that the step
+# before found, the next step's noise.
+COLUMNS = ("x", "data", "previous", "older", "oldest", "anchor", "earlier", "noise")
 
 # Weights by column; those that are not there are zero.
 Row = Mapping[str, float]
@@ -45,8 +46,8 @@ class Run:
     Attributes:
         levels: of the T steps, from the most noise to the least.
         schedule: where they are taken from.
-        lower_order_final: the orders of multistep solvers descend at the end of a run of few steps, instead of in the
-            very last step alone.
+        lower_order_final: the orders of multistep solvers descend towards the end of a run of few steps, instead of in
+            the very last step alone.
         gamma: 0..1, how much of its noise a stochastic consistency solver replaces at each step.
     """
 

@@ -1,6 +1,6 @@
 """A diffusion model whose score is known: a mixture of Gaussians, its true paths, and runs of the product along them.
 
-For data drawn from a mixture of Gaussians, the best possible data prediction at any noise level is a formula. The
+The Gaussians are wide ones in the plane, or narrow ones around patches of real pictures. For data drawn from a mixture of Gaussians, the best possible data prediction at any noise level is a formula. The
 probability flow of that model (arXiv 2011.13456, section 4.3) can then be followed as exactly as wished, and how far a
 solver of few steps ends from it is the solver's error and nothing else.
 """
@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
@@ -22,6 +23,9 @@ from pipeline.diffusion.stream_batch import StreamBatch
 
 # Stable Diffusion's noise schedule.
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+_CLIP = Path(__file__).parents[2] / "assets" / "sample" / "clip.mp4"
+_PATCH_SPREAD = 0.05  # a twentieth of the way from grey to white: what two shots of the same scene differ by
 
 # sigma / alpha at which the true path ends; from there on to no noise the data prediction is exact to 1e-9.
 _END = 1e-5
@@ -61,11 +65,33 @@ class Mixture:
     def expected_data(self, noisy: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
         """``E[x0 | x0 + ratio n = noisy]``: noisy (F, D), ratio (F, 1) or (), to (F, D)."""
         variance = self.spreads**2 + ratio**2
-        away = noisy[:, None, :] - self.means
+        away = noisy.square().sum(-1, keepdim=True) - 2 * noisy @ self.means.T + self.means.square().sum(-1)
         dimensions = self.means.shape[1]
-        log_share = self.weights.log() - away.square().sum(-1) / (2 * variance) - dimensions / 2 * variance.log()
-        of_each = self.means + (self.spreads**2 / variance)[..., None] * away
-        return (log_share.softmax(-1)[..., None] * of_each).sum(1)
+        share = (self.weights.log() - away / (2 * variance) - dimensions / 2 * variance.log()).softmax(-1)
+        kept = share * self.spreads**2 / variance  # of the noisy latent; the rest is the mean
+        return (share - kept) @ self.means + kept.sum(-1, keepdim=True) * noisy
+
+
+def picture_patches(count: int = 96, side: int = 8, spread: float = _PATCH_SPREAD) -> Mixture:
+    """An empirical distribution whose score is known: ``count`` patches of the sample clip, each a narrow Gaussian.
+
+    The patches are RGB in -1..1, from all over the clip.
+    """
+    from app.sources.video import VideoSource
+
+    draw, patches = torch.Generator().manual_seed(0), []
+    source = VideoSource(_CLIP)
+    source.open()
+    try:
+        while len(patches) < count and (frame := source.read()) is not None:
+            picture = torch.from_numpy(frame.pixels.copy()).to(torch.float64) / 127.5 - 1  # (H, W, 3)
+            top, left = (int(torch.randint(edge - side + 1, (), generator=draw)) for edge in picture.shape[:2])
+            patches.append(picture[top : top + side, left : left + side].flatten())
+    finally:
+        source.close()
+    assert len(patches) == count, f"the clip has {len(patches)} frames"
+    spreads = torch.full((count,), spread, dtype=torch.float64)
+    return Mixture(torch.stack(patches), spreads, torch.full_like(spreads, 1 / count))
 
 
 class Study:
@@ -74,11 +100,12 @@ class Study:
     Args:
         schedule: the model's noise schedule.
         points: F.
+        mixture: the data; by default a random one in the plane.
     """
 
-    def __init__(self, schedule: VariancePreserving, points: int = 128, seed: int = 0) -> None:
+    def __init__(self, schedule: VariancePreserving, points: int = 128, mixture: Mixture | None = None) -> None:
         self.schedule = schedule
-        self.mixture = Mixture.random(seed)
+        self.mixture = mixture or Mixture.random()
         self._data = self.mixture.sample(points)
         self._noise = torch.randn(self._data.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         self.calls = 0  # of the model, each on all points
@@ -112,7 +139,7 @@ class Study:
         return self.mixture.expected_data(y, levels[-1].exp())
 
     def error(self, solver: str, calls: int, spacing: str) -> float:
-        """Root mean square distance from the truth of the product's own table, run by its own stream batch."""
+        """How far a component is from the truth, RMS, of the product's own table, run by its own stream batch."""
         table = plan(solver, self.schedule, calls, 1.0, spacing)
         dimensions = self.start.shape[1]
         batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
@@ -121,14 +148,18 @@ class Study:
         return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
 
     def pndm_error(self, steps: int) -> float:
-        """The same of diffusers' PNDM as Stable Diffusion has it, in the spacing that starts where all others start.
+        """The same of diffusers' PNDM as Stable Diffusion has it (its ``scheduler_config.json``).
 
         It calls the model once more than it has steps.
         """
         theirs = PNDMScheduler(
-            **STABLE_DIFFUSION, timestep_spacing="trailing", set_alpha_to_one=True, skip_prk_steps=True
+            **STABLE_DIFFUSION,
+            timestep_spacing="leading",
+            steps_offset=1,
+            set_alpha_to_one=False,
+            skip_prk_steps=True,
         )
-        theirs.alphas_cumprod = self.schedule.alpha_bar
+        theirs.alphas_cumprod, theirs.final_alpha_cumprod = self.schedule.alpha_bar, self.schedule.alpha_bar[0]
         theirs.set_timesteps(steps)
         timesteps = theirs.timesteps
         assert timesteps is not None
@@ -155,7 +186,7 @@ class Study:
         return (x - alpha * self.mixture.expected_data(x / alpha, sigma / alpha)) / sigma
 
     def _distance(self, found: torch.Tensor) -> float:
-        return float((found - self.truth).square().sum(1).mean().sqrt())
+        return float((found - self.truth).square().mean().sqrt())
 
 
 def slope(counts: Sequence[int], errors: Sequence[float]) -> float:

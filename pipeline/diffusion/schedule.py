@@ -7,7 +7,7 @@ schedule of Stable Diffusion and its kin, ``FlowMatching`` that of SD3, FLUX and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,12 +86,13 @@ class Schedule(Protocol):
         """The noise levels at which ``sigma / alpha`` is ``ratios`` ((T,) float64), exactly."""
         ...
 
-    def told(self, timesteps: torch.Tensor) -> Levels:
-        """The noise levels at ``timesteps`` ((T,) float64), as the model is told them.
+    @property
+    def timesteps(self) -> range:
+        """The whole timesteps that the model may be told, of which each has some noise."""
+        ...
 
-        Raises:
-            ValueError: one of them lies outside of the schedule, or between those that the model was trained on.
-        """
+    def told(self, timesteps: Sequence[int]) -> Levels:
+        """The noise levels at ``timesteps``, each of which is one of ``self.timesteps``."""
         ...
 
     def below(self, levels: Levels, share: float) -> Levels:
@@ -203,11 +204,15 @@ class VariancePreserving:
         alpha = (1 + ratios**2).rsqrt()
         return Levels(timesteps, alpha, ratios * alpha)
 
-    def told(self, timesteps: torch.Tensor) -> Levels:
-        """Whole timesteps from 0 to N - 1."""
-        known = (timesteps >= 0) & (timesteps < len(self)) & (timesteps == timesteps.round())
-        _refuse_others(timesteps, known, f"whole numbers from 0 to {len(self) - 1}")
-        return Levels(timesteps, *self.alpha_sigma(timesteps))
+    @property
+    def timesteps(self) -> range:
+        """From 0 to N - 1."""
+        return range(len(self))
+
+    def told(self, timesteps: Sequence[int]) -> Levels:
+        """As in training."""
+        told = torch.tensor(timesteps, dtype=torch.float64)
+        return Levels(told, *self.alpha_sigma(told))
 
     def below(self, levels: Levels, share: float) -> Levels:
         """Timesteps that fall between two are rounded down (TCD, as diffusers has it)."""
@@ -290,11 +295,14 @@ class FlowMatching:
         """Exactly those, and the model is told so."""
         return self._at(ratios / (1 + ratios))
 
-    def told(self, timesteps: torch.Tensor) -> Levels:
-        """Any number above 0, fractions too: at N there is no signal at all."""
-        known = (timesteps > 0) & (timesteps <= self.steps)
-        _refuse_others(timesteps, known, f"numbers above 0 up to {self.steps}")
-        return self._at(timesteps / self.steps)
+    @property
+    def timesteps(self) -> range:
+        """From 1 to N, where there is no signal at all."""
+        return range(1, self.steps + 1)
+
+    def told(self, timesteps: Sequence[int]) -> Levels:
+        """In thousandths of the time (N-ths in general)."""
+        return self._at(torch.tensor(timesteps, dtype=torch.float64) / self.steps)
 
     def below(self, levels: Levels, share: float) -> Levels:
         """At that share of the time, in which the line is straight."""
@@ -316,13 +324,6 @@ def _whole_if_nearly(timesteps: torch.Tensor) -> torch.Tensor:
     """``timesteps``, without what rounding has added to whole ones."""
     whole = timesteps.round()
     return torch.where((timesteps - whole).abs() < _ROUNDING, whole, timesteps)
-
-
-def _refuse_others(timesteps: torch.Tensor, known: torch.Tensor, which: str) -> None:
-    """Raise ``ValueError`` where one of the timesteps is not ``known`` to the model."""
-    if not bool(known.all()):
-        listed = ", ".join(f"{one:g}" for one in timesteps.tolist())
-        raise ValueError(f"the timesteps are {listed}; those of this model are {which}")
 
 
 def _number(config: Mapping[str, object], name: str, default: float) -> float:

@@ -13,7 +13,7 @@ function to ``_SOLVERS``; nothing else in the engine knows which solver runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,6 +105,15 @@ def plan(
     groups = group_orders(steps - 1, _SINGLESTEP[solver]) if solver in _SINGLESTEP else None
     levels = space(schedule, spacing, steps, strength, grid=grid, from_noise=from_noise, groups=groups)
     return build_table(solver, schedule, levels, gamma=gamma)
+
+
+def plan_at(solver: str, schedule: Schedule, timesteps: Sequence[int], *, gamma: float = 0.3) -> SolverTable:
+    """The table of ``solver`` for steps at these timesteps, each one of ``schedule.timesteps``.
+
+    Raises:
+        ValueError: the solver is not known, or the timesteps do not fall.
+    """
+    return build_table(solver, schedule, schedule.told(timesteps), gamma=gamma)
 
 
 def build_table(

@@ -22,8 +22,9 @@ from collections.abc import Callable, Sequence
 
 from pipeline.diffusion.steps import KEEP, TAKE_LATENT, Row, Run, Step, first_order
 
-# In runs of fewer steps than this before the last one, the orders of multistep solvers descend towards it, which keeps
-# long steps stable (DPM-Solver++, section 4.3; the number is that of its authors' code).
+# With fewer steps than this before the last one, which is next to nothing, the orders of multistep solvers descend, which
+# keeps long steps stable (DPM-Solver++, section 4.3; the number is that of its authors' code). A run that ends far above
+# the least noise has no need of it: there the last step is the longest, and of first order anyway.
 _FEW = 10
 
 
@@ -132,7 +133,7 @@ def _multistep_of_noise(run: Run, highest: int) -> list[Step]:
 def _order(run: Run, k: int, highest: int) -> int:
     """Of a multistep solver at step k: less than ``highest`` without history, and at the end of a run of few steps."""
     before_last = run.steps - 1
-    descends = run.lower_order_final and before_last < _FEW
+    descends = run.lower_order_final and before_last < _FEW and run.ends_low()
     left = before_last - k if descends else highest
     return max(1, min(highest, k + 1 - run.first_known(), left)) if k < before_last else 1
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from pipeline.diffusion.schedule import Levels, Schedule
 
 # The latent, this step's data prediction, those of one, two and three steps back, the anchor, the anchor that the step
@@ -70,6 +72,11 @@ class Run:
             return 1.0, 0.0, math.inf
         alpha, sigma = float(self.levels.alpha[k]), float(self.levels.sigma[k])
         return alpha, sigma, math.log(alpha / sigma) if alpha else -math.inf
+
+    def ends_low(self) -> bool:
+        """Whether the last step begins at the least noise of the schedule, and so is next to nothing."""
+        least = self.schedule.ratios(torch.tensor([1 / len(self.schedule)], dtype=torch.float64))
+        return float(self.levels.sigma[-1] / self.levels.alpha[-1]) < 1.001 * float(least)
 
     def first_known(self) -> int:
         """The first step at which lambda is finite: no formula of higher order may look back beyond it."""

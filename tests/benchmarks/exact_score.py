@@ -25,7 +25,8 @@ from pipeline.diffusion.stream_batch import StreamBatch
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 _CLIP = Path(__file__).parents[2] / "assets" / "sample" / "clip.mp4"
-_PATCH_SPREAD = 0.05  # a twentieth of the way from grey to white: what two shots of the same scene differ by
+# Of 1 from grey to white: the noise of a good camera, so that the patches stay the pictures that they are.
+_PATCH_SPREAD = 0.02
 
 # sigma / alpha at which the true path ends; from there on to no noise the data prediction is exact to 1e-9.
 _END = 1e-5
@@ -139,16 +140,24 @@ class Study:
         return self.mixture.expected_data(y, levels[-1].exp())
 
     def error(self, solver: str, calls: int, spacing: str) -> float:
-        """How far a component is from the truth, RMS, of the product's own table, run by its own stream batch."""
+        """How far a component is from the truth, RMS, at the end of ``run``."""
+        return rms(self.away(self.run(solver, calls, spacing)))
+
+    def run(self, solver: str, calls: int, spacing: str) -> torch.Tensor:
+        """(F, D) where the product's own table goes, run by its own stream batch."""
         table = plan(solver, self.schedule, calls, 1.0, spacing)
         dimensions = self.start.shape[1]
-        batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
+        batch = StreamBatch(self.denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
         batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1, dtype=torch.float64))
         start = self.start.view(-1, dimensions, 1, 1)
-        return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
+        return batch.prime(torch.zeros_like(start), start).flatten(1)
 
     def pndm_error(self, steps: int) -> float:
-        """The same of diffusers' PNDM as Stable Diffusion has it (its ``scheduler_config.json``).
+        """How far a component is from the truth, RMS, at the end of ``run_pndm``."""
+        return rms(self.away(self.run_pndm(steps)))
+
+    def run_pndm(self, steps: int) -> torch.Tensor:
+        """(F, D) where diffusers' PNDM goes as Stable Diffusion has it (its ``scheduler_config.json``).
 
         It calls the model once more than it has steps.
         """
@@ -166,11 +175,21 @@ class Study:
         assert len(timesteps) == steps + 1
         x = self.start
         for timestep in timesteps:
-            output = self._output(x, timestep.expand(len(x)))
+            output = self.output(x, timestep.expand(len(x)))
             x = theirs.step(output, int(timestep), x).prev_sample  # type: ignore[union-attr]
-        return self._distance(x)
+        return x
 
-    def _denoise(
+    def away(self, found: torch.Tensor) -> torch.Tensor:
+        """(F,) how far a component of each point is from the truth, RMS."""
+        return (found - self.truth).square().mean(1).sqrt()
+
+    def output(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The best noise prediction that there is, for latents (F, D) at timesteps (F,)."""
+        self.calls += 1
+        alpha, sigma = (level[:, None] for level in self.schedule.alpha_sigma(timesteps))
+        return (x - alpha * self.mixture.expected_data(x / alpha, sigma / alpha)) / sigma
+
+    def denoise(
         self,
         rows: torch.Tensor,
         timesteps: torch.Tensor,
@@ -178,15 +197,12 @@ class Study:
         carried: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
         """The model as the stream batch sees it; like every other, it is told the timestep and nothing else."""
-        return self._output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
+        return self.output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
 
-    def _output(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        alpha, sigma = (level[:, None] for level in self.schedule.alpha_sigma(timesteps))
-        return (x - alpha * self.mixture.expected_data(x / alpha, sigma / alpha)) / sigma
 
-    def _distance(self, found: torch.Tensor) -> float:
-        return float((found - self.truth).square().mean().sqrt())
+def rms(values: torch.Tensor) -> float:
+    """Root mean square."""
+    return float(values.square().mean().sqrt())
 
 
 def slope(counts: Sequence[int], errors: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ import torch
 from pipeline.diffusion.schedule import VariancePreserving
 from pipeline.diffusion.solver import plan
 from pipeline.diffusion.stream_batch import StreamBatch
-from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule
+from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, rms
 from tests.benchmarks.log_plot import Line, log_plot
 from tests.benchmarks.solvers import ORDERS, measured_orders
 
@@ -56,14 +56,14 @@ def test_the_study_takes_as_many_calls_as_it_says_and_a_stream_batch_agrees() ->
     alone = study.error("dpmpp-2m", 8, "logsnr")
     assert study.calls == 8
     table = plan("dpmpp-2m", study.schedule, 8, 1.0, "logsnr")
-    batch = StreamBatch(study._denoise, 64, (2, 1, 1), sees_input=False)
+    batch = StreamBatch(study.denoise, 64, (2, 1, 1), sees_input=False)
     batch.prepare(table, torch.zeros(9, 2, 1, 1))
     batch.set_guidance("none")
     start = study.start.float().view(-1, 2, 1, 1)
     finished = start
     for _ in range(8):
         finished = batch.tick(torch.zeros_like(start), start)
-    assert study._distance(finished.flatten(1)) == pytest.approx(alone, rel=1e-3)
+    assert rms(study.away(finished.flatten(1))) == pytest.approx(alone, rel=1e-3)
 
 
 def test_a_chart_has_every_line() -> None:

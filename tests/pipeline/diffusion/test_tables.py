@@ -34,7 +34,7 @@ def test_rows_of_each_solver(kept: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kept", KEPT["runs"])
 def test_where_the_steps_lie(kept: dict[str, Any]) -> None:
     table = plan(kept["solver"], SCHEDULE, kept["steps"], kept["strength"], kept["spacing"])
-    assert table.timesteps.dtype == torch.int64
+    assert table.timesteps.dtype == torch.float64
     assert table.timesteps.tolist() == kept["timesteps"]
     for name in kept.keys() & {"alpha", "sigma"}:
         assert same(getattr(table, name), kept[name]), name

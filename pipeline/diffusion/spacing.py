@@ -65,7 +65,8 @@ def space(
     size, strength = len(schedule), 1.0 if from_noise else strength
     highest = _highest(size, steps + 1, strength)
     if spacing in ("karras", "logsnr"):
-        return schedule.at_ratios(_spaced_ratios(schedule, spacing, highest, _shares(steps, groups)))
+        shares = _shares(steps, groups if spacing == "logsnr" else None)
+        return schedule.at_ratios(_spaced_ratios(schedule, spacing, highest, shares))
     if spacing in ("time-uniform", "time-quadratic"):
         power = 1 if spacing == "time-uniform" else 2
         return schedule.levels(torch.linspace(highest ** (1 / power), 1, steps, dtype=torch.float64) ** power / size)

@@ -209,7 +209,7 @@ class Reference:
         solver, before_last = self.config.solver, self.config.step_count - 1
         if not re.fullmatch(r"dpm(pp)?-[23]m(-taylor)?", solver):
             return None
-        ends_low = self.timesteps[-1] == 0
+        ends_low = self.timesteps[-1] < 0.5
         falling = before_last - k if before_last < 10 and ends_low else 3
         return max(1, min(int(re.sub(r"\D", "", solver)), k + 1, falling))
 

@@ -73,8 +73,8 @@ class StreamConfig:
     spacing: str = setting(
         "trailing",
         "where the steps lie between the strength and no noise; trailing keeps to those that a fast model was made for,"
-        " leading begins below the strength (one step at half of it), logsnr, karras, time-uniform and time-quadratic go"
-        " down to the least noise; lcm and tcd have their own, or that of the first LCM, skipping",
+        " leading begins below the strength (one step at half of it), logsnr, karras, time-uniform and time-quadratic"
+        " go down to the least noise; lcm and tcd have their own, or that of the first LCM, skipping",
         choices=SPACINGS,
         cost=Cost.TABLES,
     )

@@ -6,9 +6,9 @@ by Taylor expansion in lambda. *Multistep* solvers take the derivatives from the
 the steps of their own group, and start each group from the latent at its beginning, the anchor. Every step is one model
 call, so T steps are T calls for all of them.
 
-Both predictions have the same formulas: with ``z = h`` and ``s = sigma'`` for the noise and ``z = -h`` and ``s = alpha'``
-for the data, a prediction and its derivatives in lambda (in units of h) enter the next latent by
-``-s (e^z - 1)``, ``-s phi_2(z)``, ``-s phi_3(z)``, where the solvers of second order take ``(e^z - 1) / 2`` for phi_2.
+Both predictions have the same formulas, with ``z = h`` and ``s = sigma'`` for the noise, and ``z = -h`` and
+``s = alpha'`` for the data. The prediction, its slope and half its curvature in lambda (in units of h) enter the next
+latent by ``-s (e^z - 1)``, ``-s phi_2(z)`` and ``-s phi_3(z)``; those of second order take ``(e^z - 1) / 2`` for phi_2.
 
 The last step ends without noise, where lambda is infinite: it is of first order for every solver, and is what the
 authors' code calls ``denoise_to_zero``, after a run of T - 1. A step from no signal at all is of first order too, and
@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 
 from pipeline.diffusion.steps import KEEP, TAKE_LATENT, Row, Run, Step, first_order
 
-# With fewer steps than this before the last one, which is next to nothing, the orders of multistep solvers descend, which
-# keeps long steps stable (DPM-Solver++, section 4.3; the number is that of its authors' code). A run that ends far above
-# the least noise has no need of it: there the last step is the longest, and of first order anyway.
+# With fewer steps than this before the last one, the orders of multistep solvers descend towards it, which keeps long
+# steps stable (DPM-Solver++, section 4.3; the number is that of its authors' code). This is for runs that go down to the
+# least noise, as theirs do; where a run stops above, its last step is the longest, and of first order anyway.
 _FEW = 10
 
 
@@ -116,7 +116,8 @@ def group_orders(calls: int, order: int) -> list[int]:
     """The orders of a singlestep solver's groups over so many calls, each as long as its order.
 
     They are those of the authors' "fast" solver (DPM-Solver, appendix D): as many whole groups as leave room for lower
-    orders at the end, of which third order has one at least.
+    orders at the end, of which third order has one at least. These weigh little where there is little noise left; in the
+    limit of many calls they bring third order down to second.
     """
     whole, left = divmod(calls, order)
     if order == 3 and calls and not left:

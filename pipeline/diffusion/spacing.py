@@ -7,8 +7,8 @@ n-th level of a distilled model's grid, as the first code of the LCM authors did
 Between them as well, down to the least noise that the model knows and from there on to none: ``logsnr`` spaces the
 logarithm of the signal-to-noise ratio evenly, ``time-uniform`` the time and ``time-quadratic`` its square root, the
 three of DPM-Solver (arXiv 2206.00927, section 4.2 and appendix D; its authors' ``denoise_to_zero`` is the last step
-here); ``karras`` spaces a power of the noise level (arXiv 2206.00364, eq. 5). The model is told a fraction of a timestep
-there. (``linspace`` looks like ``time-uniform``, but jumps from its last step, far above the least noise, to none.)
+here); ``karras`` spaces a power of the noise level (arXiv 2206.00364, eq. 5). The model is then told a fraction of a
+timestep. (``linspace`` looks like ``time-uniform``, but jumps from its last step, far above the least noise, to none.)
 
 Places are counted here in the N levels of the schedule: count c is place c / N, and the level with the least noise has
 count 1.

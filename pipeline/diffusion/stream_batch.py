@@ -324,7 +324,9 @@ class StreamBatch:
         positive, output = self._ask(call)
         area = self._area(moving)
         output = within(output, slots.rows, area)
-        columns = {name: slots.part(name, here, area) for name in (*_HISTORY, "earlier", "anchor", "x") if name in slots}
+        columns = {
+            name: slots.part(name, here, area) for name in (*_HISTORY, "earlier", "anchor", "x") if name in slots
+        }
         # Each pass over the latents counts: together they take longer than a small part of the network.
         data = (call.to_data[0] * columns["x"]).addcmul_(call.to_data[1], output)
         if call.star is not None:

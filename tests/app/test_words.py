@@ -74,8 +74,8 @@ def test_self_negative_guidance_is_left_out_and_said_once() -> None:
         "Self-negative guidance moves away from the input picture, and text to image has none; "
         "choose onetime-negative, full or none. Until then there is no guidance."
     ]
-    assert runnable(SETTINGS.stream) is SETTINGS.stream
-    assert remarks(of_words(bad).stream, of_words(bad).stream, False) == []
+    assert runnable(SETTINGS.stream, range(1000)) is SETTINGS.stream
+    assert remarks(of_words(bad).stream, of_words(bad).stream, False, range(1000)) == []
 
 
 @pytest.mark.parametrize("from_the_start", [True, False])

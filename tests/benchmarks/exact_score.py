@@ -1,6 +1,8 @@
 """A diffusion model whose score is known: a mixture of Gaussians, its true paths, and runs of the product along them.
 
-The Gaussians are wide ones in the plane, or narrow ones around patches of real pictures. For data drawn from a mixture of Gaussians, the best possible data prediction at any noise level is a formula. The
+The Gaussians are wide ones in the plane, or narrow ones around patches of real pictures.
+
+For data drawn from a mixture of Gaussians, the best possible data prediction at any noise level is a formula. The
 probability flow of that model (arXiv 2011.13456, section 4.3) can then be followed as exactly as wished, and how far a
 solver of few steps ends from it is the solver's error and nothing else.
 """

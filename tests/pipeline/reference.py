@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ from pipeline import Model, StreamConfig
 from pipeline.diffusion.schedule import VariancePreserving
 from tests.tiny_model import unet_of
 
-# How the orders fall at the end of a run is said step by step (``order_of``): DPM-Solver's authors, whom we follow, have
-# it otherwise than diffusers.
+# How the orders fall at the end of a run is told them step by step (``Reference._order``): DPM-Solver's authors, whom
+# we follow, have it otherwise than diffusers.
 MULTISTEP = {"lower_order_final": False}
 SINGLESTEP = {"lower_order_final": True}
 NOISE_PREDICTION = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
@@ -121,8 +122,7 @@ class Reference:
         strength = 1.0 if config.text_to_image and not self.model.sees_input else config.strength
         alpha_bar, steps, own = schedule.alpha_bar.numpy(), config.steps, config.solver in ("lcm", "tcd")
         if config.timesteps:
-            timesteps = [int(one) for one in config.timesteps.split(",")]
-            return timesteps, [(float(alpha_bar[t] ** 0.5), float((1 - alpha_bar[t]) ** 0.5)) for t in timesteps]
+            return self._at([int(one) for one in config.timesteps.split(",")])
         if own or config.spacing == "trailing":
             theirs, grid = LCMScheduler(), self.model.grid or (50 if own else 0)
             if steps <= int(grid * strength):
@@ -131,7 +131,7 @@ class Reference:
             else:
                 first = max(round(strength * 1000), steps)
                 timesteps = [round(first - k * (first / steps)) - 1 for k in range(steps)]
-            return timesteps, [(float(alpha_bar[t] ** 0.5), float((1 - alpha_bar[t]) ** 0.5)) for t in timesteps]
+            return self._at(timesteps)
         assert config.spacing == "karras"
         known = (1 / alpha_bar - 1) ** 0.5
         first, last = known[round(strength * 1000) - 1] ** (1 / 7), known[0] ** (1 / 7)
@@ -139,6 +139,11 @@ class Reference:
         log_alpha = -np.log1p(ratios**2) / 2
         timesteps = np.interp(-log_alpha, -np.log(alpha_bar) / 2, np.arange(1000)).tolist()
         return timesteps, [(float(1 / np.hypot(1, r)), float(r / np.hypot(1, r))) for r in ratios]
+
+    def _at(self, timesteps: Sequence[int]) -> tuple[list[float], list[tuple[float, float]]]:
+        alpha_bar = self.schedule.alpha_bar.numpy()
+        levels = [(float(alpha_bar[t] ** 0.5), float((1 - alpha_bar[t]) ** 0.5)) for t in timesteps]
+        return [float(t) for t in timesteps], levels
 
     def _levels(self, k: int) -> tuple[float, float]:
         return self.levels[k] if k < len(self.levels) else (1.0, 0.0)
@@ -198,7 +203,7 @@ class Reference:
     def _tcd_step(self, epsilon: torch.Tensor, data: torch.Tensor, k: int, noise: list[torch.Tensor]) -> torch.Tensor:
         """Down beyond the next timestep without noise, and up again to it with some that is new."""
         alpha_bar, last = self.schedule.alpha_bar, k + 1 == self.config.step_count
-        after = 0 if last else self.timesteps[k + 1]
+        after = 0 if last else int(self.timesteps[k + 1])
         below = int((1 - self.config.tcd_gamma) * after)
         down = alpha_bar[below] ** 0.5 * data + (1 - alpha_bar[below]) ** 0.5 * epsilon
         share = alpha_bar[after] / alpha_bar[below]
@@ -215,12 +220,10 @@ class Reference:
 
     def _in_group(self, k: int) -> torch.Tensor:
         """Of third order within a group: through the prediction of the group's start, and the latest (algorithm 2)."""
-        calls, of_noise, start = self.config.step_count - 1, self.config.solver == "dpm-3", 0
+        calls, of_noise = self.config.step_count - 1, self.config.solver == "dpm-3"
         orders = [3] * (calls // 3) + [calls % 3] if calls % 3 else [3] * (calls // 3 - 1) + [2, 1]
-        for order in orders:
-            if k < start + order:
-                break
-            start += order
+        starts = [start for start, order in zip(accumulate([0, *orders]), orders, strict=False) for _ in range(order)]
+        start, order = starts[k], starts.count(starts[k])
         if order == 2 and k > start:
             return self._of_second_order(start, k, of_noise)
         return self._integrated(start, k, (start,) if k == start else (start, k), of_noise)

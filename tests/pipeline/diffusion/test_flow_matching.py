@@ -58,7 +58,9 @@ def test_higher_orders_equal_diffusers(solver: str, steps: int, shift: float) ->
         theirs: Any = UniPCMultistepScheduler(**flow, solver_order=int(solver[-1]))
     else:
         kind = "sde-dpmsolver++" if solver.endswith("sde") else "dpmsolver++"
-        theirs = DPMSolverMultistepScheduler(**flow, solver_order=int(solver[6]), algorithm_type=kind, lower_order_final=False)
+        theirs = DPMSolverMultistepScheduler(
+            **flow, solver_order=int(solver[6]), algorithm_type=kind, lower_order_final=False
+        )
     theirs.set_timesteps(steps)
     sigma = theirs.sigmas[:-1].double()
     theirs.sigmas = theirs.sigmas.double()

@@ -50,7 +50,7 @@ def test_rescaling_gives_each_frame_its_contrast_back() -> None:
 @pytest.mark.parametrize("guidance", GUIDANCE_KINDS[1:])
 def test_guidance_burns_nothing_where_the_model_is_taken_as_it_recommends(guidance: str) -> None:
     model, frame = load_model("embedded", device="cpu"), sample_frame()
-    config = StreamConfig(**model.defaults, prompt="a pencil sketch", guidance=guidance, guidance_scale=2.0)
+    config = replace(StreamConfig(**model.defaults), prompt="a pencil sketch", guidance=guidance, guidance_scale=2.0)
     plain = Stream(model, replace(config, guidance="none"))(frame).image
     assert burnt(Stream(model, config)(frame).image, plain) < 0.002
     unscaled = Stream(model, replace(config, guidance_rescale=0.0))(frame).image

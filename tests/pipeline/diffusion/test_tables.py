@@ -1,7 +1,7 @@
 """Tables that were right once stay as they are: ``tables.json`` holds values in full.
 
-Most are of the first edition; those of the DPM-Solver family, and the timesteps in karras and logsnr spacing, are of the
-one that came to equal the authors' code (``test_authors.py``).
+Most are of the first edition; those of the DPM-Solver family, and the timesteps in karras and logsnr spacing, are of
+the one that came to equal the authors' code (``test_authors.py``).
 """
 
 from __future__ import annotations

@@ -23,5 +23,5 @@ def parse_timesteps(text: str) -> tuple[int, ...]:
     if not whole or any(after >= before for before, after in pairwise(numbers)) or max(numbers, default=0) > _LARGEST:
         raise ValueError(f"timesteps are {text[:80]!r}; {wanted}")
     if len(numbers) > MOST_STEPS:
-        raise ValueError(f"there are {len(numbers)} timesteps; there can be {MOST_STEPS} at most")
+        raise ValueError(f"timesteps are {len(numbers)} in number; there can be {MOST_STEPS} at most")
     return numbers

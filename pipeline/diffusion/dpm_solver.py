@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from pipeline.diffusion.steps import KEEP, TAKE_LATENT, Row, Run, Step, first_order
 
 # With fewer steps than this before the last one, the orders of multistep solvers descend towards it, which keeps long
-# steps stable (DPM-Solver++, section 4.3; the number is that of its authors' code). This is for runs that go down to the
-# least noise, as theirs do; where a run stops above, its last step is the longest, and of first order anyway.
+# steps stable (DPM-Solver++, section 4.3; the number is that of its authors' code). Only runs that go down to the least
+# noise, as theirs do, need it: where a run stops above, its last step is the longest, and of first order anyway.
 _FEW = 10
 
 
@@ -116,8 +116,8 @@ def group_orders(calls: int, order: int) -> list[int]:
     """The orders of a singlestep solver's groups over so many calls, each as long as its order.
 
     They are those of the authors' "fast" solver (DPM-Solver, appendix D): as many whole groups as leave room for lower
-    orders at the end, of which third order has one at least. These weigh little where there is little noise left; in the
-    limit of many calls they bring third order down to second.
+    orders at the end, of which third order has one at least. These weigh little where there is little noise left, but
+    with ever more calls they bring third order down to second.
     """
     whole, left = divmod(calls, order)
     if order == 3 and calls and not left:

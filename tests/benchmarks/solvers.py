@@ -87,9 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "orders_on_stable_diffusion": on_stable_diffusion,
     }
     say("Order of convergence in logSNR spacing, over 49 to 193 calls: on DPM-Solver's own schedule, and on Stable")
-    say(
-        f"Diffusion's beside {LIMIT[1]} calls of {LIMIT[0]}, where lower orders at the end of a singlestep run weigh more"
-    )
+    say(f"Diffusion's beside {LIMIT[1]} calls of {LIMIT[0]}; the lower orders that end a singlestep run weigh more")
     rows = ((name, str(ORDERS[name]), f"{o:.2f}", f"{on_stable_diffusion[name]:.2f}") for name, o in orders.items())
     say(table(["solver", "order", "measured", "on Stable Diffusion's"], rows))
     if given.embedded:

@@ -37,6 +37,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
     "transition": lambda r: r.choice((0.0, 0.1)),
     "strength": lambda r: r.choice((0.05, 0.3, 0.7, 1.0)),
     "steps": lambda r: r.choice((1, 2, 3, 4, 6)),
+    "timesteps": lambda r: r.choice(("", "", "559,359,199,99", "300,0")),
     "solver": lambda r: r.choice(SOLVERS),
     "spacing": lambda r: r.choice(SPACINGS),
     "tcd_gamma": lambda r: r.choice((0.0, 0.3, 1.0)),
@@ -147,8 +148,8 @@ class RandomSession:
             return f"the picture is {tuple(output.image.shape)}, the frame {tuple(frames.shape)}"
         if not bool(output.image.isfinite().all()):
             return "the picture is not finite"
-        if len(stream._in_flight) != stream.config.steps - 1:
-            return f"{len(stream._in_flight)} groups are in flight for {stream.config.steps} steps"
+        if len(stream._in_flight) != stream.config.step_count - 1:
+            return f"{len(stream._in_flight)} groups are in flight for {stream.config.step_count} steps"
         return None
 
     def _settled(self, stream: Stream) -> str | None:
@@ -158,9 +159,9 @@ class RandomSession:
             config = replace(stream.config, **CALM, sparse=sparse)
             stream.configure(config)
             frames = self._cut(self._scene)
-            outputs = [stream(frames, at=1e6 + number) for number in range(config.steps + 2)]
+            outputs = [stream(frames, at=1e6 + number) for number in range(config.step_count + 2)]
             fresh = Stream(self._model, replace(config, sparse=False))
-            expected = [fresh(frames) for _ in range(config.steps + 1)]
+            expected = [fresh(frames) for _ in range(config.step_count + 1)]
             error = float((outputs[-1].image - expected[-1].image).abs().max())
             if error > CLOSE:
                 return f"it settles {error:.2g} from a new stream (sparse {sparse}): {config}"

@@ -51,11 +51,9 @@ class Setting:
                 return None
             return f"{label} is {value!r}; it must be one of {', '.join(self.choices)}"
         if kind in (bool, str):
-            return (
-                self._misspelt(value)
-                if isinstance(value, kind)
-                else f"{label} is {value!r}; it must be a {_KINDS[kind]}"
-            )
+            if isinstance(value, kind):
+                return self._misspelt(value)
+            return f"{label} is {value!r}; it must be a {_KINDS[kind]}"
         if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
             return f"{label} is {value!r}; it must be a {_KINDS[kind]}"
         below = self.low is not None and value < self.low

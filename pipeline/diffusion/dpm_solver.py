@@ -27,7 +27,7 @@ from pipeline.diffusion.steps import KEEP, TAKE_LATENT, Row, Run, Step, first_or
 # noise, as theirs do, need it: where a run stops above, its last step is the longest, and of first order anyway.
 _FEW = 10
 
-
+# Which prediction a solver integrates: ``of_noise``.
 _NOISE, _DATA = True, False
 
 # Latent and data prediction of a step by how many steps back it is: what its noise prediction is found from.

@@ -200,7 +200,8 @@ class VariancePreserving:
         noise, known = torch.log1p(ratios**2), -self.alpha_bar.log()  # minus the logarithm of alpha^2, rising with t
         above = torch.searchsorted(known, noise).clamp(1, len(known) - 1)
         low, high = known[above - 1], known[above]
-        timesteps = _whole_if_nearly(above - 1 + ((noise - low) / (high - low)).clamp(0, 1))
+        share = ((noise - low) / (high - low)).nan_to_num(0).clamp(0, 1)  # no number where two levels are the same
+        timesteps = _whole_if_nearly((above - 1).clamp_min(0) + share)
         alpha = (1 + ratios**2).rsqrt()
         return Levels(timesteps, alpha, ratios * alpha)
 

@@ -118,6 +118,7 @@ class ModelFacts:
         acceleration: ``eager``, or the name of what speeds it up.
         default_size: the side in pixels at which the model is at its best.
         sees_input: it paints over an input picture, and cannot do without one.
+        timesteps: those that it may be told.
         defaults: what it recommends for the settings of the stream, by name.
     """
 
@@ -127,6 +128,7 @@ class ModelFacts:
     acceleration: str
     default_size: int
     sees_input: bool = False
+    timesteps: range = range(1000)
     defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
@@ -184,12 +186,13 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
         acceleration=backend.name,
         default_size=model.default_size,
         sees_input=model.sees_input,
+        timesteps=model.schedule.timesteps,
         defaults=model.defaults,
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
     config = adapted(settings.stream, {}, with_loras(model.defaults, settings.stream))
-    stream = Stream(model, runnable(config), backend)
-    notes = (*model.notes, *stream.notes, *remarks(None, config, model.sees_input))
+    stream = Stream(model, runnable(config, facts.timesteps), backend)
+    notes = (*model.notes, *stream.notes, *remarks(None, config, facts.sees_input, facts.timesteps))
     return Loaded(stream, facts, notes, backend.close, config, stream.news)
 
 

@@ -96,7 +96,7 @@ def _slow_engine(now: Snapshot, settings: Settings) -> str:
 def _cheaper(settings: Settings) -> str:
     """What would cost less, the most effective first."""
     options = []
-    if settings.stream.steps > 1:
+    if settings.stream.step_count > 1:
         options.append("fewer steps")
     if settings.stream.guidance == "full":
         options.append("self-negative guidance instead of full")

@@ -31,7 +31,7 @@ def report(snapshot: Snapshot, settings: Settings, model: ModelFacts) -> dict[st
         "acceleration": model.acceleration,
         "width": snapshot.width,
         "height": snapshot.height,
-        "steps": settings.stream.steps,
+        "steps": settings.stream.step_count,
         "solver": settings.stream.solver,
         "guidance": settings.stream.guidance,
     }

@@ -1,4 +1,4 @@
-"""Text to image in the application: which settings its frames go with, and what of it needs saying."""
+"""Settings that cannot be run as they are: what is run instead, and what of it needs saying."""
 
 from __future__ import annotations
 
@@ -23,18 +23,28 @@ def of_words(settings: Settings) -> Settings:
     return replace(settings, stream=replace(settings.stream, text_to_image=True))
 
 
-def runnable(stream: StreamConfig) -> StreamConfig:
-    """``stream``, without guidance where its kind of guidance cannot be had."""
-    return replace(stream, guidance="none") if stream.conflict else stream
+def runnable(stream: StreamConfig, timesteps: range) -> StreamConfig:
+    """``stream``, without guidance where its kind cannot be had, and without timesteps that are none of the model's.
+
+    Args:
+        timesteps: those that the model knows.
+    """
+    if stream.conflict:
+        stream = replace(stream, guidance="none")
+    return replace(stream, timesteps="") if stream.unknown_timesteps(timesteps) else stream
 
 
-def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool) -> list[str]:
+def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool, timesteps: range) -> list[str]:
     """What to tell the user as ``stream`` comes into force after ``before`` (None at the start).
 
     Args:
         sees_input: whether the model's UNet takes an input picture.
+        timesteps: those that the model knows.
     """
     news = []
+    unknown = stream.unknown_timesteps(timesteps)
+    if unknown and (before is None or before.timesteps != stream.timesteps):
+        news.append(f"{unknown[:1].upper()}{unknown[1:]}. Until then steps, strength and spacing decide.")
     if stream.conflict and (before is None or not before.conflict):
         news.append(f"{stream.conflict[:1].upper()}{stream.conflict[1:]}. Until then there is no guidance.")
     if sees_input and stream.text_to_image and (before is None or not before.text_to_image):

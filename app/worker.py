@@ -381,13 +381,14 @@ class WorkerThread(threading.Thread):
             self._applied = replace(self._applied, memory=new.memory)  # first: what it lacks memory for is this
             self._engine.save_memory(new.memory)
         if self._engine is not None and new.stream != self._applied.stream:
-            sees_input = self._board.model is not None and self._board.model.sees_input
-            for remark in remarks(self._applied.stream, new.stream, sees_input):
+            model = self._board.model
+            assert model is not None, "its engine is here"
+            for remark in remarks(self._applied.stream, new.stream, model.sees_input, model.timesteps):
                 self._board.notice(remark)
             admitted = self._adapters.admit(self._engine, new.stream, self._applied.stream, live=self._live)
             new = replace(new, stream=admitted)
             if admitted != self._applied.stream:
-                for note in self._engine.configure(runnable(admitted)):
+                for note in self._engine.configure(runnable(admitted, model.timesteps)):
                     self._board.notice(note)
         self._applied = new
 

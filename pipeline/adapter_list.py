@@ -30,7 +30,7 @@ def parse_loras(text: str) -> Wanted:
             entry, strength = path.strip(), float(number)
         if not -STRONGEST <= strength <= STRONGEST:
             raise ValueError(
-                f"the strength of {entry} is {strength:g}; it must be between {-STRONGEST:g} and {STRONGEST:g}"
+                f"strength of {entry} is {strength:g}; it must be between {-STRONGEST:g} and {STRONGEST:g}"
             )
         wanted.append((entry, strength))
     return tuple(wanted)

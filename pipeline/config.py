@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.adapter_list import parse_loras
 from pipeline.setting import Cost, check, setting
+from pipeline.timestep_list import MOST_STEPS, parse_timesteps
 
 SOLVERS = (
     "lcm",
@@ -15,14 +16,17 @@ SOLVERS = (
     "dpmpp-3m",
     "dpmpp-3m-taylor",
     "dpmpp-2s",
+    "dpmpp-3s",
     "dpmpp-2m-sde",
+    "dpm-2m",
+    "dpm-3m",
     "dpm-2",
     "dpm-3",
     "tcd",
     "unipc-2",
     "unipc-3",
 )
-SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr")
+SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr", "time-uniform", "time-quadratic", "skipping")
 SEED_TRAVELS = ("hold", "walk", "swing")
 ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "tensorrt", "openvino", "openvino-gpu", "openvino-npu")
 MEMORY_MODES = ("full", "sliced", "offload")  # from the fastest to what takes the least
@@ -47,18 +51,30 @@ class StreamConfig:
         0.0, "how long a change of the prompts takes", low=0, high=600, step=0.5, unit="seconds"
     )
     loras: str = setting(
-        "", "LoRAs, files or hub names, with their strength: a.safetensors:0.8", cost=Cost.PROMPT, many=True
+        "",
+        "LoRAs, files or hub names, with their strength: a.safetensors:0.8",
+        cost=Cost.PROMPT,
+        many=True,
+        parse=parse_loras,
     )
     embeddings: str = setting("", "files of learned words (textual inversions) to know", cost=Cost.PROMPT, many=True)
     strength: float = setting(
         0.8, "how far the picture moves from the input", low=0.05, high=1, step=0.05, cost=Cost.TABLES
     )
-    steps: int = setting(1, "denoising steps for each frame", low=1, high=50, step=1, cost=Cost.SLOTS)
+    steps: int = setting(1, "denoising steps for each frame", low=1, high=MOST_STEPS, step=1, cost=Cost.SLOTS)
+    timesteps: str = setting(
+        "",
+        "the timesteps of the denoising steps, chosen by hand: 559,359,199,99; they stand in for steps, strength and "
+        "spacing",
+        cost=Cost.SLOTS,
+        parse=parse_timesteps,
+    )
     solver: str = setting("lcm", "how a denoising step is taken", choices=SOLVERS, cost=Cost.TABLES)
     spacing: str = setting(
         "trailing",
         "where the steps lie between the strength and no noise; trailing keeps to those that a fast model was made for,"
-        " leading begins below the strength (one step at half of it), and lcm and tcd have their own",
+        " leading begins below the strength (one step at half of it), logsnr, karras, time-uniform and time-quadratic"
+        " go down to the least noise; lcm and tcd have their own, or that of the first LCM, skipping",
         choices=SPACINGS,
         cost=Cost.TABLES,
     )
@@ -73,8 +89,9 @@ class StreamConfig:
     guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)
     guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
     guidance_rescale: float = setting(
-        1.0,
-        "how much of its contrast without guidance a guided picture keeps, so that nothing burns out",
+        0.0,
+        "how much of its contrast without guidance a guided picture keeps, so that nothing burns out; 0 is guidance as "
+        "the papers have it",
         low=0,
         high=1,
         step=0.05,
@@ -136,7 +153,22 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        parse_loras(self.loras)
+
+    @property
+    def step_count(self) -> int:
+        """T, the denoising steps of each frame: as many as there are ``timesteps``, or else ``steps``."""
+        return len(self.timestep_list) or self.steps
+
+    @property
+    def timestep_list(self) -> tuple[int, ...]:
+        """The ``timesteps`` as numbers."""
+        return parse_timesteps(self.timesteps)
+
+    def unknown_timesteps(self, known: range) -> str | None:
+        """Why these ``timesteps`` cannot be told to a model that knows those ``known``, in one sentence, or None."""
+        if all(timestep in known for timestep in self.timestep_list):
+            return None
+        return f"timesteps are {self.timesteps!r}; those of this model are whole numbers from {known[0]} to {known[-1]}"
 
     @property
     def conflict(self) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,6 +41,7 @@ class Setting:
     cost: Cost = Cost.NOTHING
     numbered: bool = False  # a choice may be followed by a number: ``cuda:1``
     many: bool = False  # a text that lists several things, with semicolons between
+    parse: Callable[[str], object] | None = None  # of a text with a form: raises ValueError with one sentence
 
     def problem(self, name: str, value: object, kind: type) -> str | None:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
@@ -50,13 +51,24 @@ class Setting:
                 return None
             return f"{label} is {value!r}; it must be one of {', '.join(self.choices)}"
         if kind in (bool, str):
-            return None if isinstance(value, kind) else f"{label} is {value!r}; it must be a {_KINDS[kind]}"
+            if isinstance(value, kind):
+                return self._misspelt(value)
+            return f"{label} is {value!r}; it must be a {_KINDS[kind]}"
         if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
             return f"{label} is {value!r}; it must be a {_KINDS[kind]}"
         below = self.low is not None and value < self.low
         above = self.high is not None and value > self.high
         if below or above or not math.isfinite(value):
             return f"{label} is {value}; it must be {self.span()}"
+        return None
+
+    def _misspelt(self, value: object) -> str | None:
+        if self.parse is None:
+            return None
+        try:
+            self.parse(str(value))
+        except ValueError as error:
+            return str(error)
         return None
 
     def _is_numbered_choice(self, value: object) -> bool:
@@ -88,9 +100,10 @@ def setting(
     cost: Cost = Cost.NOTHING,
     numbered: bool = False,
     many: bool = False,
+    parse: Callable[[str], object] | None = None,
 ) -> Default:
     """A dataclass field that knows its own range, unit, help text and cost of change."""
-    described = Setting(help, low, high, step, unit, choices, cost, numbered, many)
+    described = Setting(help, low, high, step, unit, choices, cost, numbered, many, parse)
     return dataclasses.field(default=default, metadata={"setting": described})
 
 

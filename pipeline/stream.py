@@ -18,7 +18,7 @@ from pipeline.device import uploaded
 from pipeline.diffusion.guidance import needs_negative_prompt
 from pipeline.diffusion.noise import blended_noise
 from pipeline.diffusion.similarity import SimilarityFilter
-from pipeline.diffusion.solver import SolverTable, plan
+from pipeline.diffusion.solver import SolverTable, plan, plan_at
 from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
@@ -72,7 +72,7 @@ class Stream:
         """
         self.model = model
         self.backend: Backend = EagerBackend(model) if backend is None else backend
-        self._config = _allowed(config or StreamConfig())
+        self._config = _allowed(config or StreamConfig(), model)
         self._running = self.backend
         self._encoder, self._decoder = EncoderNetwork(model), DecoderNetwork(model)
         self._denoiser = Denoiser(model, self.backend)
@@ -149,7 +149,7 @@ class Stream:
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
         if turning and self.sparse is not None:
-            self.sparse.settings_changed(self._config.steps)
+            self.sparse.settings_changed(self._config.step_count)
         if self._skips(frames, turning):
             return self._skipped(self._batch, arriving)
         if self._filter.still:
@@ -258,12 +258,12 @@ class Stream:
             What a user should know of them, one sentence each.
 
         Raises:
-            ValueError: settings that exclude each other; the old ones stay in force.
+            ValueError: settings that exclude each other, or that the model cannot follow; the old ones stay in force.
             ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
             torch.OutOfMemoryError: memory was short on the way; the old settings stay in force, and whatever of the
                 new ones was done is undone at the next call.
         """
-        _allowed(config)
+        _allowed(config, self.model)
         self.prepare(config)
         old, self._config = self._config, config
         try:
@@ -296,17 +296,17 @@ class Stream:
             self._set_prompts()
         self._catch_up_weights()
         grid_of = self.model.adapters.grid_of
-        tables = ("steps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend")
+        tables = ("steps", "timesteps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend")
         if differ(*tables) or (old is not None and grid_of(old) != grid_of(config)):
             self._change_table()
-        if differ("steps", "strength", "solver", "spacing", *_GUIDING):
+        if differ("steps", "timesteps", "strength", "solver", "spacing", *_GUIDING):
             self._set_guidance()
         notes = self._set_backend() if differ("sparse", "text_to_image") else []
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
             self._filter.reset()
             if self.sparse is not None:
-                self.sparse.settings_changed(config.steps)
+                self.sparse.settings_changed(config.step_count)
         return notes
 
     def save_memory(self, mode: str) -> None:
@@ -360,7 +360,7 @@ class Stream:
         self._filter.reset()
         if self.sparse is not None:
             self.sparse.weights_changed(parts)
-            self.sparse.settings_changed(self._config.steps)
+            self.sparse.settings_changed(self._config.step_count)
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
         """Denoise the first frames of a shape at once, and fill the slots with them."""
@@ -369,7 +369,7 @@ class Stream:
             self._filter.keep(frames, self._now)
         self._frames_shape = tuple(frames.shape)
         if self.sparse is not None:
-            self.sparse.begin(frames, self._config.steps)
+            self.sparse.begin(frames, self._config.step_count)
         self._enter(frames)
         channels, height, width = self._latent.shape[1:]
         self._batch = StreamBatch(
@@ -381,7 +381,7 @@ class Stream:
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
             latent = self._batch.prime(self._latent, self._start)
         self._image = self._decode(latent)
-        self._in_flight.fill(tags, self._config.steps)
+        self._in_flight.fill(tags, self._config.step_count)
         return self._output(Group(tags))
 
     def _tick(self, batch: StreamBatch) -> None:
@@ -453,6 +453,8 @@ class Stream:
 
     def _table(self) -> SolverTable:
         config = self._config
+        if config.timestep_list:
+            return plan_at(config.solver, self.model.schedule, config.timestep_list, gamma=config.tcd_gamma)
         return plan(
             config.solver,
             self.model.schedule,
@@ -467,7 +469,7 @@ class Stream:
     def _noise(self) -> torch.Tensor:
         """(T + 1, C, h, w): one noise for each position, the same on every device and for every T."""
         config, shape = self._config, self._latent.shape[1:]
-        noise = blended_noise(config.seed, config.seed_b, config.seed_blend, config.steps + 1, shape)
+        noise = blended_noise(config.seed, config.seed_b, config.seed_blend, config.step_count + 1, shape)
         return uploaded(noise, self.model.device)
 
     def _change_table(self) -> None:
@@ -475,11 +477,13 @@ class Stream:
             return
         self._batch.from_noise = self._from_noise()
         self._batch.change(self._table(), self._noise())
-        self._in_flight.resize(self._config.steps, self._last_tags)
+        self._in_flight.resize(self._config.step_count, self._last_tags)
 
     def _from_noise(self) -> bool:
         """Whether a frame's latent is noise alone: at full strength, where the UNet is shown the input besides."""
-        return self.model.raw_input and self._config.strength == 1
+        timesteps, last = self._config.timestep_list, self.model.schedule.timesteps[-1]
+        whole = timesteps[0] == last if timesteps else self._config.strength == 1
+        return self.model.raw_input and whole
 
     def _set_guidance(self) -> None:
         if self._batch is not None:
@@ -517,7 +521,7 @@ class Stream:
         # what it computed, which takes the memory that is to be saved.
         if self._config.sparse and not self._config.text_to_image and not saving:
             self.sparse = SparseEngine(self.model, self.backend)
-            self.sparse.settings_changed(self._config.steps)
+            self.sparse.settings_changed(self._config.step_count)
             self._running = self.sparse
         self._denoiser.backend = self._running
         return [] if self.sparse is None else self.sparse.notes
@@ -527,8 +531,9 @@ class Stream:
         self._filter = SimilarityFilter(config.similarity_threshold, config.similarity_skip_cap, config.seed)
 
 
-def _allowed(config: StreamConfig) -> StreamConfig:
+def _allowed(config: StreamConfig, model: Model) -> StreamConfig:
     """``config``, unless it cannot be run."""
-    if config.conflict:
-        raise ValueError(config.conflict)
+    problem = config.conflict or config.unknown_timesteps(model.schedule.timesteps)
+    if problem:
+        raise ValueError(problem)
     return config

@@ -79,8 +79,8 @@ class Bench:
         return torch.cat(made)
 
     def render(self, frames: Tensor, **settings: Any) -> Tensor:
-        """(B, 3, H, W) through the engine, each frame as the first of a stream, under StreamConfig(**settings)."""
-        stream = Stream(self.model, StreamConfig(**settings))
+        """(B, 3, H, W) through the engine, each frame as the first of a stream, under its defaults and these."""
+        stream = Stream(self.model, StreamConfig(**{**self.model.defaults, **settings}))
         pictures = []
         for frame in frames:
             stream.reset()

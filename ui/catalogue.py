@@ -85,6 +85,7 @@ GROUPS = (
             "attention_blend",
             "solver",
             "spacing",
+            "timesteps",
             "tcd_gamma",
         ),
         ("guidance", "solver", "sigma"),
@@ -110,6 +111,7 @@ _LABELS = {
     "guidance_scale": "Scale",
     "guidance_rescale": "Keep the contrast",
     "tcd_gamma": "New noise at each step",
+    "timesteps": "Timesteps by hand",
     "attention_guidance": "Scale in attention",
     "attention_limit": "Limit in attention",
     "attention_blend": "Blend in attention",
@@ -135,6 +137,9 @@ _NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "sparse_overlay": ("sparse", (True,)),
     "delta": ("guidance", ("self-negative", "onetime-negative")),
     "tcd_gamma": ("solver", ("tcd",)),
+    "strength": ("timesteps", ("",)),
+    "steps": ("timesteps", ("",)),
+    "spacing": ("timesteps", ("",)),
 }
 
 

@@ -65,6 +65,7 @@ def styles_data() -> dict[str, object]:
     return {
         "default_strength": 0.8,
         "default_steps": 1,
+        "default_guidance_rescale": 1.0,
         "size": SIZE,
         "styles": [{"id": key, **_phrases(entry)} for key, entry in STYLES.items()],
         "tints": [{"id": key, **_phrases(entry)} for key, entry in TINTS.items() if key != "none"],

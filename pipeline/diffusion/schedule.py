@@ -7,7 +7,7 @@ schedule of Stable Diffusion and its kin, ``FlowMatching`` that of SD3, FLUX and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,9 @@ _VARIANCE_PRESERVING = PREDICTION_TYPES[:3]
 # Models are trained on 1000; more than this would only fill the memory.
 MOST_TIMESTEPS = 100_000
 
+# So far from a whole timestep is one that is meant to be whole.
+_ROUNDING = 1e-8
+
 # A schedule with zero terminal signal-to-noise ratio would divide by zero; this keeps its last step finite in float32.
 _LEAST_ALPHA_BAR = 2.0**-24
 
@@ -29,7 +32,7 @@ class Levels:
     """Some noise levels ``x = alpha x_0 + sigma noise``.
 
     Attributes:
-        timesteps: (T,) what the model is told: int64 of a variance-preserving schedule, float32 of flow matching.
+        timesteps: (T,) float64, what the model is told; between two that it counts, a number with a fraction.
         alpha, sigma: (T,) float64.
     """
 
@@ -61,7 +64,10 @@ class Schedule(Protocol):
 
     @property
     def continuous(self) -> bool:
-        """Whether the model also knows the noise levels between the N that ``__len__`` counts."""
+        """Whether the model was also trained on the noise levels between the N that ``__len__`` counts.
+
+        One that was not may be told them all the same: it reads its timestep off sines, which go on in between.
+        """
         ...
 
     def __len__(self) -> int:
@@ -69,7 +75,7 @@ class Schedule(Protocol):
         ...
 
     def levels(self, places: torch.Tensor) -> Levels:
-        """The noise levels at ``places`` ((T,) float64 in 0..1)."""
+        """The noise levels at ``places`` ((T,) float64 in 0..1), exactly."""
         ...
 
     def ratios(self, places: torch.Tensor) -> torch.Tensor:
@@ -77,10 +83,16 @@ class Schedule(Protocol):
         ...
 
     def at_ratios(self, ratios: torch.Tensor) -> Levels:
-        """The noise levels at which ``sigma / alpha`` is ``ratios`` ((T,) float64), exactly.
+        """The noise levels at which ``sigma / alpha`` is ``ratios`` ((T,) float64), exactly."""
+        ...
 
-        A model that knows whole timesteps only is told the nearest.
-        """
+    @property
+    def timesteps(self) -> range:
+        """The whole timesteps that the model may be told, of which each has some noise."""
+        ...
+
+    def told(self, timesteps: Sequence[int]) -> Levels:
+        """The noise levels at ``timesteps``, each of which is one of ``self.timesteps``."""
         ...
 
     def below(self, levels: Levels, share: float) -> Levels:
@@ -111,6 +123,8 @@ def read_schedule(config: Mapping[str, object]) -> Schedule:
 @dataclass(frozen=True, slots=True)
 class VariancePreserving:
     """``x_t = alpha_t x_0 + sigma_t noise`` with ``alpha_t^2 + sigma_t^2 = 1`` at t = 0..N-1; place ``(t + 1) / N``.
+
+    Between two timesteps log alpha is linear in t, as the authors of DPM-Solver have it for such models.
 
     Attributes:
         alpha_bar: (N,) float64, ``alpha_t^2`` for t = 0..N-1, decreasing.
@@ -161,31 +175,49 @@ class VariancePreserving:
 
     @property
     def continuous(self) -> bool:
-        """It knows whole timesteps only."""
+        """It was trained on whole timesteps only."""
         return False
 
     def levels(self, places: torch.Tensor) -> Levels:
-        """Those of the nearest timesteps."""
-        timesteps = self._timesteps(places)
+        """Those between two timesteps as well."""
+        timesteps = _whole_if_nearly((places * len(self) - 1).clamp(0, len(self) - 1))
         return Levels(timesteps, *self.alpha_sigma(timesteps))
 
     def alpha_sigma(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(alpha, sigma)`` in float64 at integer ``timesteps`` (any shape, 0..N-1)."""
-        alpha_bar = self.alpha_bar[timesteps]
-        return alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()
+        """``(alpha, sigma)`` in float64 at ``timesteps`` (any shape, 0..N-1)."""
+        below = timesteps.floor().long()
+        low, high = (self.alpha_bar[t].log() for t in (below, (below + 1).clamp_max(len(self) - 1)))
+        log_alpha_bar = low.lerp(high, timesteps.double() - below)
+        return (log_alpha_bar / 2).exp(), (-log_alpha_bar.expm1()).sqrt()
 
     def ratios(self, places: torch.Tensor) -> torch.Tensor:
-        """(T,) ``sigma / alpha`` at the nearest timesteps."""
-        return self._known_ratios()[self._timesteps(places)]
+        """(T,) ``sigma / alpha``."""
+        levels = self.levels(places)
+        return levels.sigma / levels.alpha
 
     def at_ratios(self, ratios: torch.Tensor) -> Levels:
-        """Between the timesteps as well; the model is told the one that is nearest in the ratio's logarithm."""
+        """Between two timesteps as well; beyond the first and the last the model is told these."""
+        noise, known = torch.log1p(ratios**2), -self.alpha_bar.log()  # minus the logarithm of alpha^2, rising with t
+        above = torch.searchsorted(known, noise).clamp(1, len(known) - 1)
+        low, high = known[above - 1], known[above]
+        share = ((noise - low) / (high - low)).nan_to_num(0).clamp(0, 1)  # no number where two levels are the same
+        timesteps = _whole_if_nearly((above - 1).clamp_min(0) + share)
         alpha = (1 + ratios**2).rsqrt()
-        return Levels(_nearest(ratios, self._known_ratios()), alpha, ratios * alpha)
+        return Levels(timesteps, alpha, ratios * alpha)
+
+    @property
+    def timesteps(self) -> range:
+        """From 0 to N - 1."""
+        return range(len(self))
+
+    def told(self, timesteps: Sequence[int]) -> Levels:
+        """As in training."""
+        told = torch.tensor(timesteps, dtype=torch.float64)
+        return Levels(told, *self.alpha_sigma(told))
 
     def below(self, levels: Levels, share: float) -> Levels:
         """Timesteps that fall between two are rounded down (TCD, as diffusers has it)."""
-        timesteps = (levels.timesteps * share).floor().long()
+        timesteps = (levels.timesteps * share).floor()
         return Levels(timesteps, *self.alpha_sigma(timesteps))
 
     def data_prediction(self, alpha: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,15 +230,9 @@ class VariancePreserving:
 
     def consistency_boundary(self, levels: Levels) -> tuple[torch.Tensor, torch.Tensor]:
         """What makes the model's map the identity at t = 0 (arXiv 2310.04378, eq. 7)."""
-        scaled = levels.timesteps.double() * self.timestep_scaling
+        scaled = levels.timesteps * self.timestep_scaling
         variance = scaled**2 + self.sigma_data**2
         return self.sigma_data**2 / variance, scaled / variance.sqrt()
-
-    def _timesteps(self, places: torch.Tensor) -> torch.Tensor:
-        return ((places * len(self)).round().long() - 1).clamp(0, len(self) - 1)
-
-    def _known_ratios(self) -> torch.Tensor:
-        return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +296,15 @@ class FlowMatching:
         """Exactly those, and the model is told so."""
         return self._at(ratios / (1 + ratios))
 
+    @property
+    def timesteps(self) -> range:
+        """From 1 to N, where there is no signal at all."""
+        return range(1, self.steps + 1)
+
+    def told(self, timesteps: Sequence[int]) -> Levels:
+        """In thousandths of the time (N-ths in general)."""
+        return self._at(torch.tensor(timesteps, dtype=torch.float64) / self.steps)
+
     def below(self, levels: Levels, share: float) -> Levels:
         """At that share of the time, in which the line is straight."""
         return self._at(levels.sigma * share)
@@ -283,16 +318,13 @@ class FlowMatching:
         return torch.zeros_like(levels.alpha), torch.ones_like(levels.alpha)
 
     def _at(self, times: torch.Tensor) -> Levels:
-        return Levels((times * self.steps).float(), 1 - times, times)
+        return Levels(times * self.steps, 1 - times, times)
 
 
-def _nearest(wanted: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """For each of ``wanted`` the index at which ``known``, increasing, comes nearest to it in logarithm."""
-    wanted, known = wanted.log(), known.log()
-    above = torch.searchsorted(known, wanted).clamp(1, len(known) - 1)
-    low, high = known[above - 1], known[above]
-    share = ((wanted - low) / (high - low)).clamp(0, 1)
-    return (above - 1 + share).round().long()
+def _whole_if_nearly(timesteps: torch.Tensor) -> torch.Tensor:
+    """``timesteps``, without what rounding has added to whole ones."""
+    whole = timesteps.round()
+    return torch.where((timesteps - whole).abs() < _ROUNDING, whole, timesteps)
 
 
 def _number(config: Mapping[str, object], name: str, default: float) -> float:

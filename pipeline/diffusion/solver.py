@@ -13,15 +13,27 @@ function to ``_SOLVERS``; nothing else in the engine knows which solver runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pipeline.diffusion.consistency import lcm, tcd
-from pipeline.diffusion.dpm_solver import dpm_2, dpm_3, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_taylor
+from pipeline.diffusion.dpm_solver import (
+    dpm_2,
+    dpm_2m,
+    dpm_3,
+    dpm_3m,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    dpmpp_2s,
+    dpmpp_3m,
+    dpmpp_3m_taylor,
+    dpmpp_3s,
+    group_orders,
+)
 from pipeline.diffusion.schedule import Levels, Schedule
-from pipeline.diffusion.spacing import space
+from pipeline.diffusion.spacing import space, usual_grid
 from pipeline.diffusion.steps import COLUMNS, Row, Run, Step, first_order
 from pipeline.diffusion.unipc import unipc_2, unipc_3
 
@@ -31,7 +43,7 @@ class SolverTable:
     """The coefficients of the T steps of a run. All columns are (T,) float64 tensors.
 
     Attributes:
-        timesteps: (T,) what the model is told; never increasing.
+        timesteps: (T,) what the model is told; never increasing, and between two timesteps in some spacings.
         alpha, sigma: the noise levels of the steps.
         p, q: from latent and model output to the data prediction.
         skip, keep: consistency boundary condition.
@@ -78,8 +90,8 @@ def plan(
 
     Args:
         grid: number of evenly spaced levels that a distilled model was trained on, None where it knows them all
-            (see ``spacing.space``). Solvers of consistency models keep to it whatever the ``spacing``; theirs has 50
-            levels where nothing else is known (LCM, arXiv 2310.04378, section 4.3).
+            (see ``spacing.space``). Solvers of consistency models keep to it, in ``trailing`` spacing or ``skipping``
+            whatever is asked for; theirs is ``usual_grid`` where nothing else is known.
         gamma: 0..1, how much of its noise a stochastic consistency solver (``tcd``) replaces at each step.
         from_noise: pictures are made of noise alone: the run begins at the end of the schedule (see ``space``).
 
@@ -89,9 +101,19 @@ def plan(
     if grid is not None and not 1 <= grid <= len(schedule):
         raise ValueError(f"the model's grid has {grid} timesteps; it must be between 1 and {len(schedule)}")
     if solver in _DISTILLED:
-        spacing, grid = "trailing", grid or min(_GRID, len(schedule))
-    levels = space(schedule, spacing, steps, strength, grid=grid, from_noise=from_noise)
+        spacing, grid = spacing if spacing == "skipping" else "trailing", grid or usual_grid(schedule)
+    groups = group_orders(steps - 1, _SINGLESTEP[solver]) if solver in _SINGLESTEP else None
+    levels = space(schedule, spacing, steps, strength, grid=grid, from_noise=from_noise, groups=groups)
     return build_table(solver, schedule, levels, gamma=gamma)
+
+
+def plan_at(solver: str, schedule: Schedule, timesteps: Sequence[int], *, gamma: float = 0.3) -> SolverTable:
+    """The table of ``solver`` for steps at these timesteps, each one of ``schedule.timesteps``.
+
+    Raises:
+        ValueError: the solver is not known, or the timesteps do not fall.
+    """
+    return build_table(solver, schedule, schedule.told(timesteps), gamma=gamma)
 
 
 def build_table(
@@ -151,13 +173,17 @@ _SOLVERS: dict[str, Callable[[Run], list[Step]]] = {
     "dpmpp-3m": dpmpp_3m,
     "dpmpp-3m-taylor": dpmpp_3m_taylor,
     "dpmpp-2s": dpmpp_2s,
+    "dpmpp-3s": dpmpp_3s,
     "dpmpp-2m-sde": dpmpp_2m_sde,
+    "dpm-2m": dpm_2m,
+    "dpm-3m": dpm_3m,
     "dpm-2": dpm_2,
     "dpm-3": dpm_3,
     "tcd": tcd,
     "unipc-2": unipc_2,
     "unipc-3": unipc_3,
 }
+# The order of those that work in groups of steps.
+_SINGLESTEP = {"dpmpp-2s": 2, "dpmpp-3s": 3, "dpm-2": 2, "dpm-3": 3}
 # Of models that were distilled on few timesteps and know no others.
 _DISTILLED = frozenset({"lcm", "tcd"})
-_GRID = 50

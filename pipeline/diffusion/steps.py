@@ -11,10 +11,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from pipeline.diffusion.schedule import Levels, Schedule
 
-# The latent, this step's data prediction, those of one, two and three steps back, the anchor, the next step's noise.
-COLUMNS = ("x", "data", "previous", "older", "oldest", "anchor", "noise")
+# The latent, this step's data prediction, those of one, two and three steps back, the anchor, the anchor that the step
+# before found, the next step's noise.
+COLUMNS = ("x", "data", "previous", "older", "oldest", "anchor", "earlier", "noise")
 
 # Weights by column; those that are not there are zero.
 Row = Mapping[str, float]
@@ -45,8 +48,8 @@ class Run:
     Attributes:
         levels: of the T steps, from the most noise to the least.
         schedule: where they are taken from.
-        lower_order_final: the orders of multistep solvers descend at the end of a run of few steps, instead of in the
-            very last step alone.
+        lower_order_final: the orders of multistep solvers descend towards the end of a run of few steps, instead of in
+            the very last step alone.
         gamma: 0..1, how much of its noise a stochastic consistency solver replaces at each step.
     """
 
@@ -69,6 +72,11 @@ class Run:
             return 1.0, 0.0, math.inf
         alpha, sigma = float(self.levels.alpha[k]), float(self.levels.sigma[k])
         return alpha, sigma, math.log(alpha / sigma) if alpha else -math.inf
+
+    def ends_low(self) -> bool:
+        """Whether the last step begins at the least noise of the schedule, and so is next to nothing."""
+        least = self.schedule.ratios(torch.tensor([1 / len(self.schedule)], dtype=torch.float64))
+        return float(self.levels.sigma[-1] / self.levels.alpha[-1]) < 1.001 * float(least)
 
     def first_known(self) -> int:
         """The first step at which lambda is finite: no formula of higher order may look back beyond it."""

@@ -215,6 +215,9 @@ class StreamBatch:
             slots["previous"].copy_(data)
         if "anchor" in slots:
             slots["anchor"][:-1] = alpha[at] * data[:-1] + sigma[at] * under
+        if "earlier" in slots:  # goes with the data prediction of two steps back
+            at = at[(torch.arange(table.steps, device=at.device) - 1).clamp_min(0)]
+            slots["earlier"][:-1] = alpha[at] * slots["older"][:-1] + sigma[at] * under
 
     def _fields(self) -> list[Field]:
         """What each slot carries under this table and guidance; each field comes after those that take from it."""
@@ -223,6 +226,8 @@ class StreamBatch:
         if table.steps > 1:
             needed.add("previous")  # without it a frame halfway could not go on under another table (``change``)
         fields = [Field(name, shape, _HISTORY[name]) for name in reversed(_HISTORY) if name in needed]
+        if table.uses("earlier"):
+            fields.append(Field("earlier", shape, "anchor"))
         if table.anchor:
             fields.append(Field("anchor", shape, "anchored"))
         if self._guidance.is_residual:
@@ -274,7 +279,7 @@ class StreamBatch:
             layout=layout,
             again=again,
             blind=(end - first) * self.frames if guidance.by_image else 0,
-            timesteps=repeated(table.timesteps[here].to(noise.device).repeat_interleave(self.frames), again),
+            timesteps=repeated(self._told(table.timesteps[here]).repeat_interleave(self.frames), again),
             to_data=(latent, output),
             star=star if guidance.is_residual else None,
             unguided=(plain_latent, plain_output),
@@ -283,6 +288,10 @@ class StreamBatch:
             noise=None if noise_share is None else new * noise[first + 1 : end + 1],
             entering=(alpha[0], sigma[0] * noise[first]),
         )
+
+    def _told(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """On the device, in a number format that tells them all apart; the same for every table."""
+        return timesteps.to(self._noise.device, torch.promote_types(self._noise.dtype, torch.float32))
 
     def _enter(
         self,
@@ -315,7 +324,9 @@ class StreamBatch:
         positive, output = self._ask(call)
         area = self._area(moving)
         output = within(output, slots.rows, area)
-        columns = {name: slots.part(name, here, area) for name in (*_HISTORY, "anchor", "x") if name in slots}
+        columns = {
+            name: slots.part(name, here, area) for name in (*_HISTORY, "earlier", "anchor", "x") if name in slots
+        }
         # Each pass over the latents counts: together they take longer than a small part of the network.
         data = (call.to_data[0] * columns["x"]).addcmul_(call.to_data[1], output)
         if call.star is not None:

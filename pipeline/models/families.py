@@ -194,7 +194,7 @@ def _character(kind: _Kind, name: str, written: int | None) -> Character:
 # Of a model that takes many steps. In logSNR spacing DPM-Solver++ 2M is nearer to the true solution than in any other:
 # at 8 to 12 steps three times as near as in trailing spacing (``python -m tests.benchmarks.solvers``).
 # Guidance is left as it is, the look that these models are known for.
-_MANY_STEPS: Hints = {"steps": 10, "solver": "dpmpp-2m", "spacing": "logsnr", "guidance_rescale": 0.0}
+_MANY_STEPS: Hints = {"steps": 10, "solver": "dpmpp-2m", "spacing": "logsnr"}
 
 
 # Of one that takes few: guidance was distilled into it.

@@ -151,7 +151,11 @@ def _own_defaults(path: Path) -> Hints:
     """What the embedded model's own description recommends."""
     try:
         described = json.loads((path / "styles.json").read_text(encoding="utf-8"))
-        return {"strength": float(described["default_strength"]), "steps": int(described["default_steps"])}
+        return {
+            "strength": float(described["default_strength"]),
+            "steps": int(described["default_steps"]),
+            "guidance_rescale": float(described["default_guidance_rescale"]),
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

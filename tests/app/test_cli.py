@@ -97,7 +97,8 @@ def frame_count(path: Path) -> int:
         (["--fit", "squeeze"], "fit is 'squeeze'"),
         (["--device", "toaster"], "device is 'toaster'"),
         (["--seed", "-1"], "seed is -1"),
-        (["--lora", "a.safetensors:99"], "the strength of a.safetensors is 99; it must be between -10 and 10"),
+        (["--timesteps", "99,199"], "timesteps are '99,199'; they must be whole numbers from 0 to 1000"),
+        (["--lora", "a.safetensors:99"], "strength of a.safetensors is 99; it must be between -10 and 10"),
         (["--sparkle"], "--sparkle"),
     ],
 )

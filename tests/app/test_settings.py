@@ -73,6 +73,13 @@ def test_picture_size_is_always_one_that_streams(width: int, height: int, defaul
         assert side % module.SIZE_STEP == 0
 
 
+def test_a_text_of_the_wrong_form_is_left_at_its_default_and_named() -> None:
+    """Whatever form it is: a list of timesteps, or of LoRAs."""
+    found, notes = from_dict({"stream": {"timesteps": "1,2", "loras": "a:99", "steps": 3}})
+    assert found == Settings(stream=StreamConfig(steps=3))
+    assert [note.partition(";")[0] for note in notes] == ["The timesteps are '1,2'", "The strength of a is 99"]
+
+
 def test_saved_settings_come_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "settings.json"
     settings = Settings(stream=StreamConfig(prompt="a “sketch”", strength=0.4, steps=3), width=128, mirror=True)

@@ -74,8 +74,8 @@ def test_self_negative_guidance_is_left_out_and_said_once() -> None:
         "Self-negative guidance moves away from the input picture, and text to image has none; "
         "choose onetime-negative, full or none. Until then there is no guidance."
     ]
-    assert runnable(SETTINGS.stream) is SETTINGS.stream
-    assert remarks(of_words(bad).stream, of_words(bad).stream, False) == []
+    assert runnable(SETTINGS.stream, range(1000)) is SETTINGS.stream
+    assert remarks(of_words(bad).stream, of_words(bad).stream, False, range(1000)) == []
 
 
 @pytest.mark.parametrize("from_the_start", [True, False])
@@ -94,6 +94,25 @@ def test_saved_settings_that_conflict_still_load(tmp_path: Path) -> None:
     bad = replace(bad, stream=replace(bad.stream, guidance="self-negative"), device="cpu")
     loaded = load_engine(replace(bad, model=str(write_tiny_model(tmp_path / "tiny"))))
     assert any("no guidance" in note for note in loaded.notes)
+
+
+def test_timesteps_that_are_none_of_the_models_are_left_out_and_said(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, stream=replace(SETTINGS.stream, steps=2, timesteps="1000,500"), device="cpu")
+    loaded = load_engine(replace(settings, model=str(write_tiny_model(tmp_path / "tiny"))))
+    said = "Timesteps are '1000,500'; those of this model are whole numbers from 0 to 999. "
+    assert said + "Until then steps, strength and spacing decide." in loaded.notes
+    known = runnable(settings.stream, range(1, 1001))
+    assert known.timesteps == "1000,500"
+    assert remarks(settings.stream, settings.stream, False, range(1000)) == []
+
+
+def test_the_embedded_model_recommends_that_guided_pictures_keep_their_contrast() -> None:
+    loaded = load_engine(replace(SETTINGS, model="embedded", device="cpu"))
+    assert SETTINGS.stream.guidance_rescale == 0
+    assert loaded.facts.defaults["guidance_rescale"] == 1
+    assert loaded.stream is not None
+    assert loaded.stream.guidance_rescale == 1
+    loaded.release()
 
 
 def test_render_writes_as_many_pictures_as_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """A diffusion model whose score is known: a mixture of Gaussians, its true paths, and runs of the product along them.
 
+The Gaussians are wide ones in the plane, or narrow ones around patches of real pictures.
+
 For data drawn from a mixture of Gaussians, the best possible data prediction at any noise level is a formula. The
 probability flow of that model (arXiv 2011.13456, section 4.3) can then be followed as exactly as wished, and how far a
 solver of few steps ends from it is the solver's error and nothing else.
@@ -11,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
@@ -22,6 +25,10 @@ from pipeline.diffusion.stream_batch import StreamBatch
 
 # Stable Diffusion's noise schedule.
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+_CLIP = Path(__file__).parents[2] / "assets" / "sample" / "clip.mp4"
+# Of 1 from grey to white: the noise of a good camera, so that the patches stay the pictures that they are.
+_PATCH_SPREAD = 0.02
 
 # sigma / alpha at which the true path ends; from there on to no noise the data prediction is exact to 1e-9.
 _END = 1e-5
@@ -61,11 +68,33 @@ class Mixture:
     def expected_data(self, noisy: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
         """``E[x0 | x0 + ratio n = noisy]``: noisy (F, D), ratio (F, 1) or (), to (F, D)."""
         variance = self.spreads**2 + ratio**2
-        away = noisy[:, None, :] - self.means
+        away = noisy.square().sum(-1, keepdim=True) - 2 * noisy @ self.means.T + self.means.square().sum(-1)
         dimensions = self.means.shape[1]
-        log_share = self.weights.log() - away.square().sum(-1) / (2 * variance) - dimensions / 2 * variance.log()
-        of_each = self.means + (self.spreads**2 / variance)[..., None] * away
-        return (log_share.softmax(-1)[..., None] * of_each).sum(1)
+        share = (self.weights.log() - away / (2 * variance) - dimensions / 2 * variance.log()).softmax(-1)
+        kept = share * self.spreads**2 / variance  # of the noisy latent; the rest is the mean
+        return (share - kept) @ self.means + kept.sum(-1, keepdim=True) * noisy
+
+
+def picture_patches(count: int = 96, side: int = 8, spread: float = _PATCH_SPREAD) -> Mixture:
+    """An empirical distribution whose score is known: ``count`` patches of the sample clip, each a narrow Gaussian.
+
+    The patches are RGB in -1..1, from all over the clip.
+    """
+    from app.sources.video import VideoSource
+
+    draw, patches = torch.Generator().manual_seed(0), []
+    source = VideoSource(_CLIP)
+    source.open()
+    try:
+        while len(patches) < count and (frame := source.read()) is not None:
+            picture = torch.from_numpy(frame.pixels.copy()).to(torch.float64) / 127.5 - 1  # (H, W, 3)
+            top, left = (int(torch.randint(edge - side + 1, (), generator=draw)) for edge in picture.shape[:2])
+            patches.append(picture[top : top + side, left : left + side].flatten())
+    finally:
+        source.close()
+    assert len(patches) == count, f"the clip has {len(patches)} frames"
+    spreads = torch.full((count,), spread, dtype=torch.float64)
+    return Mixture(torch.stack(patches), spreads, torch.full_like(spreads, 1 / count))
 
 
 class Study:
@@ -74,11 +103,12 @@ class Study:
     Args:
         schedule: the model's noise schedule.
         points: F.
+        mixture: the data; by default a random one in the plane.
     """
 
-    def __init__(self, schedule: VariancePreserving, points: int = 128, seed: int = 0) -> None:
+    def __init__(self, schedule: VariancePreserving, points: int = 128, mixture: Mixture | None = None) -> None:
         self.schedule = schedule
-        self.mixture = Mixture.random(seed)
+        self.mixture = mixture or Mixture.random()
         self._data = self.mixture.sample(points)
         self._noise = torch.randn(self._data.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         self.calls = 0  # of the model, each on all points
@@ -112,34 +142,56 @@ class Study:
         return self.mixture.expected_data(y, levels[-1].exp())
 
     def error(self, solver: str, calls: int, spacing: str) -> float:
-        """Root mean square distance from the truth of the product's own table, run by its own stream batch."""
+        """How far a component is from the truth, RMS, at the end of ``run``."""
+        return rms(self.away(self.run(solver, calls, spacing)))
+
+    def run(self, solver: str, calls: int, spacing: str) -> torch.Tensor:
+        """(F, D) where the product's own table goes, run by its own stream batch."""
         table = plan(solver, self.schedule, calls, 1.0, spacing)
         dimensions = self.start.shape[1]
-        batch = StreamBatch(self._denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
+        batch = StreamBatch(self.denoise, len(self.start), (dimensions, 1, 1), sees_input=False)
         batch.prepare(table, torch.zeros(calls + 1, dimensions, 1, 1, dtype=torch.float64))
         start = self.start.view(-1, dimensions, 1, 1)
-        return self._distance(batch.prime(torch.zeros_like(start), start).flatten(1))
+        return batch.prime(torch.zeros_like(start), start).flatten(1)
 
     def pndm_error(self, steps: int) -> float:
-        """The same of diffusers' PNDM as Stable Diffusion has it, in the spacing that starts where all others start.
+        """How far a component is from the truth, RMS, at the end of ``run_pndm``."""
+        return rms(self.away(self.run_pndm(steps)))
+
+    def run_pndm(self, steps: int) -> torch.Tensor:
+        """(F, D) where diffusers' PNDM goes as Stable Diffusion has it (its ``scheduler_config.json``).
 
         It calls the model once more than it has steps.
         """
         theirs = PNDMScheduler(
-            **STABLE_DIFFUSION, timestep_spacing="trailing", set_alpha_to_one=True, skip_prk_steps=True
+            **STABLE_DIFFUSION,
+            timestep_spacing="leading",
+            steps_offset=1,
+            set_alpha_to_one=False,
+            skip_prk_steps=True,
         )
-        theirs.alphas_cumprod = self.schedule.alpha_bar
+        theirs.alphas_cumprod, theirs.final_alpha_cumprod = self.schedule.alpha_bar, self.schedule.alpha_bar[0]
         theirs.set_timesteps(steps)
         timesteps = theirs.timesteps
         assert timesteps is not None
         assert len(timesteps) == steps + 1
         x = self.start
         for timestep in timesteps:
-            output = self._output(x, timestep.expand(len(x)))
+            output = self.output(x, timestep.expand(len(x)))
             x = theirs.step(output, int(timestep), x).prev_sample  # type: ignore[union-attr]
-        return self._distance(x)
+        return x
 
-    def _denoise(
+    def away(self, found: torch.Tensor) -> torch.Tensor:
+        """(F,) how far a component of each point is from the truth, RMS."""
+        return (found - self.truth).square().mean(1).sqrt()
+
+    def output(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The best noise prediction that there is, for latents (F, D) at timesteps (F,)."""
+        self.calls += 1
+        alpha, sigma = (level[:, None] for level in self.schedule.alpha_sigma(timesteps))
+        return (x - alpha * self.mixture.expected_data(x / alpha, sigma / alpha)) / sigma
+
+    def denoise(
         self,
         rows: torch.Tensor,
         timesteps: torch.Tensor,
@@ -147,15 +199,12 @@ class Study:
         carried: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
         """The model as the stream batch sees it; like every other, it is told the timestep and nothing else."""
-        return self._output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
+        return self.output(rows.flatten(1).double(), timesteps).to(rows.dtype).view_as(rows)
 
-    def _output(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        alpha, sigma = (level[:, None] for level in self.schedule.alpha_sigma(timesteps))
-        return (x - alpha * self.mixture.expected_data(x / alpha, sigma / alpha)) / sigma
 
-    def _distance(self, found: torch.Tensor) -> float:
-        return float((found - self.truth).square().sum(1).mean().sqrt())
+def rms(values: torch.Tensor) -> float:
+    """Root mean square."""
+    return float(values.square().mean().sqrt())
 
 
 def slope(counts: Sequence[int], errors: Sequence[float]) -> float:

@@ -2,7 +2,9 @@
 
 ``python -m tests.benchmarks.solvers`` measures the product's own tables, run by its own stream batch, on a model whose
 score is known (``exact_score.py``), against the true solution of the probability flow: the claim of DPM-Solver and
-DPM-Solver++, where the truth is to be had. ``--svg FILE`` draws it. ``--embedded`` adds the embedded model, against its
+DPM-Solver++, where the truth is to be had: on a mixture in the plane, and on patches of real pictures.
+
+``--svg FILE`` draws it. ``--embedded`` adds the embedded model, against its
 own result of 200 steps.
 """
 
@@ -11,27 +13,39 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.diffusion.schedule import VariancePreserving
-from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, slope
+from tests.benchmarks.exact_score import STABLE_DIFFUSION, Study, fine_schedule, picture_patches, rms, slope
 from tests.benchmarks.log_plot import Line, log_plot
 from tests.benchmarks.machine import save
 
 CALLS = (5, 8, 10, 12, 15, 20, 25, 30, 40, 50)
-ORDERS = {"ddim": 1, "dpmpp-2s": 2, "dpm-2": 2, "dpmpp-2m": 2, "dpm-3": 3, "dpmpp-3m": 2, "dpmpp-3m-taylor": 3}
-ORDERS |= {"unipc-2": 3, "unipc-3": 4}
-SPACED = ("trailing", "karras", "logsnr")
-# Numbers of calls at which singlestep groups of two and of three are all whole, with one call for the last step.
+# As the papers name them; but dpmpp-3m and dpm-3m, whose first step is of first order and whose term of the second
+# derivative is half of what it ought to be, converge at second order.
+ORDERS = {"ddim": 1, "dpmpp-2s": 2, "dpm-2": 2, "dpmpp-2m": 2, "dpm-2m": 2, "dpmpp-3s": 3, "dpm-3": 3}
+ORDERS |= {"dpmpp-3m": 2, "dpm-3m": 2, "dpmpp-3m-taylor": 3, "unipc-2": 3, "unipc-3": 4}
+SPACED = ("trailing", "karras", "logsnr", "time-uniform", "time-quadratic")
 SLOPE_CALLS = (49, 97, 193)
+# On Stable Diffusion's schedule the last step, of first order, is all that is left of the error by then: there a run is
+# compared with one of so many calls, which has the same last step.
+LIMIT = ("unipc-3", 2001)
+PATCH_POINTS = 256
+PNDM_STEPS = 50
+_ELSEWHERE = 0.1
 
 EMBEDDED_STEPS = (2, 4, 8, 15, 25)
 EMBEDDED_TRUTH = 200
+_PNDM = "PNDM (diffusers)", "as Stable Diffusion has it"
 _PLOTTED = (("ddim", "trailing"), ("dpm-2", "logsnr"), ("dpm-3", "logsnr"), ("dpmpp-2m", "trailing"))
 _PLOTTED += (("dpmpp-2m", "logsnr"), ("dpmpp-3m", "logsnr"), ("dpmpp-3m-taylor", "logsnr"))
+_ON_PATCHES = ("dpmpp-2m", "dpmpp-3m", "dpmpp-3m-taylor", "dpm-3", "unipc-2", "ddim")
+
+Name = tuple[str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,20 +55,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--embedded", action="store_true", help="measure the embedded model too (minutes)")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    errors = study_errors(Study(VariancePreserving.from_config(STABLE_DIFFUSION)))
-    say("Distance from the true solution (RMS; data of about unit size), by calls of the model; PNDM takes one more")
-    say(table(["solver", "spacing", *map(str, CALLS)], ((*name, *map(_number, row)) for name, row in errors.items())))
+    schedule = VariancePreserving.from_config(STABLE_DIFFUSION)
+    study = Study(schedule)
+    errors = study_errors(study)
+    header = ["solver", "spacing", *map(str, CALLS)]
+    size = rms(study.truth)
+    say(f"Distance of a component from the true solution (RMS; data {size:.2f}), by calls; PNDM takes one more")
+    say(table(header, ((*name, *map(_number, row)) for name, row in errors.items())))
     if given.svg:
         given.svg.write_text(chart(errors), encoding="utf-8")
         say(f"drawn: {given.svg}\n")
+    patches = Study(schedule, PATCH_POINTS, picture_patches())
+    distances = patch_errors(patches)
+    size = rms(patches.truth)
+    say(f"The same on {len(patches.mixture.means)} picture patches (RMS of data {size:.2f}): the middle one of "
+        f"{PATCH_POINTS} pictures")  # fmt: skip
+    say(table(header, ((*name, *map(_number, row.middle)) for name, row in distances.items())))
+    say("Pictures that end farther than 0.1 from the truth, per cent: they go to another patch")
+    say(table(header, ((*name, *(f"{100 * share:.0f}" for share in row.elsewhere)) for name, row in distances.items())))
+    say(f"Pictures that end nearer to the truth than with {PNDM_STEPS} steps of PNDM, per cent")
+    say(table(header, ((*name, *(f"{100 * share:.0f}" for share in row.nearer)) for name, row in distances.items())))
+    say("RMS over all pictures, those that go elsewhere included")
+    say(table(header, ((*name, *map(_number, row.rms)) for name, row in distances.items())))
     orders = measured_orders(Study(fine_schedule()))
+    on_stable_diffusion = measured_orders(study, LIMIT)
     results: dict[str, Any] = {
         "calls": CALLS,
         "errors": [{"solver": solver, "spacing": spacing, "rms": row} for (solver, spacing), row in errors.items()],
+        "patches": [{"solver": name[0], "spacing": name[1], **asdict(row)} for name, row in distances.items()],
         "orders": orders,
+        "orders_on_stable_diffusion": on_stable_diffusion,
     }
-    say("Order of convergence in logSNR spacing, over 49 to 193 calls, on DPM-Solver's own schedule")
-    say(table(["solver", "order", "measured"], ((name, str(ORDERS[name]), f"{o:.2f}") for name, o in orders.items())))
+    say("Order of convergence in logSNR spacing, over 49 to 193 calls: on DPM-Solver's own schedule, and on Stable")
+    say(f"Diffusion's beside {LIMIT[1]} calls of {LIMIT[0]}; the lower orders that end a singlestep run weigh more")
+    rows = ((name, str(ORDERS[name]), f"{o:.2f}", f"{on_stable_diffusion[name]:.2f}") for name, o in orders.items())
+    say(table(["solver", "order", "measured", "on Stable Diffusion's"], rows))
     if given.embedded:
         say(f"The embedded model: RMS distance of the picture (0..1) from its own after {EMBEDDED_TRUTH} steps")
         rows = embedded_distances()
@@ -66,27 +101,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def study_errors(study: Study, calls: Sequence[int] = CALLS) -> dict[tuple[str, str], list[float]]:
+def study_errors(study: Study, calls: Sequence[int] = CALLS) -> dict[Name, list[float]]:
     """Errors of every solver in every spacing, and of diffusers' PNDM."""
-    rows: dict[tuple[str, str], list[float]] = {}
+    rows: dict[Name, list[float]] = {}
     for solver in ORDERS:
         for spacing in SPACED:
             rows[solver, spacing] = [study.error(solver, count, spacing) for count in calls]
-    rows["PNDM (diffusers)", "trailing"] = [study.pndm_error(count) for count in calls]
+    rows[_PNDM] = [study.pndm_error(count) for count in calls]
     return rows
 
 
-def measured_orders(study: Study) -> dict[str, float]:
-    """The slope of each solver's error."""
+@dataclass(frozen=True, slots=True)
+class OnPatches:
+    """Of one solver by calls: what becomes of all the pictures.
+
+    Attributes:
+        middle: median of the pictures' distances from the truth.
+        elsewhere: share of the pictures that end near another patch.
+        nearer: share of the pictures that end nearer to the truth than with 50 steps of PNDM.
+        rms: over all pictures.
+    """
+
+    middle: list[float]
+    elsewhere: list[float]
+    nearer: list[float]
+    rms: list[float]
+
+
+def patch_errors(study: Study, calls: Sequence[int] = CALLS) -> dict[Name, OnPatches]:
+    """What becomes of the pictures of ``study`` under some solvers, and under diffusers' PNDM."""
+    beside = study.away(study.run_pndm(PNDM_STEPS))
+
+    def row(away: list[torch.Tensor]) -> OnPatches:
+        return OnPatches(
+            [float(one.median()) for one in away],
+            [float((one > _ELSEWHERE).double().mean()) for one in away],
+            [float((one < beside).double().mean()) for one in away],
+            [rms(one) for one in away],
+        )
+
+    rows: dict[Name, OnPatches] = {}
+    for solver in _ON_PATCHES:
+        for spacing in SPACED:
+            rows[solver, spacing] = row([study.away(study.run(solver, count, spacing)) for count in calls])
+    rows[_PNDM] = row([study.away(study.run_pndm(count)) for count in calls])
+    return rows
+
+
+def measured_orders(study: Study, limit: tuple[str, int] | None = None) -> dict[str, float]:
+    """The slope of each solver's error; from the truth, or from where the ``limit`` (solver, calls) ends."""
+    end = study.truth if limit is None else study.run(*limit, "logsnr")
     orders = {}
     for solver in ORDERS:
-        orders[solver] = slope(SLOPE_CALLS, [study.error(solver, count, "logsnr") for count in SLOPE_CALLS])
+        errors = [rms(study.run(solver, count, "logsnr") - end) for count in SLOPE_CALLS]
+        orders[solver] = slope(SLOPE_CALLS, errors)
     return orders
 
 
 def chart(errors: dict[tuple[str, str], list[float]]) -> str:
     """The SVG."""
-    lines = [Line("PNDM (diffusers)", CALLS, errors["PNDM (diffusers)", "trailing"], dashed=True)]
+    lines = [Line(_PNDM[0], CALLS, errors[_PNDM], dashed=True)]
     lines += [Line(f"{solver}, {spacing}", CALLS, errors[solver, spacing]) for solver, spacing in _PLOTTED]
     return log_plot("Exact score, Stable Diffusion's schedule", "calls of the model", "distance from the truth", lines)
 

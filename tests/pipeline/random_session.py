@@ -38,6 +38,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
     "transition": lambda r: r.choice((0.0, 0.1)),
     "strength": lambda r: r.choice((0.05, 0.3, 0.7, 1.0)),
     "steps": lambda r: r.choice((1, 2, 3, 4, 6)),
+    "timesteps": lambda r: r.choice(("", "", "559,359,199,99", "300,0")),
     "solver": lambda r: r.choice(SOLVERS),
     "spacing": lambda r: r.choice(SPACINGS),
     "tcd_gamma": lambda r: r.choice((0.0, 0.3, 1.0)),
@@ -137,7 +138,7 @@ class RandomSession:
         if config.conflict is None:
             self.log.append(changes)
             old = stream.config
-            self._dropped |= config.steps < old.steps or config.text_to_image != old.text_to_image
+            self._dropped |= config.step_count < old.step_count or config.text_to_image != old.text_to_image
             stream.configure(config)
 
     def _flush(self, stream: Stream) -> str | None:
@@ -181,8 +182,8 @@ class RandomSession:
             if problem := self._problem_with_tags(output):
                 return problem
             output = stream.idle() if self._random.random() < 0.1 else None
-        if len(stream._in_flight) != stream.config.steps - 1:
-            return f"{len(stream._in_flight)} groups are in flight for {stream.config.steps} steps"
+        if len(stream._in_flight) != stream.config.step_count - 1:
+            return f"{len(stream._in_flight)} groups are in flight for {stream.config.step_count} steps"
         return None
 
     def _settled(self, stream: Stream) -> str | None:
@@ -192,9 +193,9 @@ class RandomSession:
             config = replace(stream.config, **CALM, sparse=sparse)
             stream.configure(config)
             frames = self._cut(self._scene)
-            outputs = [stream(frames, at=1e6 + number) for number in range(config.steps + 2)]
+            outputs = [stream(frames, at=1e6 + number) for number in range(config.step_count + 2)]
             fresh = Stream(self._model, replace(config, sparse=False))
-            expected = [fresh(frames) for _ in range(config.steps + 1)]
+            expected = [fresh(frames) for _ in range(config.step_count + 1)]
             error = float((outputs[-1].image - expected[-1].image).abs().max())
             if error > CLOSE:
                 return f"it settles {error:.2g} from a new stream (sparse {sparse}): {config}"

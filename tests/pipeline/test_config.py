@@ -25,6 +25,16 @@ from pipeline.setting import Cost, cost_of_change, described
         ({"prompt": None}, "prompt is None; it must be a text"),
         ({"similarity_filter": 1}, "similarity filter is 1; it must be a yes or no"),
         ({"seed": -1}, "seed is -1; it must be between 0 and"),
+        ({"timesteps": "559,359,399"}, "timesteps are '559,359,399'; they must be whole numbers from 0 to 1000 with"),
+        ({"timesteps": "559,559"}, "each less than the one before"),
+        ({"timesteps": "5.5,1"}, "timesteps are '5.5,1'; they must be whole numbers"),
+        ({"timesteps": "-1"}, "timesteps are '-1'"),
+        ({"timesteps": "1001,5"}, "timesteps are '1001,5'"),
+        ({"timesteps": "5,,1,"}, "timesteps are '5,,1,'"),
+        ({"timesteps": "all"}, "timesteps are 'all'"),
+        ({"timesteps": "\u0665"}, "timesteps are"),
+        ({"timesteps": ",".join(map(str, range(60, 9, -1)))}, "timesteps are 51 in number; there can be 50 at most"),
+        ({"loras": "a:99"}, "strength of a is 99; it must be between -10 and 10"),
     ],
 )
 def test_a_bad_value_is_one_sentence(change: dict[str, object], expected: str) -> None:
@@ -40,6 +50,17 @@ def test_every_field_is_described_and_its_default_is_valid() -> None:
         assert kind is str or kind is bool or known.choices or (known.low is not None and known.high is not None)
 
 
+def test_timesteps_by_hand_stand_in_for_the_number_of_steps() -> None:
+    config = StreamConfig(steps=2, timesteps="559, 359 199,99")
+    assert config.timestep_list == (559, 359, 199, 99)
+    assert config.step_count == 4
+    assert StreamConfig(steps=2, timesteps="  ").step_count == StreamConfig(steps=2).step_count == 2
+    assert config.unknown_timesteps(range(1000)) is None
+    assert config.unknown_timesteps(range(500)) == (
+        "timesteps are '559, 359 199,99'; those of this model are whole numbers from 0 to 499"
+    )
+
+
 def test_a_whole_number_is_fine_where_a_number_is_asked_for() -> None:
     assert StreamConfig(strength=1).strength == 1
 
@@ -52,6 +73,7 @@ def test_a_whole_number_is_fine_where_a_number_is_asked_for() -> None:
         ({"strength": 0.5}, Cost.TABLES),
         ({"prompt": "x", "strength": 0.5}, Cost.PROMPT),
         ({"steps": 4, "prompt": "x"}, Cost.SLOTS),
+        ({"timesteps": "9,5"}, Cost.SLOTS),
     ],
 )
 def test_the_cost_of_a_change_is_that_of_its_dearest_setting(change: dict[str, object], cost: Cost) -> None:

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 import torch
 
-from pipeline import GUIDANCE_KINDS, SOLVERS, Stream, StreamConfig
+from pipeline import GUIDANCE_KINDS, SOLVERS, SPACINGS, Stream, StreamConfig
 from pipeline.diffusion.schedule import VariancePreserving, read_schedule
 from tests.pipeline.reference import Reference
 from tests.tiny_model import tiny_model
@@ -101,6 +101,49 @@ def test_noise_levels_between_the_timesteps(solver: str) -> None:
         assert torch.allclose(pictures[index], reference(clip[index]), atol=CLOSE), index
 
 
+def test_timesteps_by_hand_are_told_the_model_and_nothing_else_is_looked_at() -> None:
+    """The list of StreamDiffusion's own example, whatever steps, strength and spacing are."""
+    model, clip = tiny_model(), frames(6)
+    by_hand = replace(BASE, timesteps="559,359,199,99")
+    stream = Stream(model, by_hand)
+    pictures = streamed(stream, clip)
+    assert len(clip) == len(pictures)
+    others = replace(by_hand, steps=1, strength=0.2, spacing="karras")
+    again = streamed(Stream(model, others), clip)
+    for index, picture in pictures.items():
+        assert torch.allclose(picture, Reference(model, by_hand)(clip[index]), atol=CLOSE), index
+        assert torch.equal(again[index], picture)
+    stream(clip[0])
+    batch = stream._batch
+    assert batch is not None
+    assert batch.table.timesteps.tolist() == [559, 359, 199, 99]
+    assert batch._whole.timesteps.tolist()[:4] == [559, 359, 199, 99]
+
+
+def test_timesteps_that_the_model_does_not_know_are_refused_in_words() -> None:
+    model = tiny_model()
+    stream = Stream(model, BASE)
+    words = "timesteps are '1000,500'; those of this model are whole numbers from 0 to 999"
+    with pytest.raises(ValueError, match=words):
+        stream.configure(replace(BASE, timesteps="1000,500"))
+    assert stream.config == BASE
+    with pytest.raises(ValueError, match=words):
+        Stream(model, replace(BASE, timesteps="1000,500"))
+
+
+@pytest.mark.parametrize("solver", ["dpmpp-2m", "lcm"])
+def test_what_the_model_is_told_is_of_one_kind_in_every_spacing(solver: str) -> None:
+    """So that no engine is built anew for a spacing that lies between the timesteps."""
+    stream = Stream(tiny_model(), replace(BASE, solver=solver))
+    told = []
+    for spacing in SPACINGS:
+        stream.configure(replace(BASE, solver=solver, spacing=spacing))
+        stream(frames(1))
+        assert stream._batch is not None
+        told.append((stream._batch._whole.timesteps.dtype, stream._batch._whole.timesteps.shape))
+    assert set(told) == {(torch.float32, torch.Size([4]))}
+
+
 CHANGES = {
     "prompt": {"prompt": "a neon sign"},
     "negative prompt": {"negative_prompt": "grey"},
@@ -117,6 +160,8 @@ CHANGES = {
     "rescale": {"guidance_rescale": 0.4},
     "delta": {"delta": 0.3},
     "tcd": {"solver": "tcd"},
+    "timesteps by hand": {"timesteps": "559,359,199,99"},
+    "fewer timesteps by hand": {"timesteps": "640,80"},
     "predictor and corrector": {"solver": "unipc-3", "steps": 4},
     "seed": {"seed": 7},
     "everything": {"prompt": "x", "strength": 0.9, "steps": 2, "solver": "ddim", "guidance": "full", "seed": 3},

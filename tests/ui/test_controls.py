@@ -132,7 +132,9 @@ def test_what_has_no_effect_is_known():
     plain = Settings()
     assert not matters("similarity_threshold", plain, KNOWN)
     assert not matters("delta", plain, KNOWN)
-    assert matters("strength", plain, KNOWN)
+    for name in ("strength", "steps", "spacing"):
+        assert matters(name, plain, KNOWN)
+        assert not matters(name, with_values(plain, KNOWN, timesteps="559,359"), KNOWN)
     filtering = replace(plain, stream=StreamConfig(similarity_filter=True, guidance="self-negative"))
     assert matters("similarity_threshold", filtering, KNOWN)
     assert matters("delta", filtering, KNOWN)

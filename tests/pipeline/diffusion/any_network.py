@@ -175,7 +175,7 @@ def alone(
             for row in (table.latent, table.anchor)
         )
         state["oldest"], state["older"] = state.get("older", data), state.get("previous", data)
-        state["previous"], state["anchor"] = data, anchor
+        state["previous"], state["earlier"], state["anchor"] = data, state.get("anchor", x), anchor
         x = following
     return x[0].to(network.dtype)
 

@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_tcd import TCDScheduler
 
-from pipeline.diffusion.dpm_solver import group_starts
+from pipeline.diffusion.dpm_solver import group_orders
 from pipeline.diffusion.schedule import Levels, VariancePreserving
 from pipeline.diffusion.solver import SolverTable, build_table, plan
 from pipeline.diffusion.spacing import space
@@ -51,6 +51,7 @@ def run_table(
         state["noise"] = noise(k)
         following, anchor = (_row(columns, k, state) for columns in (table.latent, table.anchor))
         state |= {"oldest": state["older"], "older": state["previous"], "previous": state["data"]}
+        state["earlier"] = state["anchor"]
         state |= {"x": following, "anchor": anchor}
         latents.append(following)
     return latents
@@ -64,7 +65,7 @@ def _row(columns: Mapping[str, torch.Tensor], k: int, state: Mapping[str, torch.
 
 def levels_at(schedule: VariancePreserving, timesteps: list[int]) -> Levels:
     """The noise levels that ``schedule`` has at ``timesteps``."""
-    told = torch.tensor(timesteps, dtype=torch.long)
+    told = torch.tensor(timesteps, dtype=torch.float64)
     return Levels(told, *schedule.alpha_sigma(told))
 
 
@@ -123,12 +124,26 @@ def test_solvers_of_higher_order_equal_diffusers(solver: str, steps: int, predic
         assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("steps", range(1, 12))
-def test_singlestep_groups_equal_diffusers(steps: int, order: int) -> None:
-    theirs = DPMSolverSinglestepScheduler(solver_order=order, lower_order_final=True).get_order_list(steps)
-    starts = group_starts(steps, order)
-    assert [k - start + 1 for k, start in enumerate(starts)] == theirs
+def test_singlestep_groups_of_two_equal_diffusers(steps: int) -> None:
+    theirs = DPMSolverSinglestepScheduler(solver_order=2, lower_order_final=True).get_order_list(steps)
+    places = [place for order in [*group_orders(steps - 1, 2), 1] for place in range(1, order + 1)]
+    assert places == theirs
+
+
+def test_singlestep_groups_of_three_end_in_lower_orders_as_the_papers_do() -> None:
+    """DPM-Solver-fast: appendix D of the first paper."""
+    assert [group_orders(calls, 3) for calls in range(9)] == [
+        [],
+        [1],
+        [2],
+        [2, 1],
+        [3, 1],
+        [3, 2],
+        [3, 2, 1],
+        [3, 3, 1],
+        [3, 3, 2],
+    ]
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

@@ -10,6 +10,7 @@ import torch
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
 from pipeline import SPACINGS
+from pipeline.diffusion.dpm_solver import group_orders
 from pipeline.diffusion.schedule import VariancePreserving
 from pipeline.diffusion.solver import build_table, plan
 from pipeline.diffusion.spacing import space
@@ -47,15 +48,15 @@ def options_of(solver: str) -> dict[str, dict[str, Any]]:
     """diffusers' options for the spacings that its scheduler for ``solver`` has."""
     if solver.startswith("unipc"):
         return UNIPC_OPTIONS
-    return OPTIONS if solver in ("dpmpp-2m", "dpmpp-3m", "dpmpp-2m-sde") else SINGLESTEP_OPTIONS
+    return SINGLESTEP_OPTIONS if solver in ("dpm-2", "dpmpp-2s") else OPTIONS
 
 
 FAMILY = [(solver, spacing) for solver, spacing in product(SCHEDULERS, SPACINGS) if spacing in options_of(solver)]
 
 
 def test_the_family_is_compared_in_all_spacings_that_diffusers_has() -> None:
-    assert set(OPTIONS) == set(SPACINGS)
-    assert len(FAMILY) == 5 * len(OPTIONS) + 3 * len(SINGLESTEP_OPTIONS)
+    assert set(OPTIONS) == set(SPACINGS) - {"time-uniform", "time-quadratic", "skipping"}
+    assert len(FAMILY) == 7 * len(OPTIONS) + 2 * len(SINGLESTEP_OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +68,14 @@ def test_solver_and_spacing_equal_diffusers(solver: str, spacing: str, steps: in
     options = options_of(solver)
     theirs = scheduler_of(solver, prediction_type=prediction_type, **options[spacing])
     theirs.set_timesteps(steps)
-    table = plan(solver, schedule, steps, 1.0, spacing)
-    if options[spacing] != {"use_exponential_sigmas": True}:  # there they cut the fraction off, we take the nearest
-        assert theirs.timesteps.tolist() == table.timesteps.tolist()
+    levels = space(schedule, spacing, steps, 1.0)
+    table = build_table(solver, schedule, levels, lower_order_final=solver.startswith("unipc"))
+    # Between two timesteps they round, or cut the fraction off; it is told the model here.
+    between = 1 if spacing in ("karras", "logsnr") else 0
+    assert torch.allclose(theirs.timesteps.double(), table.timesteps, rtol=0, atol=between)
     ratio = table.sigma / table.alpha
     assert torch.allclose(theirs.sigmas[:-1].double(), ratio, rtol=2e-5)
-    set_run(theirs, theirs.timesteps.tolist(), ratio.tolist())
+    set_run(theirs, table.timesteps.tolist(), ratio.tolist())
     x = start_latent()
     ours = run_table(table, x, some_noise)
     # DPM-Solver of noise prediction ends at a little noise with them; ours ends without, as all others do.
@@ -83,21 +86,17 @@ def test_solver_and_spacing_equal_diffusers(solver: str, spacing: str, steps: in
         assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
 
 
-@pytest.mark.parametrize("steps", [5, 14])
-@pytest.mark.parametrize("solver", ["dpmpp-2m", "dpmpp-3m"])
-def test_without_a_lower_order_final_it_equals_diffusers_too(solver: str, steps: int) -> None:
-    theirs = scheduler_of(solver, lower_order_final=False, timestep_spacing="trailing")
-    levels = space(SCHEDULE, "trailing", steps, 1.0)
-    set_run(theirs, levels.timesteps.tolist(), (levels.sigma / levels.alpha).tolist())
-    x = start_latent()
-    ours = run_table(build_table(solver, SCHEDULE, levels, lower_order_final=False), x, some_noise)
-    descending = run_table(build_table(solver, SCHEDULE, levels), x, some_noise)
-    for k, timestep in enumerate(theirs.timesteps):
-        x = theirs.step(model_output(k), timestep, x).prev_sample
-        assert torch.allclose(ours[k], x.double(), atol=CLOSE, rtol=CLOSE), k
-    assert torch.allclose(ours[-1], descending[-1], atol=CLOSE) == (
-        solver == "dpmpp-2m"
-    )  # of order 1 at its end anyway
+@pytest.mark.parametrize(("steps", "falls"), [(5, True), (10, True), (11, False)])
+@pytest.mark.parametrize("solver", ["dpmpp-2m", "dpmpp-3m", "dpm-2m", "dpm-3m"])
+def test_the_orders_fall_where_a_short_run_goes_down_to_the_least_noise(solver: str, steps: int, falls: bool) -> None:
+    """As in the authors' code, which has nine steps before the last at most; elsewhere the last step is what counts."""
+    for spacing in ("logsnr", "karras", "time-uniform", "trailing", "linspace"):
+        levels = space(SCHEDULE, spacing, steps, 1.0)
+        ends_low = spacing not in ("trailing", "linspace")
+        kept, found = (build_table(solver, SCHEDULE, levels, lower_order_final=falling) for falling in (False, True))
+        same = all(torch.equal(kept.latent[name], found.latent[name]) for name in kept.latent)
+        assert same != (falls and ends_low), spacing
+        assert ("previous" in found.latent and bool(found.latent["previous"][steps - 2])) == same, spacing
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.3, 1.0])
@@ -111,7 +110,7 @@ def test_every_run_goes_down_from_no_more_than_its_strength(spacing: str, steps:
     assert torch.allclose(levels.alpha**2 + levels.sigma**2, torch.ones(steps, dtype=torch.float64))
     highest = max(round(1000 * strength), steps + 1)
     assert int(levels.timesteps[0]) < highest
-    if spacing != "leading":  # which starts below the strength by its nature
+    if spacing not in ("leading", "skipping"):  # which start below the strength by their nature, or their grid's
         assert int(levels.timesteps[0]) >= min(highest, round(1000 * strength)) - 1
     assert int(levels.timesteps[-1]) >= 0
 
@@ -122,12 +121,47 @@ def test_even_means_even() -> None:
     assert torch.allclose(steps, steps[:1].expand_as(steps))
     times = space(SCHEDULE, "linspace", 9, 1.0).timesteps.diff()
     assert times.unique().tolist() == [-111]
+    uniform = space(SCHEDULE, "time-uniform", 8, 0.6).timesteps
+    assert torch.allclose(uniform.diff(), torch.full((7,), -599 / 7, dtype=torch.float64))
+    quadratic = (space(SCHEDULE, "time-quadratic", 8, 0.6).timesteps + 1).sqrt().diff()
+    assert torch.allclose(quadratic, quadratic[:1].expand_as(quadratic))
+    for spacing in ("logsnr", "karras", "time-uniform", "time-quadratic"):
+        assert space(SCHEDULE, spacing, 8, 0.6).timesteps[[0, -1]].tolist() == [599, 0]
+
+
+@pytest.mark.parametrize("solver", ["dpm-2", "dpmpp-2s", "dpm-3", "dpmpp-3s"])
+def test_the_groups_of_a_singlestep_solver_are_of_one_length_in_logsnr(solver: str) -> None:
+    """The authors' "fast" grid: eight calls are groups of 3, 3 and 2, or of 2, 2, 2 and 2, and nine 3, 3, 2, 1."""
+    order = int(solver[4] if solver.startswith("dpm-") else solver[6])
+    for calls in (8, 9):
+        table = plan(solver, SCHEDULE, calls + 1, 1.0, "logsnr")
+        places = (table.alpha / table.sigma).log()
+        starts = [0, *(sum(group_orders(calls, order)[:n]) for n in range(1, len(group_orders(calls, order)) + 1))]
+        lengths = places[starts].diff()
+        assert torch.allclose(lengths, lengths[:1].expand_as(lengths))
+        first = places[: order + 1].diff()
+        assert torch.allclose(first, first[:1].expand_as(first))
 
 
 @pytest.mark.parametrize("solver", ["lcm", "tcd"])
 def test_consistency_solvers_keep_to_the_timesteps_of_the_distillation(solver: str) -> None:
-    tables = [plan(solver, SCHEDULE, 4, 1.0, spacing).timesteps.tolist() for spacing in SPACINGS]
-    assert tables == [[999, 759, 499, 259]] * len(SPACINGS)
+    tables = {spacing: plan(solver, SCHEDULE, 4, 1.0, spacing).timesteps.tolist() for spacing in SPACINGS}
+    assert tables.pop("skipping") == [999, 759, 519, 279]  # the other grid of theirs
+    assert all(timesteps == [999, 759, 499, 259] for timesteps in tables.values())
+    for spacing in SPACINGS:
+        other = plan("euler", SCHEDULE, 4, 1.0, spacing).timesteps.tolist()
+        assert (other == [999, 759, 519, 279]) == (spacing == "skipping")
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.56, 1.0])
+@pytest.mark.parametrize(("grid", "steps"), [(50, 1), (50, 4), (50, 8), (50, 15), (100, 3), (25, 4)])
+def test_skipping_takes_every_nth_of_the_grid_as_the_first_lcm(grid: int, steps: int, strength: float) -> None:
+    """``origin[::-skip][:n]``, in the words of its scheduler."""
+    origin = [1000 // grid * (level + 1) - 1 for level in range(int(grid * strength))]
+    expected = origin[:: -(len(origin) // steps)][:steps] if steps <= len(origin) else None
+    found = plan("lcm", SCHEDULE, steps, strength, "skipping", grid=grid).timesteps.tolist()
+    assert len(found) == steps
+    assert expected in (None, found)
 
 
 @pytest.mark.parametrize("solver", ["lcm", "tcd", "euler", "dpmpp-2m"])
@@ -149,7 +183,7 @@ def test_a_grid_for_every_solver_where_it_has_enough_timesteps() -> None:
     # Two of the four lie under the strength: three steps can only be had between them.
     assert plan("euler", SCHEDULE, 3, 0.6, grid=4).timesteps.tolist() == [599, 399, 199]
     # Another spacing is asked for by name, and is what it says.
-    for spacing in SPACINGS[1:]:
+    for spacing in SPACINGS[1:-1]:
         free, kept = (plan("euler", SCHEDULE, 2, 0.6, spacing, grid=grid).timesteps for grid in (None, 4))
         assert torch.equal(free, kept)
     for grid in (0, 1001):

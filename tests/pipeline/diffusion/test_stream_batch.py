@@ -240,7 +240,7 @@ def test_nothing_is_carried_that_nobody_needs(solver: str, guidance: Guidance) -
     for steps in (1, 7):
         table = table_of(network, solver, steps)
         carried = set(network.batch(table, 1, guidance)._slots.names)
-        history = {name for name in ("previous", "older", "oldest", "anchor") if table.uses(name)}
+        history = {name for name in ("previous", "older", "oldest", "anchor", "earlier") if table.uses(name)}
         history |= {"previous"} if steps > 1 else set()
         assert carried == {"x"} | history | ({"star"} if guidance.is_residual else set())
 

@@ -265,7 +265,7 @@ def test_lists_of_loras(text: str, expected: Any) -> None:
 
 
 def test_a_strength_out_of_range_is_a_bad_setting() -> None:
-    with pytest.raises(ValueError, match="the strength of a is 11; it must be between -10 and 10"):
+    with pytest.raises(ValueError, match="strength of a is 11; it must be between -10 and 10"):
         StreamConfig(loras="a:11")
 
 

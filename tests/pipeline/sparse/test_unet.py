@@ -75,7 +75,7 @@ def test_inject_and_eject_are_exact_inverses() -> None:
             context.eject()
             context.eject()
             assert torch.equal(call()[0], plain)
-    assert not context.injected
+            assert not context.injected
     for module, old in zip(unet.modules(), before, strict=True):
         assert module.__dict__.keys() == old.keys()
         assert all(module.__dict__[name] is value for name, value in old.items())

@@ -124,6 +124,8 @@ class SparseUNet:
     Attributes:
         costs: of its windows, in pixels of the latent.
         share: of all rows that was computed at the last call, halos included; 1 where it was the whole.
+        any_whole: whether a row was computed as a whole at the last call. Its output is then another everywhere, and
+            not only where its frame changed: what windows are told of the whole is a little out of date.
     """
 
     def __init__(self, networks: SparseNetworks) -> None:
@@ -143,6 +145,7 @@ class SparseUNet:
         self._trial = Trial()
         self.costs = Costs(UNET_OVERHEAD, networks.stopwatch)
         self.share = 1.0
+        self.any_whole = True
 
     @property
     def margin(self) -> int:
@@ -194,7 +197,7 @@ class SparseUNet:
         kept, size = self._kept, (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if kept.context is None else change, size) for change in changes]
         if not any(plan is None or plan for plan in plans):
-            self.share = 0.0
+            self.share, self.any_whole = 0.0, False
             assert kept.output.newest is not None, "there is an output where there is a context"
             return kept.output.newest
         inputs = _Inputs(rows, timesteps, conditions)
@@ -220,7 +223,7 @@ class SparseUNet:
 
     def _tried(self, inputs: _Inputs, found: torch.Tensor, batches: Sequence[WindowBatch]) -> torch.Tensor:
         """The output as a whole, by which it is seen how right the windows are that have just been computed."""
-        self.share = 1.0
+        self.share, self.any_whole = 1.0, True
         whole = self._networks.denoise({"rows": inputs.rows, "timesteps": inputs.timesteps}, inputs.conditions)
         before, windows = self._trial.surrounds, [one for batch in batches for one in batch.of_rows()]
         self._trial = self._trial.tried(found, whole, windows)
@@ -334,7 +337,7 @@ class SparseUNet:
             wanted: whether windows would be faster, if what was recorded still held.
         """
         kept = self._kept
-        self.share = 1.0
+        self.share, self.any_whole = 1.0, True
         due = kept.context is None or kept.recording.due(cut_off, wanted)
         recorded = self._record(inputs) if due else None
         kept.recording = kept.recording.after_whole(cut_off, wanted, recorded is not None)
@@ -382,7 +385,7 @@ class SparseUNet:
             if not self._compute(context, inputs, batch, output):
                 return False
             computed += len(batch.windows) * math.prod(batch.size)
-        self.share = computed / (math.prod(size) * len(inputs.rows))
+        self.share, self.any_whole = computed / (math.prod(size) * len(inputs.rows)), bool(whole_rows)
         return True
 
     def _compute(self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch, output: torch.Tensor) -> bool:

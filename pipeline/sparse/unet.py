@@ -41,9 +41,8 @@ from pipeline.sparse.window_unet import OUTPUT
 ZEROS_MARGIN, ZEROS_HALO = 1, 4
 # ... and surrounded. There every pixel is right, and the error is of what the change does beyond the window.
 SURROUNDED_MARGIN, SURROUNDED_HALO = 3, 0
-# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler. The two
-# shortest are for windows that are surrounded: between zeros, all of such a window is near its border.
-SHORT_SIDES = (8, 12)
+# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler, and all of a
+# shorter window would be near its border.
 LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
 # At most so many windows a row, and the share of the picture that one more must save: the UNet's many small layers cost
 # much however small a window is.
@@ -264,12 +263,11 @@ class SparseUNet:
     def _view(self, needed: Rectangle, size: Size) -> Rectangle:
         """What a window reads that has to see ``needed``."""
         height, width = size
-        known = (*SHORT_SIDES, *LATENT_SIDES) if self._trial.surrounds else LATENT_SIDES
-        view = window_around(needed, width, height, self._align, known)
+        view = window_around(needed, width, height, self._align, LATENT_SIDES)
         if not self._networks.large:
             return view
         longest = max(size_of(view))  # a large UNet has square windows only, which are fewer shapes
-        return window_around(needed, width, height, self._align, [side for side in known if side >= longest])
+        return window_around(needed, width, height, self._align, [side for side in LATENT_SIDES if side >= longest])
 
     def _grouped(self, windows: Sequence[tuple[int, Window]], size: Size) -> list[WindowBatch]:
         """The calls for windows (row, window) that are expected to be the fastest."""

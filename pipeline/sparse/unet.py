@@ -44,10 +44,10 @@ SURROUNDED_MARGIN, SURROUNDED_HALO = 3, 0
 # Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler, and all of a
 # shorter window would be near its border.
 LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
-# At most so many windows a row, and the share of the picture that one more must save: the UNet's many small layers cost
-# much however small a window is.
+# At most so many windows a row, and the share of the picture that one more must save. That is little, as windows share
+# a call where it is faster.
 MAX_WINDOWS, WINDOW_OVERHEAD = 12, 0.02
-# What a call costs beside its area, as a share of the whole.
+# What a call costs beside its area, as a share of the whole: the UNet has many small layers.
 UNET_OVERHEAD = 0.1
 # How many shapes of windows have a network, which takes some 100 MB each; and how many of a large UNet.
 MAX_SHAPES, MAX_SHAPES_OF_LARGE = 8, 2

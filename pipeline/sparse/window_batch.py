@@ -69,7 +69,7 @@ def grouped(
     From each window in a call of its own on, the two calls of the nearest areas are joined that gain the most by it.
 
     Args:
-        resized: a batch whose windows have another size; None where one of them cannot.
+        resized: a batch as a call of windows of this size, some of which may be idle; None where there is no such call.
         cost: of a call of this shape.
     """
     ordered = sorted(windows, key=lambda one: one[1].area)

@@ -194,7 +194,7 @@ class SparseEngine:
             return self._networks.denoise(moving, conditions)
         rows = moving["rows"]
         output = self._unet(rows, moving["timesteps"], conditions, progress.row_changes(len(rows)))
-        self._progress = progress.denoised(whole=self._unet.share == 1)
+        self._progress = progress.denoised(whole=self._unet.any_whole)
         return output
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:

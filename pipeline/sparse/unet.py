@@ -41,14 +41,13 @@ from pipeline.sparse.window_unet import OUTPUT
 ZEROS_MARGIN, ZEROS_HALO = 1, 4
 # ... and surrounded. There every pixel is right, and the error is of what the change does beyond the window.
 SURROUNDED_MARGIN, SURROUNDED_HALO = 3, 0
-# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler. The two
-# shortest are for windows that are surrounded: between zeros, all of such a window is near its border.
-SHORT_SIDES = (8, 12)
+# Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler, and all of a
+# shorter window would be near its border.
 LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)
-# At most so many windows a row, and the share of the picture that one more must save: the UNet's many small layers cost
-# much however small a window is.
+# At most so many windows a row, and the share of the picture that one more must save. That is little, as windows share
+# a call where it is faster.
 MAX_WINDOWS, WINDOW_OVERHEAD = 12, 0.02
-# What a call costs beside its area, as a share of the whole.
+# What a call costs beside its area, as a share of the whole: the UNet has many small layers.
 UNET_OVERHEAD = 0.1
 # How many shapes of windows have a network, which takes some 100 MB each; and how many of a large UNet.
 MAX_SHAPES, MAX_SHAPES_OF_LARGE = 8, 2
@@ -124,6 +123,8 @@ class SparseUNet:
     Attributes:
         costs: of its windows, in pixels of the latent.
         share: of all rows that was computed at the last call, halos included; 1 where it was the whole.
+        any_whole: whether a row was computed as a whole at the last call. Its output is then another everywhere, and
+            not only where its frame changed: what windows are told of the whole is a little out of date.
     """
 
     def __init__(self, networks: SparseNetworks) -> None:
@@ -143,6 +144,7 @@ class SparseUNet:
         self._trial = Trial()
         self.costs = Costs(UNET_OVERHEAD, networks.stopwatch)
         self.share = 1.0
+        self.any_whole = True
 
     @property
     def margin(self) -> int:
@@ -194,7 +196,7 @@ class SparseUNet:
         kept, size = self._kept, (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if kept.context is None else change, size) for change in changes]
         if not any(plan is None or plan for plan in plans):
-            self.share = 0.0
+            self.share, self.any_whole = 0.0, False
             assert kept.output.newest is not None, "there is an output where there is a context"
             return kept.output.newest
         inputs = _Inputs(rows, timesteps, conditions)
@@ -220,7 +222,7 @@ class SparseUNet:
 
     def _tried(self, inputs: _Inputs, found: torch.Tensor, batches: Sequence[WindowBatch]) -> torch.Tensor:
         """The output as a whole, by which it is seen how right the windows are that have just been computed."""
-        self.share = 1.0
+        self.share, self.any_whole = 1.0, True
         whole = self._networks.denoise({"rows": inputs.rows, "timesteps": inputs.timesteps}, inputs.conditions)
         before, windows = self._trial.surrounds, [one for batch in batches for one in batch.of_rows()]
         self._trial = self._trial.tried(found, whole, windows)
@@ -261,12 +263,11 @@ class SparseUNet:
     def _view(self, needed: Rectangle, size: Size) -> Rectangle:
         """What a window reads that has to see ``needed``."""
         height, width = size
-        known = (*SHORT_SIDES, *LATENT_SIDES) if self._trial.surrounds else LATENT_SIDES
-        view = window_around(needed, width, height, self._align, known)
+        view = window_around(needed, width, height, self._align, LATENT_SIDES)
         if not self._networks.large:
             return view
         longest = max(size_of(view))  # a large UNet has square windows only, which are fewer shapes
-        return window_around(needed, width, height, self._align, [side for side in known if side >= longest])
+        return window_around(needed, width, height, self._align, [side for side in LATENT_SIDES if side >= longest])
 
     def _grouped(self, windows: Sequence[tuple[int, Window]], size: Size) -> list[WindowBatch]:
         """The calls for windows (row, window) that are expected to be the fastest."""
@@ -334,7 +335,7 @@ class SparseUNet:
             wanted: whether windows would be faster, if what was recorded still held.
         """
         kept = self._kept
-        self.share = 1.0
+        self.share, self.any_whole = 1.0, True
         due = kept.context is None or kept.recording.due(cut_off, wanted)
         recorded = self._record(inputs) if due else None
         kept.recording = kept.recording.after_whole(cut_off, wanted, recorded is not None)
@@ -382,7 +383,7 @@ class SparseUNet:
             if not self._compute(context, inputs, batch, output):
                 return False
             computed += len(batch.windows) * math.prod(batch.size)
-        self.share = computed / (math.prod(size) * len(inputs.rows))
+        self.share, self.any_whole = computed / (math.prod(size) * len(inputs.rows)), bool(whole_rows)
         return True
 
     def _compute(self, context: GlobalContext, inputs: _Inputs, batch: WindowBatch, output: torch.Tensor) -> bool:

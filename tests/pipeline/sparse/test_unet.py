@@ -43,6 +43,7 @@ from tests.tiny_model import tiny_model, unet_of
 def _small_parts_whatever_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
     monkeypatch.setattr(unet_module, "LATENT_SIDES", (4, 8, 12))
+    monkeypatch.setattr(unet_module, "ZEROS_HALO", 1)
     monkeypatch.setattr(trial_module, "TRIALS", 0)  # windows are taken to be right between zeros
 
 
@@ -194,7 +195,6 @@ def test_a_part_equals_the_whole_with_other_inputs_of_convolutions_outside_the_w
     surrounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The emulator: no window is cut. Beyond it, convolutions see zeros, or what they were given there before."""
-    monkeypatch.setattr(unet_module, "SHORT_SIDES", ())
     monkeypatch.setattr(unet_module, "LATENT_SIDES", (12,))
     bench = Bench(surrounded=surrounded)
     bench(bench.before, [None])

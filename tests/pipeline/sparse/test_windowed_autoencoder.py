@@ -18,6 +18,7 @@ from pipeline.sparse.window_shapes import FIRST_EVERY
 from pipeline.sparse.windowed_autoencoder import WindowedAutoencoder, _ramp
 from tests.pipeline.backends.calls import decoded, encoded
 from tests.pipeline.sparse.on_device import AllOnDevice
+from tests.tiny_model import tiny_model
 
 # Borders, corners, no multiples of a window's side, and wider than high.
 SIZES = [(256, 256), (200, 320), (264, 168)]
@@ -97,6 +98,26 @@ def test_parts_give_nearly_what_the_whole_gives(size: tuple[int, int]) -> None:
         # Back to the picture before, wholly.
         encoder(before, [None])
         decoder(latents, [None])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_window_as_narrow_as_can_be_is_nearer_than_what_was_there_before(seed: int) -> None:
+    """Of untrained weights, which see the zeros around a window as well as all else.
+
+    The change and its margins and halos of 8 pixels fill a window of 64: what lies beyond has to be seen as well.
+    """
+    model = tiny_model()
+    encode = Counting(partial(encoded, EagerBackend(model), model))
+    encoder = WindowedAutoencoder(encode, model.autoencoder.factor, encodes=True)
+    picture = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(seed))
+    before = picture.clone()
+    before[:, :, 64:88, 64:88] = 0.9
+    old = encoder(before, [None])
+    found, expected = encoder(picture, [((64, 64, 88, 88),)]), encode.run(picture)
+    assert encoder.share < 1
+    inside = (..., slice(7, 12), slice(7, 12))
+    change = (old - expected)[inside].abs().max()
+    assert (found - expected)[inside].abs().max() < 0.25 * change
 
 
 @pytest.mark.parametrize("encodes", [True, False])

@@ -39,7 +39,7 @@ SQUARES = ((2, 2, 3, 3), (4, 9, 8, 14))
 def _all_windows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
     monkeypatch.setattr(unet_module, "LATENT_SIDES", (8, 16))
-    monkeypatch.setattr(unet_module, "ZEROS_HALO", 1)
+    monkeypatch.setattr(unet_module, "WIDE_HALO", 1)
     monkeypatch.setattr(trial_module, "TRIALS", 0)  # windows are taken to be right between zeros
     for name, value in (("FIRST", 50), ("FIRST_EVERY", 1), ("WORTH_BUILDING", 0.0)):
         monkeypatch.setattr(shapes_module, name, value)

@@ -30,7 +30,7 @@ from pipeline.sparse.context_hooks import ContextHooks, Unsupported
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.global_context import HIDDEN
 from pipeline.sparse.networks import RecordingNetwork, WindowNetwork
-from pipeline.sparse.rectangles import Change
+from pipeline.sparse.rectangles import Change, grown, size_of
 from pipeline.sparse.window_shapes import FIRST_EVERY
 from pipeline.sparse.window_unet import WindowUNet
 from tests.pipeline.backends.calls import RecordingBackend, encoded
@@ -43,7 +43,7 @@ from tests.tiny_model import tiny_model, unet_of
 def _small_parts_whatever_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Costs, "share", lambda _, part, whole: math.prod(part) / math.prod(whole) / 1000)
     monkeypatch.setattr(unet_module, "LATENT_SIDES", (4, 8, 12))
-    monkeypatch.setattr(unet_module, "ZEROS_HALO", 1)
+    monkeypatch.setattr(unet_module, "WIDE_HALO", 1)
     monkeypatch.setattr(trial_module, "TRIALS", 0)  # windows are taken to be right between zeros
 
 
@@ -271,6 +271,22 @@ def test_several_windows_of_one_row_are_computed_in_one_call(monkeypatch: pytest
         # Alone, self-attention sees what the others have become before it.
         assert error(found[inside], expected[inside]) < 0.03
     assert torch.equal(found[0], bench.dense(bench.before)[0])
+
+
+@pytest.mark.parametrize(("side", "halo", "read"), [(21, 4, 32), (11, 1, 16)])
+def test_a_halo_is_as_wide_as_is_cheap(side: int, halo: int, read: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around a small change a wide halo would be most of the window."""
+    monkeypatch.undo()
+    bench = Bench(size=(64, 64))
+    place = (20, 20, 20 + side, 20 + side)
+    plan = bench.sparse._plan((pixels(*place),), (64, 64))
+    assert plan is not None
+    [(writes, reads)] = plan
+    assert writes == grown(place, bench.sparse.margin, 64, 64)
+    assert size_of(reads) == (read, read)
+    held = grown(writes, halo, 64, 64)
+    assert reads[0] <= held[0]
+    assert held[2] <= reads[2]
 
 
 def test_rows_do_not_touch_each_other() -> None:

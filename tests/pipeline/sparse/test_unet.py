@@ -278,6 +278,7 @@ def test_a_halo_is_as_wide_as_is_cheap(side: int, halo: int, read: int, monkeypa
     """Around a small change a wide halo would be most of the window."""
     monkeypatch.undo()
     bench = Bench(size=(64, 64))
+    bench(bench.before, [None])
     place = (20, 20, 20 + side, 20 + side)
     plan = bench.sparse._plan((pixels(*place),), (64, 64))
     assert plan is not None

@@ -73,8 +73,12 @@ class InFlight:
         return self.leave()
 
     def follow(self, tags: Tags) -> None:
-        """These frames are to have the picture of those let in last, which has not finished; no tick comes with it."""
-        self._groups[-1].followers.append(tags)
+        """These frames are to have the picture of those let in last, which has not finished; no tick comes with it.
+
+        They wait with the last group that is somebody's. Those that ``idle`` put in leave unseen, and so would they.
+        """
+        last = next(group for group in reversed(self._groups) if not group.repeated)
+        last.followers.append(tags)
 
     def leave(self) -> tuple[Group, bool]:
         """The oldest group, which nothing comes in after, and whether a tick is needed to finish its picture."""

@@ -190,6 +190,26 @@ def test_frames_in_flight_come_out_with_their_followers_while_no_frame_comes() -
     assert [tag for tag, _ in shown(after)] == [8, 9], "nothing from before comes late"
 
 
+@pytest.mark.parametrize("finish", ["idle", "flush"])
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_frame_that_is_skipped_after_idle_steps_has_its_picture(steps: int, finish: str) -> None:
+    """What idle steps let in is nobody's and leaves unseen; no frame may wait with it."""
+    for idle in range(1, steps - 1):
+        stream, _ = counting(replace(BASE, steps=steps, similarity_skip_cap=100))
+        first, second = pictures(5, 2)
+        outputs = [stream(first), stream(second)]
+        outputs += [output for _ in range(idle) if (output := stream.idle()) is not None]
+        outputs.append(stream(second))
+        assert outputs[-1].skipped
+        if finish == "flush":
+            outputs += stream.flush()
+        while (output := stream.idle()) is not None:
+            outputs.append(output)
+        found = shown(outputs)
+        assert [tag for tag, _ in found] == [0, 1, 2]
+        assert torch.equal(found[1][1], found[2][1])
+
+
 def test_the_batch_goes_on_where_a_frame_comes_before_all_are_out() -> None:
     config = replace(BASE, steps=4)
     stream, clip = Stream(tiny_model(), config), pictures(0, 12)

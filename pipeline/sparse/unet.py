@@ -42,8 +42,8 @@ ZEROS_MARGIN, ZEROS_HALO = 1, 1
 # ... and surrounded. There every pixel is right, and the error is of what the change does beyond the window.
 SURROUNDED_MARGIN, SURROUNDED_HALO = 3, 0
 # Between zeros a wider halo brings 5 to 9 dB inside the change. It is taken where it costs no more than so many times
-# as much: not around small changes, which are mostly halo.
-WIDE_HALO, CHEAP = 4, 1.3
+# as much: not around scattered changes, whose windows are mostly halo.
+WIDE_HALO, CHEAP = 4, 1.5
 # Lengths of a window's sides in pixels of the latent: each shape is a network of its own to a compiler, and all of a
 # shorter window would be near its border.
 LATENT_SIDES = (16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128)

@@ -305,6 +305,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--acceleration", default="auto")
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16 or float16")
+    parser.add_argument("--prompt", default=material.PROMPT, help="another one is measured, but nothing is written")
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--warm-up", type=int, default=2, help="turns that do not count, in which engines are built")
@@ -321,10 +323,10 @@ def main() -> None:
         spec = options.model
         if spec != "embedded":
             spec = str(material.model_folder(spec, Path(folder) / "model"))
-        model = load_model(spec)
+        model = load_model(spec, dtype=options.dtype)
     backend = accelerate(model, options.acceleration)
     backend.capabilities = replace(backend.capabilities, windows=True)  # what is no default is measured, too
-    config = StreamConfig(prompt=material.PROMPT, strength=0.8, steps=options.steps)
+    config = StreamConfig(prompt=options.prompt, strength=0.8, steps=options.steps)
     name = "sparse" if options.model == "embedded" else f"sparse-{options.model}"
     dtype = str(model.dtype).removeprefix("torch.")  # of other processors: figures do not compare
     name += f"-{options.size}-T{options.steps}-{dtype}"
@@ -349,9 +351,13 @@ def main() -> None:
             shown = ("p50_ms", "speed", "unet_ms", "unet_speed", "psnr", "psnr_inside", "psnr_rim")
             figures = {name: one[name] for name in shown if name in one}
             console.print(f"{case}, {way}: {figures}")
-        path = machine.save(name, results)
+        if options.prompt == material.PROMPT:
+            path = machine.save(name, results)
     backend.close()
-    console.print(f"written to {path}" if results["cases"] else "no case has such a name")
+    if not results["cases"]:
+        console.print("no case has such a name")
+    elif path.name:
+        console.print(f"written to {path}")
 
 
 if __name__ == "__main__":

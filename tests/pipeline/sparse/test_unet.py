@@ -273,21 +273,27 @@ def test_several_windows_of_one_row_are_computed_in_one_call(monkeypatch: pytest
     assert torch.equal(found[0], bench.dense(bench.before)[0])
 
 
-@pytest.mark.parametrize(("side", "halo", "read"), [(21, 4, 32), (11, 1, 16)])
-def test_a_halo_is_as_wide_as_is_cheap(side: int, halo: int, read: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Around a small change a wide halo would be most of the window."""
+@pytest.mark.parametrize(
+    ("places", "halo", "read"), [([(20, 20)], 4, 24), ([(4, 4), (4, 48), (48, 4), (48, 48)], 1, 16)]
+)
+def test_a_halo_is_as_wide_as_is_cheap(
+    places: list[tuple[int, int]], halo: int, read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows around scattered changes would be mostly halo."""
     monkeypatch.undo()
     bench = Bench(size=(64, 64))
     bench(bench.before, [None])
-    place = (20, 20, 20 + side, 20 + side)
-    plan = bench.sparse._plan((pixels(*place),), (64, 64))
+    change = [(left, top, left + 11, top + 11) for left, top in places]
+    plan = bench.sparse._plan(tuple(pixels(*place) for place in change), (64, 64))
     assert plan is not None
-    [(writes, reads)] = plan
-    assert writes == grown(place, bench.sparse.margin, 64, 64)
-    assert size_of(reads) == (read, read)
-    held = grown(writes, halo, 64, 64)
-    assert reads[0] <= held[0]
-    assert held[2] <= reads[2]
+    assert {one.writes for one in plan} == {grown(place, bench.sparse.margin, 64, 64) for place in change}
+    for writes, reads in plan:
+        assert size_of(reads) == (read, read)
+        left, top, right, bottom = grown(writes, halo, 64, 64)
+        assert reads[0] <= left
+        assert reads[1] <= top
+        assert right <= reads[2]
+        assert bottom <= reads[3]
 
 
 def test_rows_do_not_touch_each_other() -> None:

@@ -70,11 +70,6 @@ class ContextHooks:
         self._windows = self._surrounded = False
 
     @property
-    def attentions(self) -> int:
-        """How many self-attentions there are."""
-        return len(self._attentions)
-
-    @property
     def injected(self) -> bool:
         """Whether the UNet's layers are taken."""
         return bool(self._norms) and "forward" in self._norms[0].__dict__

@@ -255,16 +255,17 @@ class SparseUNet:
         height, width = size
         blocks = filled(change, height * self._factor, width * self._factor)
         covers = [cover(blocks, most, WINDOW_OVERHEAD) for most in (1, MAX_WINDOWS)]
-        cost, plan = self._cheapest(covers, self._halo, size)
+        cost, plan, calls = self._cheapest(covers, self._halo, size)
         if not self._trial.surrounds:
             wider = self._cheapest(covers, WIDE_HALO, size)
             if wider[0] <= CHEAP * cost:
-                cost, plan = wider
-        batches = self._grouped([(0, window) for window in plan], size)
-        return plan if self.costs.worth((batch.shape for batch in batches), size) else None
+                _, plan, calls = wider
+        return plan if self.costs.worth(calls, size) else None
 
-    def _cheapest(self, covers: Sequence[Sequence[Rectangle]], halo: int, size: Size) -> tuple[float, list[Window]]:
-        """What the windows for one of ``covers`` cost, in pixels of the picture, and these windows."""
+    def _cheapest(
+        self, covers: Sequence[Sequence[Rectangle]], halo: int, size: Size
+    ) -> tuple[float, list[Window], list[Shape]]:
+        """Of the windows for each of ``covers``, in pixels of the picture, the cheapest: cost, windows, and calls."""
         height, width = size
         plans = []
         for rectangles in covers:
@@ -272,8 +273,8 @@ class SparseUNet:
             for rectangle in rectangles:
                 writes = grown(scaled(rectangle, self._factor), self.margin, width, height)
                 plan.append(Window(writes, self._view(grown(writes, halo, width, height), size)))
-            batches = self._grouped([(0, window) for window in plan], size)
-            plans.append((sum(self.costs.share(batch.shape, size) for batch in batches), plan))
+            calls = [batch.shape for batch in self._grouped([(0, window) for window in plan], size)]
+            plans.append((sum(self.costs.share(call, size) for call in calls), plan, calls))
         return min(plans, key=lambda one: one[0])
 
     def _view(self, needed: Rectangle, size: Size) -> Rectangle:

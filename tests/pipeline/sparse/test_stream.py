@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from pipeline.sparse import windowed_autoencoder as autoencoder_module
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.detector import ChangeDetector
 from pipeline.sparse.engine import SparseEngine
+from pipeline.sparse.unet import SparseUNet
 from tests.tiny_model import tiny_model
 
 CONFIG = StreamConfig(
@@ -92,6 +94,27 @@ def test_nothing_is_left_behind_where_slots_do_not_move(
     config = replace(CONFIG, steps=3, solver=solver, guidance=guidance, sparse=True)
     calls = [with_square(picture(), 16 * step)[None] for step in (0, 1, 2, 2, 2, 2, 2, 4, 5)]
     found = run(config, calls)
+    monkeypatch.setattr(SparseEngine, "moving", lambda _: None)
+    for image, expected in zip(found, run(config, calls), strict=True):
+        assert torch.allclose(image, expected, atol=1e-6)
+
+
+def test_nothing_is_left_behind_where_one_row_is_whole_and_another_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output of a whole row is another everywhere, and not only around what changed."""
+    monkeypatch.setattr(unet_module, "ZEROS_HALO", 4)  # so wide that in some rows windows do not pay
+    mixed: list[bool] = []
+    called = SparseUNet.__call__
+
+    def counted(unet: SparseUNet, *arguments: Any) -> torch.Tensor:
+        output = called(unet, *arguments)
+        mixed.append(unet.any_whole and unet.share < 1)
+        return output
+
+    monkeypatch.setattr(SparseUNet, "__call__", counted)
+    calls = [with_square(picture(), 16 * step)[None] for step in (0, 1, 2, 2, 2, 2, 2, 4, 5)]
+    config = replace(CONFIG, steps=3, sparse=True)
+    found = run(config, calls)
+    assert any(mixed)
     monkeypatch.setattr(SparseEngine, "moving", lambda _: None)
     for image, expected in zip(found, run(config, calls), strict=True):
         assert torch.allclose(image, expected, atol=1e-6)

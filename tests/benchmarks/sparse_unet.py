@@ -30,8 +30,6 @@ from tests.benchmarks import machine, material
 from tests.pipeline.sparse.bench import Bench, pixels
 
 SIZE = 64  # of the latent: a picture of 512x512
-# How much of what is inside becomes new noise: the change of a real picture is about so large.
-NEW = 0.37
 RIM = 4
 # Errors inside, and times of the whole over those of the part, of SIGE (commit ef8b123) for changes of the same areas.
 # They were measured on two cores of an AMD EPYC, by its authors' code, which is not here.
@@ -50,16 +48,6 @@ def cases() -> Iterator[tuple[str, list[Rectangle]]]:
     yield "line 1.6 %", [(0, 31, SIZE, 32)]
 
 
-def changed(latents: torch.Tensor, places: list[Rectangle], seed: int) -> torch.Tensor:
-    """``latents`` with new content at ``places``."""
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-    found = latents.clone()
-    for left, top, right, bottom in places:
-        inside = (..., slice(top, bottom), slice(left, right))
-        found[inside] = math.sqrt(1 - NEW**2) * latents[inside] + NEW * noise[inside]
-    return found
-
-
 def mask_of(places: list[Rectangle], margin: int = 0) -> torch.Tensor:
     """(SIZE, SIZE) bool."""
     mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
@@ -72,7 +60,7 @@ def mask_of(places: list[Rectangle], margin: int = 0) -> torch.Tensor:
 def measured(bench: Bench, places: list[Rectangle], rounds: int) -> dict[str, float]:
     """The figures of one change."""
     inside, rim = mask_of(places), mask_of(places, RIM) & ~mask_of(places)
-    after = [changed(bench.before, places, seed) for seed in (11, 12)]
+    after = [bench.changed(places, seed) for seed in (11, 12)]
     change = [tuple(pixels(*place) for place in places)]
     bench.sparse.forget()
     bench(bench.before, [None])
@@ -122,7 +110,7 @@ def main() -> None:
     bench(bench.before, [None])
     for seed in range(20, 28):  # until it has been found out how windows are best run
         places = [(26, 26, 33, 33)]
-        bench(changed(bench.before, places, seed), [tuple(pixels(*place) for place in places)])
+        bench(bench.changed(places, seed), [tuple(pixels(*place) for place in places)])
     results: dict[str, object] = {"model": options.model, "surrounded": bench.sparse._trial.surrounds, "cases": {}}
     found: dict[str, dict[str, float]] = {}
     for name, places in cases():

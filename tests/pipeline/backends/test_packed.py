@@ -23,6 +23,19 @@ def layers() -> nn.Sequential:
     return nn.Sequential(*convs, nn.Flatten(2), nn.Linear(20, 7)).bfloat16()
 
 
+def test_what_is_called_before_a_layer_is_called_before_the_packed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the windows of sparse inference are given what lies around them."""
+    monkeypatch.setattr(packed, "LEAST_WEIGHTS", 500)
+    module, x = layers().float(), torch.randn(1, 8, 8, 10)
+    for layer in list(module)[:2]:
+        layer.register_forward_pre_hook(lambda _, inputs: (2 * inputs[0],))
+    expected = module(x)
+    pack(module)
+    assert type(module[0]) is PackedConv
+    with torch.inference_mode():
+        assert torch.allclose(module(x), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("dtype", "close"), [(torch.float32, 1e-5), pytest.param(torch.bfloat16, 0.02, marks=needs_bfloat16)]
 )

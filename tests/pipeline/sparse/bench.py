@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,13 +13,15 @@ from pipeline.denoiser import Denoiser
 from pipeline.models.model import Model
 from pipeline.models.networks import DenoiserNetwork
 from pipeline.sparse.networks import SparseNetworks
-from pipeline.sparse.rectangles import Change
+from pipeline.sparse.rectangles import Change, Rectangle
 from pipeline.sparse.trial import TRIALS, Trial
 from pipeline.sparse.unet import SparseUNet
 from tests.pipeline.backends.calls import RecordingBackend
 from tests.tiny_model import tiny_model
 
 TIMESTEPS = (300, 700, 900, 100)
+# How much of what is inside a change becomes new noise.
+NEW = 0.37
 
 
 class Bench:
@@ -67,6 +70,18 @@ class Bench:
         """The latents before, and those after in a rectangle of one row."""
         latents = self.before.clone()
         latents[row, :, top:bottom, left:right] = self.after[row, :, top:bottom, left:right]
+        return latents
+
+    def changed(self, places: Sequence[Rectangle], seed: int) -> torch.Tensor:
+        """The latents before, where so much is new at ``places`` as in the change of a real picture.
+
+        Their variance stays as it is. No ``seed`` may be that of ``before``, or the change would be one of contrast.
+        """
+        noise = torch.randn(self.before.shape, generator=torch.Generator().manual_seed(seed))
+        latents = self.before.clone()
+        for left, top, right, bottom in places:
+            inside = (..., slice(top, bottom), slice(left, right))
+            latents[inside] = math.sqrt(1 - NEW**2) * latents[inside] + NEW * noise[inside]
         return latents
 
 

@@ -34,16 +34,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shelf")
 
 
-def changed(latents: torch.Tensor, seed: int) -> torch.Tensor:
-    """As much of ``PLACE`` is new as in the change of a real picture."""
-    left, top, right, bottom = PLACE
-    inside = (..., slice(top, bottom), slice(left, right))
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-    found = latents.clone()
-    found[inside] = 0.93 * latents[inside] + 0.37 * noise[inside]
-    return found
-
-
 def wrong(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Root mean square error inside the change, as a share of the whole output's."""
     left, top, right, bottom = PLACE
@@ -67,13 +57,13 @@ def test_in_stable_diffusions_layout_windows_are_surrounded_and_right(shelf: Pat
     bench(bench.before, [None])
     seed = 10
     while not bench.sparse._trial.over:
-        latents = changed(bench.before, seed)
+        latents = bench.changed([PLACE], seed)
         found = bench(latents, change)
         assert torch.equal(found, bench.dense(latents)), "what is being tried is not shown"
         seed += 1
         assert seed < 30
     assert bench.sparse._trial.surrounds
-    latents = changed(bench.before, 5)
+    latents = bench.changed([PLACE], 5)
     expected = bench.dense(latents)
     for _ in range(2):
         assert wrong(bench.dense(bench.before), expected) > 0.3

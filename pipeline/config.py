@@ -28,7 +28,7 @@ SOLVERS = (
 )
 SPACINGS = ("trailing", "leading", "linspace", "karras", "logsnr", "time-uniform", "time-quadratic", "skipping")
 SEED_TRAVELS = ("hold", "walk", "swing")
-ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "tensorrt", "openvino", "openvino-gpu", "openvino-npu")
+ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "openvino", "openvino-gpu", "openvino-npu")
 MEMORY_MODES = ("full", "sliced", "offload")  # from the fastest to what takes the least
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 

@@ -80,6 +80,7 @@ class Stream:
         self._torn = False  # a change of the settings was broken off, and what it has changed is not known
         self._watch = FiniteWatch()
         self._clock = StageClock(model.device)
+        self._lanes = self.backend.lanes
         self._batch: StreamBatch | None = None
         self._frames_shape: tuple[int, ...] = ()
         self._in_flight = InFlight()
@@ -150,6 +151,7 @@ class Stream:
             return self._first(frames, arriving)
         if turning and self.sparse is not None:
             self.sparse.settings_changed(self._config.step_count)
+        self._part_lanes(frames, turning)
         if self._skips(frames, turning):
             return self._skipped(self._batch, arriving)
         if self._filter.still:
@@ -160,6 +162,14 @@ class Stream:
         self._enter(frames, changed)
         self._tick(self._batch)
         return self._output(leaving)
+
+    def _part_lanes(self, frames: torch.Tensor, turning: bool) -> None:
+        """Run this call's stages beside those of the calls before and after, where nothing else is done between."""
+        alone = self._config.text_to_image or self.sparse is not None or turning or frames.device.type != "cpu"
+        if alone:
+            self._lanes.leave()
+        else:
+            self._lanes.fork()
 
     def _skips(self, frames: torch.Tensor, turning: bool) -> bool:
         """Whether the similarity filter leaves these frames out; ``turning``: the prompt turns into another."""
@@ -228,6 +238,7 @@ class Stream:
         self._seed_path.restart()
 
     def _clear(self) -> None:
+        self._lanes.leave()
         self._batch = None
         self._in_flight.clear()
         self._filter.reset()
@@ -276,6 +287,7 @@ class Stream:
 
     def _follow(self, old: StreamConfig | None) -> list[str]:
         """Do what differs between the settings in force and ``old``, or all there is to do where that is not known."""
+        self._lanes.leave()
         config = self._config
         self.model.adapters.follow(config, self)
         self._watch.restart()
@@ -311,6 +323,7 @@ class Stream:
 
     def save_memory(self, mode: str) -> None:
         """Run in another of ``MEMORY_MODES`` from the next call on; see ``WeightPlaces.set`` and ``SlicedBackend``."""
+        self._lanes.leave()
         self.model.memory.set(mode)
         self._catch_up()
 
@@ -332,6 +345,10 @@ class Stream:
         """What has come up since the last call that the user should know; may be asked on any thread."""
         return [*self.backend.news(), *self._watch.news()]
 
+    def progress(self) -> str:
+        """What runs the networks by now, and what is still being built; may be asked on any thread."""
+        return self._running.progress()
+
     def close(self) -> None:
         """Stop using the model. Once no stream uses it, its LoRAs and learned words are taken out again."""
         if self.sparse is not None:
@@ -350,6 +367,7 @@ class Stream:
     def _catch_up_weights(self) -> None:
         if not self._changed_parts:
             return
+        self._lanes.leave()
         with self.model.residency.lock:  # so that a change that is being written is complete
             parts = frozenset(self._changed_parts)
             if parts - {DENOISER}:
@@ -387,8 +405,10 @@ class Stream:
     def _tick(self, batch: StreamBatch) -> None:
         if self.sparse is not None:
             self.sparse.tick()
-        with self._clock("unet"):
+        with self._lanes("denoise", self._latent, after="encode"), self._clock("unet"):
             latent = batch.tick(self._latent, self._start, None if self.sparse is None else self.sparse.moving)
+            if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
+                latent = latent.clone()
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
 
@@ -403,6 +423,8 @@ class Stream:
         self._last_tags = leaving.tags
         # The caller may write to its picture without changing a later one: with the filter, the same picture may be
         # returned again, so that a copy is given away.
+        self._lanes.join()
+        self._lanes.hand_over(self._image)
         image = self._image.clone() if self._config.similarity_filter else self._image
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
@@ -435,13 +457,14 @@ class Stream:
             self._set_prompts()
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
-        with self._clock("encode"):
+        with self._lanes("encode"), self._clock("encode"):
             return self._running.run(self._encoder, {"pictures": frames}, {})["latents"]
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
-        with self._clock("decode"):
-            picture = self._running.run(self._decoder, {"latents": latent}, {})["pictures"]
-        self._watch.look(latent, picture)
+        with self._lanes("decode", latent, after="denoise"):
+            with self._clock("decode"):
+                picture = self._running.run(self._decoder, {"latents": latent}, {})["pictures"]
+            self._watch.look(latent, picture)
         return picture
 
     def _tagged(self, tags: Sequence[Any] | None, count: int) -> Tags:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from pipeline.lanes import Lanes
 from pipeline.models.networks import Network
 
 # Inputs or outputs of a network, by name.
@@ -44,7 +45,7 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """Runs a model's networks. Used by one thread at a time, but for ``changed`` and ``news``.
+    """Runs a model's networks. Used by one thread at a time, but for ``changed``, ``news`` and ``progress``.
 
     A backend that builds engines does so beside the stream: until one is ready, the model's own modules answer.
 
@@ -54,11 +55,13 @@ class Backend(Protocol):
         unbuilt: runs networks without engines, as this backend does until they are there.
         patient: ``run`` and ``ready`` wait for an engine that is being built, so that all pictures of a file are drawn
             by the same engines. Off for a live picture.
+        lanes: where the networks run beside each other; one for all streams, as they share what is captured.
     """
 
     name: str
     capabilities: Capabilities
     patient: bool
+    lanes: Lanes
 
     @property
     def unbuilt(self) -> Backend: ...
@@ -91,6 +94,13 @@ class Backend(Protocol):
 
     def news(self) -> list[str]:
         """What has come up since the last call that the user should know; may be asked on any thread."""
+        ...
+
+    def progress(self) -> str:
+        """What runs the networks by now and what is still being built, for people: ``graphs, compiling 2 of 3``.
+
+        May be asked on any thread.
+        """
         ...
 
     def close(self) -> None:

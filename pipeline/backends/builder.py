@@ -1,4 +1,4 @@
-"""Builds engines one after the other on a thread of its own, while the model itself serves."""
+"""Builds engines on threads of its own, while something slower serves."""
 
 from __future__ import annotations
 
@@ -54,12 +54,24 @@ class Builder(Generic[Engine]):
         build: makes an engine of a specification; called on the builder's thread, and may take minutes.
         name: of the backend, for people.
         most: how many engines are kept, at least 1; the one unused for longest goes first.
+        threads: how many engines are built at a time.
+        instead: what serves where an engine cannot be had, for people.
     """
 
-    def __init__(self, build: Callable[[Spec], Engine], name: str, most: int = MOST_ENGINES) -> None:
+    def __init__(
+        self,
+        build: Callable[[Spec], Engine],
+        name: str,
+        most: int = MOST_ENGINES,
+        *,
+        threads: int = 1,
+        instead: str = "PyTorch",
+    ) -> None:
         self._build = build
         self._name = name
         self._most = most
+        self._most_threads = threads
+        self._instead = instead
         self._engines: dict[Spec, Engine] = {}
         self._used: dict[Spec, float] = {}  # when each was last asked for, by ``time.monotonic()``
         self._ordered: set[Spec] = set()
@@ -72,7 +84,7 @@ class Builder(Generic[Engine]):
         self._open = 0  # orders that are neither done nor given up
         self._rounds: Counter[str] = Counter()  # by part; engines of an earlier round are of weights that are gone
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def get(self, spec: Spec, *, patient: bool = False) -> Engine | None:
         """The engine for ``spec``; None while it is being built, and where it cannot be.
@@ -135,7 +147,12 @@ class Builder(Generic[Engine]):
                 while self._orders.get_nowait() is not None:
                     self._open -= 1
             self._changed.notify_all()
-        self._orders.put(None)
+        for _ in range(max(1, len(self._threads))):
+            self._orders.put(None)
+
+    def building(self, spec: Spec) -> bool:
+        """Whether the engine for ``spec`` is ordered, and not there yet."""
+        return spec in self._ordered and spec not in self._engines
 
     def _may_try(self, spec: Spec) -> bool:
         times, last = self._failed.get(spec, (0, 0.0))
@@ -152,11 +169,12 @@ class Builder(Generic[Engine]):
                 oldest.dropped = True
                 self._ordered.discard(oldest.spec)
             self._orders.put(order)
-            if self._thread is None:
+            if len(self._threads) < self._most_threads:
                 # A daemon: a compiler cannot be interrupted, and must not keep the program from ending.
-                self._thread = threading.Thread(target=self._run, name="vitrail-engines", daemon=True)
-                self._thread.start()
-                weakref.finalize(self, _leave, self._orders, self._thread)
+                thread = threading.Thread(target=self._run, name="vitrail-engines", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+                weakref.finalize(self, _leave, self._orders, thread)
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -179,7 +197,7 @@ class Builder(Generic[Engine]):
             _give_back()
 
     def _give_up(self, spec: Spec, error: Exception, what: str) -> None:
-        logger.warning("%s (%s), and PyTorch does: %s", what, spec.described(), error)
+        logger.warning("%s (%s), and %s does: %s", what, spec.described(), self._instead, error)
         with self._changed:
             times, _ = self._failed.get(spec, (0, 0.0))
             self._failed[spec] = times + 1, time.monotonic()
@@ -187,7 +205,7 @@ class Builder(Generic[Engine]):
             # Told once for each network: what fails for one size mostly fails for all.
             if spec.network not in self._told:
                 self._told.add(spec.network)
-                self._news.append(f"{what}; PyTorch does, more slowly: {first_line(error)}")
+                self._news.append(f"{what}; {self._instead} does, more slowly: {first_line(error)}")
             self._changed.notify_all()
 
     def _keep(self, spec: Spec, engine: Engine) -> None:

@@ -50,14 +50,16 @@ class EngineBackend(ABC):
         model: whose networks are run.
         name: of the backend, for people.
         capabilities: what it can do.
+        notes: the first ``news``.
     """
 
-    def __init__(self, model: Model, name: str, capabilities: Capabilities) -> None:
+    def __init__(self, model: Model, name: str, capabilities: Capabilities, notes: Sequence[str] = ()) -> None:
         self.name = name
         self.capabilities = capabilities
         self.patient = False
         self._model = model
-        self._eager = EagerBackend(model)
+        self._eager = EagerBackend(model, notes)
+        self.lanes = self._eager.lanes
         self._networks: dict[str, Network] = {}  # by name, for the builders' threads
         self._last: dict[str, _Asked] = {}  # of each network
         model.residency.subscribe(self)
@@ -101,8 +103,12 @@ class EngineBackend(ABC):
             if ran_out_of_memory(error):
                 raise
             answer = self._eager.run(network, moving, staying)  # first: bad inputs raise here too
-            self._builder_of(spec).failed(spec, error)
+            self._failed(spec, engine, error)
             return answer
+
+    def _failed(self, spec: Spec, engine: Engine, error: Exception) -> None:
+        """``engine`` cannot be run: it is given up, and its failure is told."""
+        self._builder_of(spec).failed(spec, error)
 
     def ready(self, network: Network, moving: Tensors, staying: Tensors) -> bool:
         """See ``Backend``."""
@@ -133,6 +139,18 @@ class EngineBackend(ABC):
         self._last[network.name] = _Asked(given, others, spec)
         return spec
 
+    def progress(self) -> str:
+        """See ``Backend``."""
+        asked = [(name, asked.spec) for name, asked in list(self._last.items()) if not self._networks[name].window]
+        missing = sum(self._is_missing(self._networks[name], spec) for name, spec in asked)
+        if not missing:
+            return self.name
+        return f"{self._eager.name}, {self.name} is built ({len(asked) - missing + 1} of {len(asked)})"
+
+    def _is_missing(self, network: Network, spec: Spec) -> bool:
+        choices = self._choices(network, spec)
+        return not any(choice in self._builder_of(choice).ready() for choice in choices)
+
     def changed(self, part: str, *, moved: bool) -> None:
         """See ``Backend``."""
         self._eager.changed(part, moved=moved)
@@ -151,7 +169,7 @@ class EngineBackend(ABC):
 
     def news(self) -> list[str]:
         """See ``Backend``."""
-        return [news for builder in self._builders() for news in builder.news()]
+        return [*self._eager.news(), *(news for builder in self._builders() for news in builder.news())]
 
     def close(self) -> None:
         """See ``Backend``."""

@@ -1,24 +1,28 @@
 """CUDA graphs: a whole network is launched as one, so that the GPU never waits for Python.
 
 At one frame a call a UNet is hundreds of small kernels, and launching them takes longer than running them. What is
-captured may be the modules as they are, or what a compiler has made of them (``compile``, ``tensorrt``). The weights
-are shared with the model, so that a change in place is seen at once. The sparse engine's windows have a graph for each
-of their few shapes. On a CPU there is nothing to capture, and the compiled function is called as it is.
+captured may be the modules as they are, which takes a second, or what a compiler has made of them, which takes a
+minute: these are *stages*, and the best that is there serves. The weights are shared with the model, so that a change
+in place is seen at once. On a CPU there is nothing to capture, and the function is called as it is.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from pipeline.backends.backend import AccelerationError, Capabilities, Tensors
 from pipeline.backends.builder import Builder
+from pipeline.backends.cuda.capture import Capturer
+from pipeline.backends.cuda.fused import fuse
 from pipeline.backends.engine_backend import Engine, EngineBackend
 from pipeline.backends.spec import Spec
 from pipeline.conditioning.conditions import Signature
+from pipeline.models.networks import Network
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
@@ -28,15 +32,30 @@ Function = Callable[..., dict[str, torch.Tensor]]
 # Makes a faster function of a module, given example inputs by name.
 Optimise = Callable[[torch.nn.Module, Tensors], Function]
 
-_WARM_UPS = 3
-# Networks of the sparse engine's windows that are kept: of the UNet and both halves of the autoencoder.
-_MOST_WINDOWS = 40
+# Graphs share the weights, and of one network the memory, so that many can be kept.
+_MOST_PICTURES, _MOST_WINDOWS = 24, 40
 # Without ``windows``: they run on graphs as well, one for each of their few shapes, but have never been measured to be
 # faster than the whole picture.
 CAPABILITIES = Capabilities(shares_weights=True)
-# Only one capture at a time: a capture waits for the device at its start, and fails where another thread waits for the
-# device meanwhile. The builders of whole pictures and of windows have a thread each.
-_CAPTURE = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One way to make networks faster.
+
+    Attributes:
+        name: for people.
+        optimise: what becomes of a module before it is captured.
+        building: what it does meanwhile, for people.
+        threads: how many networks are optimised at a time.
+        stop: ends what is being optimised.
+    """
+
+    name: str
+    optimise: Optimise
+    building: str
+    threads: int = 1
+    stop: Callable[[], None] = lambda: None
 
 
 class GraphBackend(EngineBackend):
@@ -45,34 +64,86 @@ class GraphBackend(EngineBackend):
     Args:
         model: whose networks are run, on the device that it is on.
         name: of the acceleration.
-        optimise: what becomes of a module before it is captured.
-        bakes_weights: whether ``optimise`` takes a copy of the weights, so that new ones need a new build.
+        stages: each better than the one before, and longer in the making. All are ordered at once; each serves from
+            when it is there until the next is. One that cannot be had leaves the one before it in its place.
+        notes: the first ``news``.
     """
 
-    def __init__(self, model: Model, name: str, optimise: Optimise, *, bakes_weights: bool = False) -> None:
-        super().__init__(model, name, CAPABILITIES)
-        self._optimise = optimise
-        self._bakes_weights = bakes_weights
-        self._pictures: Builder[Engine] = Builder(self._build, name)
-        self._windows: Builder[Engine] = Builder(self._build, name, _MOST_WINDOWS)
+    def __init__(self, model: Model, name: str, *stages: Stage, notes: Sequence[str] = ()) -> None:
+        super().__init__(model, name, CAPABILITIES, notes)
+        self._stages = stages
+        self._pictures: list[Builder[Engine]] = []
+        for number, stage in enumerate(stages):
+            instead = stages[number - 1].name if number else "PyTorch"
+            self._pictures.append(self._builder(stage, _MOST_PICTURES, instead))
+        # A network of the sparse engine's windows has many shapes, and none for long: it takes the quickest stage.
+        self._windows = self._builder(stages[0], _MOST_WINDOWS, "PyTorch")
+        self._capturers: dict[str, Capturer] = {}  # by network
+
+    def progress(self) -> str:
+        """See ``Backend``."""
+        asked = [one.spec for name, one in list(self._last.items()) if not self._networks[name].window]
+        serving = min((self._serving(spec) for spec in asked), default=-1)
+        name = self._stages[serving].name if serving >= 0 else self._eager.name
+        for stage, builder in zip(self._stages, self._pictures, strict=True):
+            left = sum(builder.building(spec) for spec in asked)
+            if left:
+                return f"{name}, {stage.building} {len(asked) - left + 1} of {len(asked)}"
+        return name
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        super().close()
+        for stage in self._stages:
+            stage.stop()
+
+    def _builder(self, stage: Stage, most: int, instead: str) -> Builder[Engine]:
+        def build(spec: Spec) -> Engine:
+            return self._build(stage, spec)
+
+        return Builder(build, stage.name, most, threads=stage.threads, instead=instead)
 
     def _builders(self) -> Iterable[Builder[Engine]]:
-        return self._pictures, self._windows
+        return *self._pictures, self._windows
 
     def _builder_of(self, spec: Spec) -> Builder[Engine]:
-        return self._windows if self._networks[spec.network].window else self._pictures
+        return self._windows if self._networks[spec.network].window else self._pictures[-1]
+
+    def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine] | None:
+        self._networks[network.name] = network
+        builders = [self._windows] if network.window else self._pictures
+        best, *others = reversed(builders)
+        # All are asked, so that all are ordered; only for the best a film waits.
+        slower = [builder.get(spec) for builder in others if not self.patient]
+        for engine in (best.get(spec, patient=self.patient), *slower):
+            if engine is not None:
+                return spec, engine
+        return None
+
+    def _failed(self, spec: Spec, engine: Engine, error: Exception) -> None:
+        for builder in self._builders():
+            if builder.ready().get(spec) is engine:
+                builder.failed(spec, error)
+
+    def _serving(self, spec: Spec) -> int:
+        """The number of the best stage that is there; -1 for none."""
+        return max((number for number, one in enumerate(self._pictures) if spec in one.ready()), default=-1)
 
     def _forget(self, part: str, *, moved: bool) -> None:
-        if moved or self._bakes_weights:
+        if moved:
             for builder in self._builders():
                 builder.clear(part)
 
     @torch.inference_mode()
-    def _build(self, spec: Spec) -> Engine:
+    def _build(self, stage: Stage, spec: Spec) -> Engine:
+        network = self._networks[spec.network]
         with self._model.residency.lock:
-            module = self._networks[spec.network].module().eval()
+            module = network.module().eval()
         moving, staying = self._examples(spec.moving), self._examples(spec.staying)
-        return _Runner(self._optimise(module, {**moving, **staying}), moving, staying)
+        capturer = None
+        if self._model.device.type == "cuda":
+            capturer = self._capturers.setdefault(network.name, Capturer(self._model.device))
+        return _Runner(stage.optimise(module, {**moving, **staying}), moving, staying, capturer)
 
     def _examples(self, signature: Signature) -> dict[str, torch.Tensor]:
         return {name: torch.zeros(shape, dtype=dtype, device=self._model.device) for name, dtype, shape in signature}
@@ -84,33 +155,26 @@ class _Runner:
     Args:
         moving: example inputs that differ from call to call.
         staying: those that are the same for many calls; each is copied only where it is another tensor.
+        capturer: captures the function; None: it is called as it is.
     """
 
-    def __init__(self, function: Function, moving: dict[str, torch.Tensor], staying: dict[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        function: Function,
+        moving: dict[str, torch.Tensor],
+        staying: dict[str, torch.Tensor],
+        capturer: Capturer | None = None,
+    ) -> None:
         self._moving, self._staying = moving, staying
         self._seen: Tensors = {}
         self._copied: dict[str, torch.Tensor] = {}  # what each staying input was copied from
-        self._function = function
-        self._graph: torch.cuda.CUDAGraph | None = None
-        device = next(iter(moving.values())).device
-        if device.type != "cuda":
-            function(**moving, **staying)  # a compiler compiles at the first call
-            return
-        with _CAPTURE:
-            self._capture(device)
+        self._function = function  # also of a captured one: its weights are read where they lie
+        self._replay: Callable[[], None] | None = None
+        if capturer is not None:
+            self._outputs, self._replay = capturer(self._call)
 
-    def _capture(self, device: torch.device) -> None:
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
-                self._function(**self._moving, **self._staying)
-            stream.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            # The stream on screen goes on in another thread meanwhile, and may allocate.
-            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._outputs = self._function(**self._moving, **self._staying)
-        stream.synchronize()
+    def _call(self) -> dict[str, torch.Tensor]:
+        return self._function(**self._moving, **self._staying)
 
     def __call__(self, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         for name, mine in self._moving.items():
@@ -121,17 +185,27 @@ class _Runner:
                     self._staying[name].copy_(given, non_blocking=True)
                     self._copied[name] = given
             self._seen = staying
-        if self._graph is None:
-            outputs = self._function(**self._moving, **self._staying)
+        if self._replay is None:
+            outputs = self._call()
         else:
-            self._graph.replay()
+            self._replay()
             outputs = self._outputs
         return {name: output.clone() for name, output in outputs.items()}  # the next replay writes over them
 
 
-def as_it_is(module: torch.nn.Module, _: Tensors) -> Function:
-    """For ``cuda-graphs``: captured without a compiler, which takes a second instead of a minute."""
+def _with_own_kernels(module: torch.nn.Module, examples: Tensors) -> Function:
+    if next(iter(examples.values())).device.type == "cuda":
+        fuse(module)
     return module
+
+
+# Captured without a compiler, which takes a second instead of a minute.
+CUDA_GRAPHS = Stage("cuda-graphs", _with_own_kernels, "capturing")
+
+
+def compiled(optimise: Optimise, stop: Callable[[], None]) -> Stage:
+    """The stage of a compiler; it works on as many networks at a time as have four cores each."""
+    return Stage("compile", optimise, "compiling", max(1, min(3, (os.cpu_count() or 1) // 4)), stop)
 
 
 def check_cuda(model: Model, name: str) -> None:

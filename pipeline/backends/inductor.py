@@ -1,49 +1,198 @@
-"""torch.compile: Inductor's fused kernels for each network and shape."""
+"""torch.compile's Inductor: fused kernels for each network and shape, compiled beside and kept on disk.
+
+What is compiled holds no weights. So one engine serves every model of the same shape, a change of weights in place is
+seen at once, and a start finds on disk what an earlier one has compiled, for whatever model.
+"""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
+from torch import nn
 
+from pipeline.backends import inductor_build
 from pipeline.backends.backend import AccelerationError, Tensors
+from pipeline.backends.engine_cache import EngineCache, key_of
 from pipeline.backends.graphs import Function
+from pipeline.conditioning.conditions import Signature, signature_of
+from pipeline.models.networks import placed
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
 
+# Change this with anything that changes what is compiled, so that no engine of before is found again.
+_GRAPHS = 1
+_SECONDS = 1200
+# How far what is compiled may be from the network itself, as a share of the length of its output: numbers of 16 bits
+# that are added in another order differ by some thousandths.
+_TOLERANCE = 0.05
+# Megabytes that a process that compiles needs of the device beside the weights.
+_BESIDE_MB = 1500
 
-def with_inductor(module: torch.nn.Module, _: Tensors) -> Function:
-    """For ``compile``: compiled as a whole, or not at all.
 
-    Dynamo keeps what it has compiled with the code that it compiled, and gives a code object up after a few builds
-    (``recompile_limit``). Every build therefore compiles code of its own, and a build that cannot be one graph is an
-    error that is told, never a silent return to eager. The graphs of CUDA are captured by the caller: Inductor's own
-    are bound to the thread that made them.
+class Inductor:
+    """Compiles networks, each in a process of its own. Used by several threads at once.
+
+    Args:
+        cache: where what was compiled is kept; by default the user's cache folder.
     """
-    options: dict[str, str | int | bool | Callable[..., object]] = {"triton.cudagraphs": False}
-    return torch.compile(_own_code(module), dynamic=False, fullgraph=True, options=options)
+
+    def __init__(self, cache: EngineCache | None = None) -> None:
+        self._cache = cache or EngineCache()
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+        weakref.finalize(self, _end, self._running)
+
+    def __call__(self, module: nn.Module, examples: Tensors) -> Function:
+        """A function that gives what ``module`` gives, for inputs of the shapes of ``examples``, on its weights.
+
+        Raises:
+            RuntimeError: it cannot be compiled; the message says why in one line.
+        """
+        inputs, device = signature_of(examples), next(iter(examples.values())).device
+        key = _key(module, inputs, device)
+        stored = self._cache.load(key)
+        if stored is not None:
+            try:
+                return self._loaded(stored, module, examples)
+            except RuntimeError:
+                self._cache.remove(key)
+        built = self._built(module, inputs, device)
+        function = self._loaded(built, module, examples)
+        self._cache.store(key, built)
+        return function
+
+    def stop(self) -> None:
+        """End what is being compiled; nothing is compiled after this."""
+        with self._lock:
+            self._stopped = True
+            _end(self._running)
+
+    def _built(self, module: nn.Module, inputs: Signature, device: torch.device) -> bytes:
+        _check_memory(module, device)
+        bare = placed(module, lambda one: torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device="meta"))
+        with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
+            out = Path(folder) / "network.pt2"
+            process = self._start()
+            try:
+                job = inductor_build.Job(bare, inputs, str(device), str(out))
+                _, said = process.communicate(pickle.dumps(job), timeout=_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise RuntimeError(f"the compiler was not done after {_SECONDS} seconds") from error
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+                process.kill()
+                process.wait()
+            if process.returncode or not out.is_file():
+                lines = said.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
+                raise RuntimeError(f"the compiler failed: {lines[-1]}")
+            return out.read_bytes()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # Where this process found its modules, in the same order: it may not be an installed package.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.backends import inductor_build as build; "
+        command = [sys.executable, "-W", "ignore", "-c", code + "sys.exit(build.main())"]
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+        pipe = subprocess.PIPE
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("it is not wanted any more")
+            process = subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe, creationflags=flags)
+            self._running.add(process)
+            return process
+
+    def _loaded(self, built: bytes, module: nn.Module, examples: Tensors) -> Function:
+        with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
+            path = Path(folder) / "network.pt2"
+            path.write_bytes(built)
+            # CUDA cannot capture the locks that would let several threads call it at once.
+            compiled = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+        weights = {**dict(module.named_parameters()), **dict(module.named_buffers(remove_duplicate=False))}
+        own = {name: weights[name] for name in compiled.get_constant_fqns()}
+        compiled.load_constants(own, check_full_update=True, user_managed=True)
+        _check_same(compiled, module, examples)
+        return _Compiled(compiled, own)
 
 
-def _own_code(module: torch.nn.Module) -> Function:
-    """A function that calls ``module``, made of a code object that no other function has."""
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What was compiled, and the weights that it points at and does not keep alive itself."""
 
-    def call(**tensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        return module(**tensors)
+    function: Function
+    weights: Tensors
 
-    made = types.FunctionType(call.__code__.replace(), call.__globals__, call.__name__, None, call.__closure__)
-    made.__kwdefaults__ = call.__kwdefaults__
-    return made
+    def __call__(self, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.function(**tensors)
+
+
+def _key(module: nn.Module, inputs: Signature, device: torch.device) -> str:
+    weights = [(name, str(one.dtype), list(one.shape), list(one.stride())) for name, one in module.state_dict().items()]
+    return key_of(
+        compiled=_GRAPHS,
+        module=repr(module),
+        config={name: repr(sorted(getattr(one, "config", {}).items())) for name, one in module.named_children()},
+        weights=weights,
+        inputs=[(name, str(dtype), list(shape)) for name, dtype, shape in inputs],
+        device=_described(device),
+        versions=[version("torch"), version("diffusers")],
+    )
+
+
+def _described(device: torch.device) -> list[object]:
+    if device.type != "cuda":
+        return [device.type, torch.backends.cpu.get_cpu_capability()]
+    return [torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device), torch.version.cuda]
+
+
+def _check_memory(module: nn.Module, device: torch.device) -> None:
+    """Raises ``RuntimeError`` where a second copy of the weights, which compiling needs, does not fit."""
+    megabytes = sum(one.numel() * one.element_size() for one in module.parameters()) / 2**20
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0] / 2**20
+    else:
+        free = psutil.virtual_memory().available / 2**20
+    if megabytes + _BESIDE_MB > free:
+        raise RuntimeError(f"compiling takes {megabytes + _BESIDE_MB:.0f} MB of memory, and {free:.0f} MB are free")
+
+
+def _check_same(compiled: Function, module: nn.Module, examples: Tensors) -> None:
+    """Raises ``RuntimeError`` where ``compiled`` gives other numbers than ``module``: a picture is never made of it."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        name: torch.randn(one.shape, generator=generator).to(one) if one.is_floating_point() else one
+        for name, one in examples.items()
+    }
+    expected, given = module(**inputs), compiled(**inputs)
+    for name, one in expected.items():
+        error = (given[name].float() - one.float()).norm() / one.float().norm().clamp_min(1e-12)
+        if not float(error) <= _TOLERANCE:  # one that is not a number is none either
+            raise RuntimeError(f"what was compiled differs from the network by {float(error):.1%}")
+
+
+def _end(processes: set[subprocess.Popen[bytes]]) -> None:
+    for process in list(processes):
+        process.kill()
 
 
 def check_compiler(model: Model) -> None:
-    """Raise ``AccelerationError`` where torch.compile has nothing to compile with."""
+    """Raise ``AccelerationError`` where Inductor has nothing to compile with."""
     import shutil
     from importlib.util import find_spec
 
     if model.device.type == "cuda" and find_spec("triton") is None:
         raise AccelerationError("torch.compile needs triton for CUDA: pip install triton (triton-windows on Windows)")
-    if model.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise AccelerationError("torch.compile needs a C++ compiler for the CPU: install g++, clang or MSVC")
+    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise AccelerationError("torch.compile needs a C++ compiler: install g++, clang or MSVC")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.backends.backend import AccelerationError, Backend
@@ -34,7 +35,7 @@ def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
 
         return EagerBackend(model)
     if not wanted.startswith("openvino"):
-        return _graphs(model, wanted)
+        return _graphs(model, wanted, cache)
     from pipeline.backends.openvino.backend import OpenVinoBackend
 
     if model.device.type != "cpu":
@@ -44,26 +45,30 @@ def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
     return OpenVinoBackend(model, (wanted.partition("-")[2] or "cpu").upper(), cache)
 
 
-def _graphs(model: Model, wanted: str) -> Backend:
-    from pipeline.backends import graphs, inductor, tensorrt
+def _graphs(model: Model, wanted: str, cache: EngineCache | None, notes: Sequence[str] = ()) -> Backend:
+    from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend, check_cuda, compiled
 
-    if wanted == "tensorrt":
-        tensorrt.check_tensorrt(model)
-        return graphs.GraphBackend(model, wanted, tensorrt.with_tensorrt, bakes_weights=True)
-    if wanted == "compile":
-        inductor.check_compiler(model)
-        return graphs.GraphBackend(model, wanted, inductor.with_inductor)
-    graphs.check_cuda(model, wanted)
-    return graphs.GraphBackend(model, wanted, graphs.as_it_is)
+    if wanted == "cuda-graphs":
+        check_cuda(model, wanted)
+        return GraphBackend(model, wanted, CUDA_GRAPHS, notes=notes)
+    from pipeline.backends.inductor import Inductor, check_compiler
+
+    check_compiler(model)
+    inductor = Inductor(cache)
+    # Compiling takes a minute, for which the graphs serve.
+    first = [CUDA_GRAPHS] if model.device.type == "cuda" else []
+    return GraphBackend(model, wanted, *first, compiled(inductor, inductor.stop), notes=notes)
 
 
 def _best(model: Model, cache: EngineCache | None) -> Backend:
-    if model.device.type != "cpu":
-        # CUDA graphs and compilers are there to be asked for; none is the default before it has been measured on a GPU.
-        return _named(model, "eager", cache)
+    best = {"cpu": "openvino", "cuda": "compile"}.get(model.device.type, "eager")
     try:
-        return _named(model, "openvino", cache)
+        return _named(model, best, cache)
     except AccelerationError as error:
+        if best == "compile":
+            return _graphs(
+                model, "cuda-graphs", cache, (f"the model would run faster with compiled networks: {error}",)
+            )
         from pipeline.backends.eager import EagerBackend
 
         return EagerBackend(model, notes=(f"the model runs without acceleration, at about half the speed: {error}",))

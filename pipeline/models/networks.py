@@ -8,6 +8,7 @@ further networks, and need nothing from a backend that the three in this file do
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
@@ -60,6 +61,17 @@ class Network(Protocol):
 def sharing_weights(module: AnyModule) -> AnyModule:
     """A copy of a module's structure around the very same parameters and buffers."""
     memo: dict[int, object] = {id(one): one for one in [*module.parameters(), *module.buffers()]}
+    return copy.deepcopy(module, memo)
+
+
+def placed(module: AnyModule, place: Callable[[torch.Tensor], torch.Tensor]) -> AnyModule:
+    """A copy of a module's structure around what ``place`` makes of each of its parameters and buffers."""
+
+    def made(one: torch.Tensor) -> torch.Tensor:
+        new = place(one)
+        return nn.Parameter(new, requires_grad=False) if isinstance(one, nn.Parameter) else new
+
+    memo: dict[int, object] = {id(one): made(one) for one in [*module.parameters(), *module.buffers()]}
     return copy.deepcopy(module, memo)
 
 

@@ -27,13 +27,13 @@ class SparseEngine:
     follows: compares frames, and runs the networks on windows or on whole pictures.
 
     Attributes:
-        name, capabilities, unbuilt, patient: of the backend.
+        name, capabilities, unbuilt, patient, lanes: of the backend.
         notes: what cannot be run sparsely here, and why, in words for the user.
     """
 
     def __init__(self, model: Model, backend: Backend) -> None:
         self.name, self.capabilities, self.unbuilt = backend.name, backend.capabilities, backend.unbuilt
-        self.patient = backend.patient
+        self.patient, self.lanes = backend.patient, backend.lanes
         self.notes: list[str] = []
         self._factor = model.autoencoder.factor
         self._networks = SparseNetworks(model, backend)
@@ -228,6 +228,10 @@ class SparseEngine:
     def news(self) -> list[str]:
         """As the backend that the windows are run on."""
         return self._networks.backend.news()
+
+    def progress(self) -> str:
+        """As the backend's."""
+        return self._networks.backend.progress()
 
     def close(self) -> None:
         """Drop what is kept; the backend is the model's, and stays open."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline import Stream, StreamConfig
 from pipeline.backends.backend import Tensors
 from pipeline.backends.engine_backend import Engine
-from pipeline.backends.graphs import GraphBackend, as_it_is
+from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
 from pipeline.backends.spec import Spec
 from pipeline.models.networks import Network
 from tests.tiny_model import tiny_model
@@ -43,7 +43,7 @@ class FreeBackend(GraphBackend):
     """Finds an engine for everything, and it costs nothing."""
 
     def __init__(self) -> None:
-        super().__init__(tiny_model(), "cuda-graphs", as_it_is)
+        super().__init__(tiny_model(), "cuda-graphs", CUDA_GRAPHS)
         self._free: dict[Spec, Engine] = {}
 
     def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig
-from pipeline.backends.graphs import GraphBackend, as_it_is
+from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
 from pipeline.denoiser import Padding
 from pipeline.diffusion.guidance import row_layout
 from tests.tiny_model import tiny_model
@@ -33,7 +33,7 @@ def test_rows_come_back_in_their_places(kind: str, first: bool, slots: int, fram
 def test_filling_the_slots_builds_nothing_of_its_own(guidance: str) -> None:
     """Engines of a compiler take a minute: none is built for the few rows of one reset."""
     model = tiny_model(True)
-    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    backend = GraphBackend(model, "cuda-graphs", CUDA_GRAPHS)
     config = StreamConfig(prompt="a", negative_prompt="b", steps=3, guidance=guidance, guidance_scale=1.5)
     stream, expected = Stream(model, config, backend), Stream(model, config)
     frames = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -29,7 +29,7 @@ class RecordingBackend:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.name, self.capabilities, self.patient = backend.name, backend.capabilities, backend.patient
-        self.unbuilt = backend.unbuilt
+        self.unbuilt, self.lanes = backend.unbuilt, backend.lanes
         self.calls: list[tuple[str, tuple[int, ...]]] = []
 
     def shapes(self, network: str) -> list[tuple[int, ...]]:
@@ -54,6 +54,9 @@ class RecordingBackend:
 
     def news(self) -> list[str]:
         return self._backend.news()
+
+    def progress(self) -> str:
+        return self._backend.progress()
 
     def close(self) -> None:
         self._backend.close()

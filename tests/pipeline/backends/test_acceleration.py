@@ -18,7 +18,7 @@ from pipeline.backends import AccelerationError, accelerate
 from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.backends.graphs import GraphBackend, as_it_is
+from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
 from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.graph import write_graph
@@ -235,7 +235,7 @@ def test_a_digest_knows_weights_and_structure() -> None:
 def test_captured_functions_give_the_pictures_of_the_model(guidance: str) -> None:
     """Everything but the capture itself, which needs a GPU (see test_gpu.py)."""
     model = tiny_model(True)
-    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    backend = GraphBackend(model, "cuda-graphs", CUDA_GRAPHS)
     config, clip = replace(BASE, guidance=guidance), frames(4)
     stream, itself = Stream(model, config, backend), Stream(model, config)
     for index, frame in enumerate(clip):
@@ -270,7 +270,7 @@ class FailsOnce:
 
 def test_an_engine_that_fails_while_it_runs_hands_over_to_pytorch_and_says_so() -> None:
     model, clip = tiny_model(True), frames(4)
-    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    backend = GraphBackend(model, "cuda-graphs", CUDA_GRAPHS)
     stream, expected = Stream(model, BASE, backend), Stream(model, BASE)
     for frame in clip[:2]:
         stream(frame)
@@ -312,7 +312,7 @@ def test_an_engine_that_fails_on_a_part_of_the_rows_hands_over_as_well(
 
 def test_a_lack_of_memory_is_no_fault_of_the_engine() -> None:
     model, clip = tiny_model(True), frames(1)
-    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    backend = GraphBackend(model, "cuda-graphs", CUDA_GRAPHS)
     stream = Stream(model, BASE, backend)
     stream(clip)
     backend.wait()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline import Stream, StreamConfig, load_model
-from pipeline.backends.graphs import GraphBackend, _Runner, as_it_is
+from pipeline.backends.graphs import GraphBackend, _Runner, CUDA_GRAPHS
 from pipeline.conditioning.conditions import Conditions
 from pipeline.device import uploaded
 from tests.checkpoints import write_model
@@ -62,7 +62,7 @@ def test_what_is_given_stays_as_it_is() -> None:
 def test_sdxl_is_told_by_the_very_same_tensors_at_every_tick(guidance: str, tmp_path: Path) -> None:
     """Sizes that were made anew at each call once had every input of the network copied at each call."""
     model = load_model(str(write_model(tmp_path / "sdxl", "sdxl")), device="cpu", dtype="float32")
-    backend = GraphBackend(model, "cuda-graphs", as_it_is)
+    backend = GraphBackend(model, "cuda-graphs", CUDA_GRAPHS)
     given = []
     run = backend.run
     backend.run = lambda network, moving, staying: given.append(staying) or run(network, moving, staying)  # type: ignore[method-assign]

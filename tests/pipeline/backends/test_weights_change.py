@@ -15,7 +15,7 @@ from pipeline import Model, Stream, StreamConfig
 from pipeline.backends import accelerate
 from pipeline.backends.backend import Backend
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.backends.graphs import GraphBackend, as_it_is
+from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
 from pipeline.backends.openvino import backend as openvino_backend
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.package import is_installed
@@ -48,7 +48,7 @@ def frame(size: int = 64) -> torch.Tensor:
 def backends(model: Model, cache: EngineCache) -> dict[str, Callable[[], Backend]]:
     return {
         "eager": lambda: accelerate(model, "eager"),
-        "graphs": lambda: GraphBackend(model, "cuda-graphs", as_it_is),
+        "graphs": lambda: GraphBackend(model, "cuda-graphs", CUDA_GRAPHS),
         "openvino": lambda: accelerate(model, "openvino", cache),
     }
 

@@ -12,7 +12,7 @@ import torch
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import graphs as graphs_module
 from pipeline.backends.eager import EagerBackend
-from pipeline.backends.graphs import CAPABILITIES, GraphBackend, as_it_is
+from pipeline.backends.graphs import CAPABILITIES, GraphBackend, CUDA_GRAPHS
 from pipeline.models.residency import AUTOENCODER, DENOISER
 from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs
@@ -35,7 +35,7 @@ def captured(embedded: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph
     monkeypatch.setattr(graphs_module, "CAPABILITIES", replace(CAPABILITIES, windows=True))
     for name, value in (("FIRST", 50), ("FIRST_EVERY", 1), ("WORTH_BUILDING", 0.0)):
         monkeypatch.setattr(shapes_module, name, value)
-    backend = GraphBackend(embedded, "cuda-graphs", as_it_is)
+    backend = GraphBackend(embedded, "cuda-graphs", CUDA_GRAPHS)
     yield backend
     backend.close()
 
@@ -125,7 +125,7 @@ def test_weights_that_moved_are_captured_anew(embedded: Model, captured: GraphBa
 
 
 def test_it_is_not_the_default_before_it_has_been_measured(embedded: Model) -> None:
-    backend = GraphBackend(embedded, "cuda-graphs", as_it_is)
+    backend = GraphBackend(embedded, "cuda-graphs", CUDA_GRAPHS)
     stream = Stream(embedded, CONFIG, backend)
     assert stream.notes == ["sparse: cuda-graphs runs whole pictures here; only a still scene is spared"]
     stream.close()

@@ -13,7 +13,7 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.backends.eager import EagerBackend
-from pipeline.backends.graphs import GraphBackend, as_it_is
+from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
 from pipeline.sparse import progress as progress_module
 from pipeline.sparse import recording as recording_module
 from pipeline.sparse import unet as unet_module
@@ -363,7 +363,7 @@ def test_slow_light_is_seen_against_what_was_processed_last_but_not_against_the_
 
 def test_what_is_not_run_in_parts_is_said() -> None:
     model = tiny_model()
-    backend = GraphBackend(model, "compile", as_it_is)
+    backend = GraphBackend(model, "compile", CUDA_GRAPHS)
     assert Stream(model, CONFIG, backend).notes == []
     stream = Stream(model, replace(CONFIG, sparse=True), backend)
     assert ["compile" in note for note in stream.notes] == [True]

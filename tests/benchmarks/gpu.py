@@ -173,9 +173,7 @@ def main() -> None:
         folder = Path(name)
         names = tuple(part.name for part in parts)
         Job(folder, parts=names, tiny=options.tiny, acceleration=options.acceleration, peers=options.peers).write()
-        _keep_engines_in(folder)
-        if options.tiny:  # a pool of threads costs tiny models more in hand-over than it saves
-            os.environ["OMP_NUM_THREADS"] = "1"
+        _prepare_environment(folder, options.tiny)
         report = _run(parts, folder, options, log, console)
     summary(report, console)
     console.print(f"results: {out / 'verify.json'}, all output: {out / 'verify.log'}", soft_wrap=True)
@@ -259,11 +257,14 @@ def _wanted(part: Part, options: argparse.Namespace) -> bool:
     return part.name in options.only and (part.name != "peers" or options.peers is not None)
 
 
-def _keep_engines_in(folder: Path) -> None:
-    """What is built is built for this run, as at a user's first start, and shared by its parts."""
+def _prepare_environment(folder: Path, tiny: bool) -> None:
+    """Of all parts. What is built is built for this run, as at a user's first start, and shared by them."""
     for name in ("VITRAIL_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         os.environ[name] = str(folder / name.lower())
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of them would compile all of torch's Python
+    if tiny:  # a pool of threads costs tiny models more in hand-over than it saves
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import islice, pairwise
 from typing import Any
@@ -54,7 +54,7 @@ class Player:
         self._to_host = ToHost()
         self._count = 0
 
-    def pictures(self) -> Iterator[tuple[float, float]]:
+    def pictures(self) -> Generator[tuple[float, float], None, None]:
         """When a frame was handed over and when its picture was on the host, for ever, with two calls under way.
 
         As ``app.worker.WorkerThread`` does: the next call is asked for before the last is waited for.

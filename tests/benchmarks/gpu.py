@@ -63,8 +63,8 @@ class Part:
 
 
 PARTS = (
-    Part("prepare", least=20, most=90, beside="tests"),
-    Part("tests", least=15, most=90),
+    Part("prepare", least=20, most=100, beside="tests"),
+    Part("tests", least=15, most=100),
     Part("speed", least=60, most=160),
     Part("guidance", least=20, most=50),
     Part("embedded", least=15, most=50),
@@ -79,10 +79,13 @@ class Running:
 
     Args:
         seconds: after which it is ended.
+        environment: of the process.
         log: where its output goes.
     """
 
-    def __init__(self, part: Part, folder: Path, seconds: float, log: IO[bytes]) -> None:
+    def __init__(
+        self, part: Part, folder: Path, seconds: float, environment: Mapping[str, str], log: IO[bytes]
+    ) -> None:
         self.part = part
         self._results = folder / f"{part.name}.json"
         self._seconds = seconds
@@ -94,7 +97,9 @@ class Running:
             into.flush()
             command = part.command(folder, seconds)
             self._began = time.monotonic()
-            self._process = subprocess.Popen(command, cwd=_ROOT, stdout=into, stderr=into, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, cwd=_ROOT, env=environment, stdout=into, stderr=into, start_new_session=True
+            )
         self._said = said.open("rb")
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -137,7 +142,7 @@ class Running:
 
 
 def outcomes(
-    parts: Sequence[Part], folder: Path, budget: float, log: IO[bytes]
+    parts: Sequence[Part], folder: Path, budget: float, environment: Mapping[str, str], log: IO[bytes]
 ) -> Iterator[tuple[str, Outcome | None]]:
     """Each part's name and outcomes, as ``Running.outcomes``; None where it no longer fits into ``budget`` seconds."""
     ends = time.monotonic() + budget
@@ -150,7 +155,7 @@ def outcomes(
                 yield part.name, None
                 continue
             kept = 0.0 if later and part.beside == later[0].name else sum(other.least for other in later)
-            running = Running(part, folder, min(part.most, max(part.least, left - kept)), log)
+            running = Running(part, folder, min(part.most, max(part.least, left - kept)), environment, log)
             stack.callback(running.end)
             if later and part.beside == later[0].name:
                 beside.append(running)
@@ -166,14 +171,12 @@ def main() -> None:
     options = _options()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no part outlives this
     parts = [part for part in PARTS if _wanted(part, options)]
     console = Console(width=100)
     with tempfile.TemporaryDirectory(prefix="vitrail-verify-") as name, (out / "verify.log").open("wb") as log:
         folder = Path(name)
         names = tuple(part.name for part in parts)
         Job(folder, parts=names, tiny=options.tiny, acceleration=options.acceleration, peers=options.peers).write()
-        _prepare_environment(folder, options.tiny)
         report = _run(parts, folder, options, log, console)
     summary(report, console)
     console.print(f"results: {out / 'verify.json'}, all output: {out / 'verify.log'}", soft_wrap=True)
@@ -189,7 +192,7 @@ def _run(
     report: dict[str, Any] = {}
     done: dict[str, Outcome] = {}
     left_out: list[str] = []
-    for part, outcome in outcomes(parts, folder, options.seconds, log):
+    for part, outcome in outcomes(parts, folder, options.seconds, _environment(folder, options.tiny), log):
         if outcome is None:
             left_out.append(part)
             console.print(f"{part}: left out, as too little time is left")
@@ -257,15 +260,17 @@ def _wanted(part: Part, options: argparse.Namespace) -> bool:
     return part.name in options.only and (part.name != "peers" or options.peers is not None)
 
 
-def _prepare_environment(folder: Path, tiny: bool) -> None:
+def _environment(folder: Path, tiny: bool) -> dict[str, str]:
     """Of all parts. What is built is built for this run, as at a user's first start, and shared by them."""
-    for name in ("VITRAIL_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        os.environ[name] = str(folder / name.lower())
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of them would compile all of torch's Python
+    caches = ("VITRAIL_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+    changed = {name: str(folder / name.lower()) for name in caches} | {"HF_HUB_OFFLINE": "1"}
     if tiny:  # a pool of threads costs tiny models more in hand-over than it saves
-        os.environ["OMP_NUM_THREADS"] = "1"
+        changed["OMP_NUM_THREADS"] = "1"
+    found = {**os.environ, **changed}
+    found.pop("PYTHONDONTWRITEBYTECODE", None)  # else each part would compile all of torch's Python
+    return found
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no part outlives this
     main()

@@ -161,11 +161,11 @@ def started(
                 break
     watch.give_up()
     gaps = [after - before for before, after in pairwise(shown)]
-    first = [gap for gap, at in zip(gaps, shown[1:], strict=True) if abs(at - early) <= 0.5]
+    near = [gap for gap, at in zip(gaps, shown[1:], strict=True) if abs(at - early) <= 0.5] or gaps[:1]
     facts: dict[str, Any] = {
         "first_picture_s": round(shown[0], 2),
         "early_s": early,
-        "early_ms": median_ms(first) if first else None,
+        "early_ms": median_ms(near) if near else None,
         "longest_pause_ms": round(1e3 * max(gaps), 1) if gaps else None,
         "built_s": None if watch.built is None else round(watch.built, 2),
         "fed_for_s": round(shown[-1], 2),

@@ -24,7 +24,7 @@ def measure(job: Job, results: Results) -> None:
     """Write the models, then compile; what is not done when the tests are, the parts do themselves."""
     write_models(job)
     results["models_s"] = round(time.perf_counter() - job.started, 2)
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or job.tiny:
         for part, compiled in _COMPILED.items():
             if part in job.parts:
                 compiled(job)

@@ -28,12 +28,10 @@ WIDE = {
 
 
 def model_of(job: Job) -> Model:
-    """SDXL; in a tiny run the narrow one as it is."""
+    """SDXL; in a tiny run as narrow as the model is on disk."""
     model = load_model(job.narrow_sdxl)
-    if job.tiny:
-        return model
     config = {name: value for name, value in model.unet.config.items() if not name.startswith("_")}
-    unet = material.random_unet({**config, **WIDE}, model.device, model.dtype)
+    unet = material.random_unet({**config, **({} if job.tiny else WIDE)}, model.device, model.dtype)
     unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return replace(model, unet=unet)  # pyright: ignore[reportArgumentType]
 

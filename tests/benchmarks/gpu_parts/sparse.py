@@ -19,13 +19,14 @@ CASES = ((1, 512, "auto"), (4, 512, "auto"), (1, 1024, "cuda-graphs"))
 def measure(job: Job, results: Results) -> None:
     """A square of the picture changes in every frame."""
     model = load_model(job.model)
-    options = argparse.Namespace(ways=["sparse"], rounds=job.count(3), warm_up=2, burst=8)
+    rounds, warm_up, frames = (1, 1, 6) if job.tiny else (3, 2, 12)
+    options = argparse.Namespace(ways=["sparse"], rounds=rounds, warm_up=warm_up, burst=8)
     for steps, size, acceleration in CASES:
         on_device = acceleration if model.device.type == "cuda" else "auto"
         backend = accelerate(model, job.acceleration or on_device)
         found = results.part(f"T{steps} {size}")
         for area in AREAS:
-            clip = sparse.changing("square", area, job.size(size), 12)
+            clip = sparse.changing("square", area, job.size(size), frames)
             found[f"{100 * area:g} %"] = _told(sparse.compare(model, backend, live.config_of(steps), clip, options))
             found["acceleration"] = backend.name
             results.save()

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -143,7 +143,7 @@ class Running:
 
 def outcomes(
     parts: Sequence[Part], folder: Path, budget: float, environment: Mapping[str, str], log: IO[bytes]
-) -> Iterator[tuple[str, Outcome | None]]:
+) -> Generator[tuple[str, Outcome | None], None, None]:
     """Each part's name and outcomes, as ``Running.outcomes``; None where it no longer fits into ``budget`` seconds."""
     ends = time.monotonic() + budget
     with contextlib.ExitStack() as stack:
@@ -192,21 +192,32 @@ def _run(
     report: dict[str, Any] = {}
     done: dict[str, Outcome] = {}
     left_out: list[str] = []
-    for part, outcome in outcomes(parts, folder, options.seconds, _environment(folder, options.tiny), log):
-        if outcome is None:
-            left_out.append(part)
-            console.print(f"{part}: left out, as too little time is left")
-        else:
-            done[part] = outcome
-            if outcome["ok"] is not None:
-                console.print(f"{part}: {'done' if outcome['ok'] else 'FAILED'} after {outcome['seconds']:.0f} s")
-        if not report:  # to import torch takes seconds, in which the first part is under way by now
-            from tests.benchmarks import machine
-
-            report = {**machine.describe(), "tiny": options.tiny}
-        report |= {"seconds": round(time.monotonic() - began, 1), "left_out": left_out, "parts": done}
-        (options.out / "verify.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    environment = _environment(folder, options.tiny)
+    with contextlib.closing(outcomes(parts, folder, options.seconds, environment, log)) as running:
+        for part, outcome in running:
+            if not report:  # to import torch takes seconds, in which the first part is under way by now
+                report = _facts(options.tiny)
+            if outcome is None:
+                left_out.append(part)
+                console.print(f"{part}: left out, as too little time is left")
+            else:
+                done[part] = outcome
+                if outcome["ok"] is not None:
+                    console.print(f"{part}: {'done' if outcome['ok'] else 'FAILED'} after {outcome['seconds']:.0f} s")
+            report |= {"seconds": round(time.monotonic() - began, 1), "left_out": left_out, "parts": done}
+            (options.out / "verify.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def _facts(tiny: bool) -> dict[str, Any]:
+    """Of the machine and this run; without a card, only a tiny one is of use."""
+    from tests.benchmarks import machine
+
+    facts = machine.describe()
+    if facts["machine"]["gpu"] is None and not tiny:
+        print("torch sees no CUDA device here; --tiny tries the command without one", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2)
+    return {**facts, "tiny": tiny}
 
 
 def summary(report: Mapping[str, Any], console: Console) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from tests.benchmarks import gpu
 from tests.benchmarks.gpu_parts import targets
@@ -107,7 +108,7 @@ def test_the_command_writes_what_it_finds_and_fails_where_a_part_does(
     out = tmp_path / "out"
 
     def command(*arguments: str) -> dict[str, Any]:
-        monkeypatch.setattr(sys, "argv", ["gpu", str(out), *arguments])
+        monkeypatch.setattr(sys, "argv", ["gpu", str(out), "--tiny", *arguments])
         gpu.main()
         return json.loads((out / "verify.json").read_text(encoding="utf-8"))
 
@@ -129,6 +130,17 @@ def test_the_command_writes_what_it_finds_and_fails_where_a_part_does(
     for wrong in (("--peers", str(tmp_path / "nowhere")), ("--only", "nothing")):
         with pytest.raises(SystemExit, match="2"):
             command(*wrong)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_without_a_card_only_a_tiny_run_is_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "PARTS", (Scripted("tests", 0, 50, script="time.sleep(1000)"),))
+    monkeypatch.setattr(sys, "argv", ["gpu", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    assert "--tiny tries the command" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

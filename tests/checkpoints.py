@@ -52,10 +52,14 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def write_model(folder: Path, kind: str, seed: int = 0) -> Path:
-    """Write a complete model of ``kind`` to ``folder`` in the diffusers layout."""
+def write_model(folder: Path, kind: str, seed: int = 0, **structure: Any) -> Path:
+    """Write a complete model of ``kind`` to ``folder`` in the diffusers layout.
+
+    Args:
+        structure: what is to be other than at reduced width, such as ``text``, the widths of the text encoders.
+    """
     torch.manual_seed(seed)
-    known = KINDS[kind]
+    known = {**KINDS[kind], "structure": {**KINDS[kind]["structure"], **structure}}
     _write_unet(
         folder / "unet", known["structure"], linear=known["linear"], pix2pix=kind == "pix2pix", **known.get("unet", {})
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -17,6 +18,12 @@ torch.set_num_threads(1)
 # Engines that tests build, also in processes that they start, are not for the user's cache.
 _engines = tempfile.TemporaryDirectory(prefix="vitrail-engines-")
 os.environ["VITRAIL_CACHE"] = _engines.name
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A bare machine may lack pytest-timeout, whose setting ``timeout`` would then be taken for a mistake."""
+    if find_spec("pytest_timeout") is None:
+        parser.addini("timeout", "seconds that a test may take, where pytest-timeout is installed")
 
 
 def pytest_collection_finish() -> None:
@@ -39,7 +46,8 @@ def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_best", lambda model, _: EagerBackend(model))
 
 
-pytest_plugins = [] if missing_libraries("offscreen") else ["pytestqt.plugin"]
+# A machine without Qt, or with a Qt that cannot open a window, runs all tests but those of the window.
+pytest_plugins = ["pytestqt.plugin"] if find_spec("pytestqt") and not missing_libraries("offscreen") else []
 
 # No test may depend on a hub that is there; those of the download run their own, on loopback.
 os.environ["HF_HUB_OFFLINE"] = "1"

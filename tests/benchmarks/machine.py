@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+_UNKNOWN = "unknown"
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("torch", "diffusers", "transformers", "openvino", "torch-tensorrt", "numpy")
 
@@ -40,7 +41,7 @@ def measured_before(name: str) -> dict[str, Any]:
     """What ``save`` wrote, where it was measured on this very commit; else nothing."""
     path = _path(name)
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found if found.get("commit") == _commit() else {}
+    return found if found.get("commit") == _commit() != _UNKNOWN else {}
 
 
 def save(name: str, results: dict[str, Any]) -> Path:
@@ -61,14 +62,17 @@ def _module() -> str:
 
 
 def _commit() -> str:
-    """The commit, with a ``+`` where the working tree differs from it."""
+    """The commit, with a ``+`` where the working tree differs from it; in a copy without its history, ``_UNKNOWN``."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=_ROOT, check=False, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *words], cwd=_ROOT, check=False, capture_output=True, text=True)
+        except OSError:  # no git here
+            return ""
         return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "app", "pipeline", "assets")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    return (git("rev-parse", "--short", "HEAD") or _UNKNOWN) + ("+" if changed else "")
 
 
 def _cpu() -> str:

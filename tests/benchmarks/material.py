@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from assets.sample import clip_path
+from pipeline.device import choose_device
 from pipeline.models import EMBEDDED_PATH
 from tests.tiny_model import write_index
+from tests.video import frames_of, middle_square
 
 PROMPT = "a watercolour painting"
 
@@ -50,6 +53,17 @@ def write_narrow_sd15(folder: Path) -> Path:
     return _write_sd(folder, shape)
 
 
+def random_unet(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> UNet2DConditionModel:
+    """A UNet whose weights are drawn as torch draws them, but on ``device``: on a GPU, billions in a moment."""
+    with torch.device("meta"):
+        made: Any = UNet2DConditionModel(**config)
+    unet = made.to(dtype).to_empty(device=device)
+    for part in unet.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
+    return unet
+
+
 def _write_sd(folder: Path, shape: dict[str, Any]) -> Path:
     """The text encoder has its width only: it runs once a prompt."""
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -61,7 +75,7 @@ def _write_sd(folder: Path, shape: dict[str, Any]) -> Path:
     width = {"hidden_size": side, "intermediate_size": side, "num_attention_heads": side // 64, "num_hidden_layers": 1}
     known: dict[str, Any] = {**{name: text[name] for name in taken if name in text}, **width}
     parts = {
-        "unet": UNet2DConditionModel(sample_size=64, **shape),
+        "unet": random_unet({"sample_size": 64, **shape}, choose_device("auto"), torch.float16),
         "vae": AutoencoderTiny(),
         "text_encoder": CLIPTextModel(CLIPTextConfig(**known)),
     }
@@ -80,19 +94,12 @@ def model_folder(spec: str, folder: Path) -> Path:
 
 def frames(count: int, size: int) -> np.ndarray:
     """(count, size, size, 3) uint8: the middle of the sample clip, played again from its start where it ends."""
-    import av
     import cv2
 
-    pictures: list[np.ndarray] = []
-    with av.open(str(clip_path())) as container:
-        for frame in container.decode(video=0):
-            pixels = frame.to_ndarray(format="rgb24")
-            height, width = pixels.shape[:2]
-            left = (width - height) // 2
-            pixels = pixels[:, left : left + height]
-            pictures.append(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
-            if len(pictures) == count:
-                break
+    pictures = [
+        cv2.resize(middle_square(pixels), (size, size), interpolation=cv2.INTER_AREA)
+        for pixels in islice(frames_of(clip_path()), count)
+    ]
     return np.stack([pictures[index % len(pictures)] for index in range(count)])
 
 

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,19 @@ VITRAIL, STREAMDIFFUSION, AUTOPIPELINE = "Vitrail", "StreamDiffusion 0.1.1", "Au
 
 
 class Peer:
-    """A worker process: gives its time a frame when it is asked to."""
+    """A worker process: gives its time a frame when it is asked to.
 
-    def __init__(self, python: Path | str, script: str, *arguments: object) -> None:
+    Args:
+        environment: of the process; by default this one's.
+    """
+
+    def __init__(
+        self, python: Path | str, script: str, *arguments: object, environment: Mapping[str, str] | None = None
+    ) -> None:
         command = [str(python), "-P", "-W", "ignore", str(_WORKERS / script), *map(str, arguments)]
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment
         )
         self.facts = self._answer()
 

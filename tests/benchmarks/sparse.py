@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from pipeline.backends.backend import Backend
 from pipeline.sparse import effective_input, progress, unet
 from pipeline.sparse.rectangles import BLOCK, cover
 from tests.benchmarks import machine, material
+from tests.video import frames_of, middle_square
 
 # Blocks of 8 pixels around what changed.
 RIM_BLOCKS = 3
@@ -92,22 +94,10 @@ def changing(shape: str, area: float, size: int, count: int) -> torch.Tensor:
 
 def played(path: Path, size: int, count: int, skip: int = 20) -> torch.Tensor:
     """(count, 3, size, size) of a video's middle."""
-    import av
-    import cv2
-
-    pictures = []
-    with av.open(str(path)) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number < skip:
-                continue
-            pixels = frame.to_ndarray(format="rgb24")
-            height, width = pixels.shape[:2]
-            side = min(height, width)
-            top, left = (height - side) // 2, (width - side) // 2
-            pixels = pixels[top : top + side, left : left + side]
-            pictures.append(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))
-            if len(pictures) == count:
-                break
+    pictures = [
+        cv2.resize(middle_square(pixels), (size, size), interpolation=cv2.INTER_AREA)
+        for pixels in islice(frames_of(path), skip, skip + count)
+    ]
     return material.to_tensor(np.stack(pictures))
 
 

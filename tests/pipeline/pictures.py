@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import av
 import torch
 
 from assets.sample import clip_path
+from tests.video import frames_of
 
 BURN_FROM = 0.15  # how far inside the range a pixel is that guidance may burn
 
 
 def sample_frame() -> torch.Tensor:
     """(3, 128, 128) float 0..1: the face of the sample clip."""
-    with av.open(str(clip_path())) as container:
-        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    pixels = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    pixels = torch.from_numpy(next(frames_of(clip_path()))).permute(2, 0, 1).float() / 255
     return torch.nn.functional.interpolate(pixels[None, :, :, 80:560], size=(128, 128), mode="area")[0]
 
 

@@ -6,13 +6,14 @@ seen at once, and a start finds on disk what an earlier one has compiled, for wh
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ class Inductor:
         _check_memory(module, device)
         bare = placed(module, lambda one: torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device="meta"))
         with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-            out = Path(folder) / "network.pt2"
+            out = Path(folder) / "network.bin"
             process = self._start()
             try:
                 job = inductor_build.Job(bare, inputs, str(device), str(out))
@@ -99,7 +100,7 @@ class Inductor:
             if process.returncode or not out.is_file():
                 lines = said.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
                 raise RuntimeError(f"the compiler failed: {lines[-1]}")
-            return out.read_bytes()
+            return _joined(out.with_suffix(".json").read_bytes(), out.read_bytes())
 
     def _start(self) -> subprocess.Popen[bytes]:
         # Where this process found its modules, in the same order: it may not be an installed package.
@@ -115,27 +116,50 @@ class Inductor:
             return process
 
     def _loaded(self, built: bytes, module: nn.Module, examples: Tensors) -> Function:
+        facts, artifact = _parted(built)
         with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-            path = Path(folder) / "network.pt2"
-            path.write_bytes(built)
-            # CUDA cannot capture the locks that would let several threads call it at once.
-            compiled = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+            path = Path(folder) / "network.bin"
+            path.write_bytes(artifact)
+            function = torch._inductor.CompiledArtifact.load(path=str(path), format="binary")
         weights = {**dict(module.named_parameters()), **dict(module.named_buffers(remove_duplicate=False))}
-        own = {name: weights[name] for name in compiled.get_constant_fqns()}
-        compiled.load_constants(own, check_full_update=True, user_managed=True)
+        compiled = _Compiled(function, facts["arguments"], facts["outputs"], weights)
         _check_same(compiled, module, examples)
-        return _Compiled(compiled, own)
+        return compiled
 
 
-@dataclass(frozen=True, slots=True)
 class _Compiled:
-    """What was compiled, and the weights that it points at and does not keep alive itself."""
+    """What was compiled, called with the weights of a model.
 
-    function: Function
-    weights: Tensors
+    Args:
+        function: takes and gives tensors in order.
+        arguments: of each argument whether it is a weight, and its name.
+        outputs: the names of what it gives.
+        weights: by name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Sequence[torch.Tensor]],
+        arguments: Sequence[tuple[bool, str]],
+        outputs: Sequence[str],
+        weights: Tensors,
+    ) -> None:
+        self._function = function
+        self._arguments = [(weights[name] if is_weight else None, name) for is_weight, name in arguments]
+        self._outputs = outputs
 
     def __call__(self, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.function(**tensors)
+        given = self._function(*(tensors[name] if weight is None else weight for weight, name in self._arguments))
+        return dict(zip(self._outputs, given, strict=True))
+
+
+def _joined(facts: bytes, artifact: bytes) -> bytes:
+    return len(facts).to_bytes(8, "little") + facts + artifact
+
+
+def _parted(built: bytes) -> tuple[dict[str, list], bytes]:
+    end = 8 + int.from_bytes(built[:8], "little")
+    return json.loads(built[8:end]), built[end:]
 
 
 def _key(module: nn.Module, inputs: Signature, device: torch.device) -> str:
@@ -194,5 +218,7 @@ def check_compiler(model: Model) -> None:
 
     if model.device.type == "cuda" and find_spec("triton") is None:
         raise AccelerationError("torch.compile needs triton for CUDA: pip install triton (triton-windows on Windows)")
-    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise AccelerationError("torch.compile needs a C++ compiler: install g++, clang or MSVC")
+    if model.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise AccelerationError("torch.compile needs a C++ compiler for the CPU: install g++, clang or MSVC")
+    if not hasattr(torch._inductor, "standalone_compile"):
+        raise AccelerationError(f"torch.compile is used as torch 2.8 and later have it; this is {torch.__version__}")

@@ -7,6 +7,7 @@ interpreter's lock for most of a minute. The network arrives over the standard i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import sys
@@ -19,9 +20,8 @@ from torch import nn
 from pipeline.conditioning.conditions import Signature
 from pipeline.models.networks import placed
 
-# Weights are inputs of what is compiled, and no part of it: the model's own are given to it, and may change in place.
-# Without the second setting Inductor would write small ones (the bias of the last layer) into its code.
-_OPTIONS = {"aot_inductor.package_constants_in_so": False, "always_keep_tensor_constants": True}
+# CUDA graphs are captured by whoever runs it: Inductor's own are bound to the thread that made them.
+_OPTIONS = {"triton.cudagraphs": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Job:
         module: with weights on the device ``meta``, where they take no memory.
         inputs: name, dtype and shape of each.
         device: as text, where it is to run.
-        out: the file to write.
+        out: the file to write; beside it, as ``.json``, the names of its arguments and of what it gives.
     """
 
     module: nn.Module
@@ -42,18 +42,36 @@ class Job:
 
 
 def compile_network(job: Job) -> None:
-    """Compile a network for one shape of its inputs."""
+    """Compile a network for one shape of its inputs, and write it with what its arguments are.
 
-    def made(shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        # Not zeros: the compiler looks for weights that are all alike, and takes them for constants.
-        tensor = torch.empty_strided(shape, stride, dtype=dtype, device=job.device)
-        return tensor.normal_() if dtype.is_floating_point else tensor.zero_()
+    Raises:
+        RuntimeError: it cannot be written as one graph of its weights and inputs.
+    """
 
-    module = placed(job.module, lambda one: made(one.shape, one.stride(), one.dtype)).eval()
+    def made(one: torch.Tensor) -> torch.Tensor:
+        tensor = torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device=job.device)
+        return tensor.normal_() if one.is_floating_point() else tensor.zero_()
+
+    module = placed(job.module, made).eval()
     inputs = {name: torch.zeros(shape, dtype=dtype, device=job.device) for name, dtype, shape in job.inputs}
     with torch.no_grad():
         program = torch.export.export(module, (), inputs, strict=False)
-        torch._inductor.aoti_compile_and_package(program, package_path=job.out, inductor_configs=_OPTIONS)
+        weights = {**dict(module.named_parameters()), **dict(module.named_buffers(remove_duplicate=False))}
+        names, given = [], []
+        # Weights are arguments of what is compiled, and no part of it: the model's own are given, and may change.
+        for one in program.graph_signature.input_specs:
+            name = one.arg.name if one.target is None else one.target
+            found = (inputs if one.target is None else weights).get(name)
+            if found is None:
+                raise RuntimeError(f"the network reads {name}, which is neither a weight nor an input")
+            names.append([one.target is not None, name])
+            given.append(found)
+        compiled = torch._inductor.standalone_compile(
+            program.graph_module, given, dynamic_shapes="from_example_inputs", options={"config_patches": _OPTIONS}
+        )
+    outputs = list(module(**inputs))
+    compiled.save(path=job.out, format="binary")
+    Path(job.out).with_suffix(".json").write_text(json.dumps({"arguments": names, "outputs": outputs}))
 
 
 def main() -> int:

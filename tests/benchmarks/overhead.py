@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline import Stream, StreamConfig
 from pipeline.backends.backend import Tensors
 from pipeline.backends.engine_backend import Engine
-from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
+from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.backends.spec import Spec
 from pipeline.models.networks import Network
 from tests.tiny_model import tiny_model

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig
-from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
+from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.denoiser import Padding
 from pipeline.diffusion.guidance import row_layout
 from tests.tiny_model import tiny_model

@@ -21,6 +21,7 @@ from tests.tiny_model import write_tiny_model
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
 ]
 
@@ -67,7 +68,7 @@ def test_accelerated_pictures_are_those_of_the_model(acceleration: str) -> None:
         error = (stream(frame).image - expected(frame).image).square().mean()
         assert -10 * torch.log10(error) >= 40, index
         backend.wait()
-    assert isinstance(backend, GraphBackend)
+    assert isinstance(backend, GraphBackend), (acceleration, model.device, backend.news())
     for builder in backend._pictures:
         assert {spec.network for spec in builder.ready()} == {"encoder", "denoiser", "decoder"}, backend.news()
     assert backend.news() == []

@@ -33,6 +33,8 @@ class Capturer:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: tuple[int, int] | None = None
+        # One for all: cuBLAS keeps memory of its own for each stream that it was ever called on.
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, call: Callable[[], Made]) -> tuple[Made, Callable[[], None]]:
         """Capture ``call``, which reads and writes the same memory each time.
@@ -41,7 +43,7 @@ class Capturer:
             What ``call`` gave, which each replay writes anew, and what replays it on the current stream.
         """
         with _CAPTURE:
-            stream = torch.cuda.Stream(self._device)
+            stream = self._stream = self._stream or torch.cuda.Stream(self._device)
             stream.wait_stream(torch.cuda.current_stream(self._device))
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):

@@ -20,16 +20,16 @@ def fuse(module: nn.Module) -> None:
         if _is_residual(block):
             _fuse_residual(block)
     for block in list(module.modules()):
-        if isinstance(getattr(block, "conv_norm_out", None), nn.GroupNorm) and isinstance(block.conv_act, nn.SiLU):
-            if _is_plain(block.conv_norm_out):
-                block.conv_norm_out, block.conv_act = FusedGroupNorm(block.conv_norm_out, silu=True), nn.Identity()
+        norm, act = getattr(block, "conv_norm_out", None), getattr(block, "conv_act", None)
+        if isinstance(norm, nn.GroupNorm) and isinstance(act, nn.SiLU) and _is_plain(norm):
+            block.conv_norm_out, block.conv_act = FusedGroupNorm(norm, silu=True), nn.Identity()
         for name, layer in list(block.named_children()):
             if type(layer) is nn.GroupNorm and _is_plain(layer):
                 setattr(block, name, FusedGroupNorm(layer, silu=False))
 
 
 class FusedGroupNorm(nn.Module):
-    """Gives what the ``nn.GroupNorm`` that it is made of gives, on its weights; with ``silu``, what SiLU makes of it."""
+    """Gives what the ``nn.GroupNorm`` that it is made of gives, on its weights, with ``silu`` through SiLU."""
 
     def __init__(self, norm: nn.GroupNorm, *, silu: bool) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ class Watch(threading.Thread):
 
     Attributes:
         built: seconds since ``since`` until then; None before.
-        names: what the backend said that it is, with the second since which it did.
+        names: what the backend said that runs the networks, with the second since which it did.
     """
 
     def __init__(self, backend: Backend, since: float) -> None:
@@ -121,8 +121,9 @@ class Watch(threading.Thread):
     def run(self) -> None:
         quiet, last = 0, self._now()
         while quiet < _QUIET_WAITS and not self._over.wait(_BETWEEN_WAITS):
-            if not self.names or self.names[-1][1] != self._backend.name:
-                self.names.append((round(self._now(), 2), self._backend.name))
+            stage = self._backend.progress()
+            if not self.names or self.names[-1][1] != stage:
+                self.names.append((round(self._now(), 2), stage))
             began = self._now()
             self._backend.wait()
             waited = self._now() - began > _NOTICEABLE
@@ -169,7 +170,7 @@ def started(
         "longest_pause_ms": round(1e3 * max(gaps), 1) if gaps else None,
         "built_s": None if watch.built is None else round(watch.built, 2),
         "fed_for_s": round(shown[-1], 2),
-        "stages": [*watch.names, (round(shown[-1], 2), backend.name)],
+        "stages": [*watch.names, (round(shown[-1], 2), backend.progress())],
         "news": backend.news(),
     }
     return backend, player, facts

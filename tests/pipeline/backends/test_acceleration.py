@@ -18,7 +18,7 @@ from pipeline.backends import AccelerationError, accelerate
 from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
+from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.graph import write_graph

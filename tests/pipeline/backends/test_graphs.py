@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline import Stream, StreamConfig, load_model
-from pipeline.backends.graphs import GraphBackend, _Runner, CUDA_GRAPHS
+from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend, _Runner
 from pipeline.conditioning.conditions import Conditions
 from pipeline.device import uploaded
 from tests.checkpoints import write_model

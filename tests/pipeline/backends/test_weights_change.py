@@ -15,7 +15,7 @@ from pipeline import Model, Stream, StreamConfig
 from pipeline.backends import accelerate
 from pipeline.backends.backend import Backend
 from pipeline.backends.engine_cache import EngineCache
-from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
+from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.backends.openvino import backend as openvino_backend
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.backends.openvino.package import is_installed

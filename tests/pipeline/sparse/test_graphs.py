@@ -12,7 +12,7 @@ import torch
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import graphs as graphs_module
 from pipeline.backends.eager import EagerBackend
-from pipeline.backends.graphs import CAPABILITIES, GraphBackend, CUDA_GRAPHS
+from pipeline.backends.graphs import CAPABILITIES, CUDA_GRAPHS, GraphBackend
 from pipeline.models.residency import AUTOENCODER, DENOISER
 from pipeline.sparse import window_shapes as shapes_module
 from pipeline.sparse.costs import Costs

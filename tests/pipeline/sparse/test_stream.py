@@ -13,7 +13,7 @@ import torch
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig, load_model
 from pipeline.backends.eager import EagerBackend
-from pipeline.backends.graphs import GraphBackend, CUDA_GRAPHS
+from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.sparse import progress as progress_module
 from pipeline.sparse import recording as recording_module
 from pipeline.sparse import unet as unet_module

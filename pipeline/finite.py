@@ -6,6 +6,8 @@ from collections import deque
 
 import torch
 
+from pipeline.arriving import Arriving
+
 # One picture in so many is looked at, which costs far less than a thousandth of making them.
 EVERY = 16
 # One pixel in so many is looked at in each direction. That is enough: norms spread a number that is not finite over the
@@ -21,30 +23,23 @@ _WORDS = (
 class FiniteWatch:
     """Looks at latents and pictures now and then, and tells once where they are not finite.
 
-    On a CPU the answer is there at once. On a device it is fetched by a copy of one byte, and read when it has arrived.
+    The answer is read when it has arrived.
     """
 
     def __init__(self) -> None:
         self._count = 0
         self._told = False
         self._news: list[str] = []
-        self._pending: deque[tuple[torch.Event, torch.Tensor]] = deque()
+        self._pending: deque[Arriving] = deque()
 
     def look(self, latent: torch.Tensor, picture: torch.Tensor) -> None:
         """Look at a finished latent (F, C, h, w) and the picture (F, 3, H, W) made of it, where it is their turn."""
         self._count += 1
         if self._count % EVERY != 1:
             return
-        self._collect()
         finite = latent.isfinite().all() & picture[..., ::_STRIDE, ::_STRIDE].isfinite().all()
-        if latent.device.type != "cuda":
-            self._note(bool(finite))
-            return
-        arrived = torch.empty((), dtype=torch.bool, pin_memory=True)
-        arrived.copy_(finite, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record(torch.cuda.current_stream(latent.device))
-        self._pending.append((event, arrived))
+        self._pending.append(Arriving(finite))
+        self._collect()
 
     def restart(self) -> None:
         """The next picture is looked at, and told of anew: something has changed."""
@@ -57,8 +52,8 @@ class FiniteWatch:
         return news
 
     def _collect(self) -> None:
-        while self._pending and self._pending[0][0].query():
-            self._note(bool(self._pending.popleft()[1]))
+        while self._pending and self._pending[0].there:
+            self._note(self._pending.popleft().value != 0)
 
     def _note(self, finite: bool) -> None:
         if not finite and not self._told:

@@ -112,13 +112,12 @@ class GraphBackend(EngineBackend):
     def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine] | None:
         self._networks[network.name] = network
         builders = [self._windows] if network.window else self._pictures
-        best, *others = reversed(builders)
-        # All are asked, so that all are ordered; only for the best a film waits.
-        slower = [builder.get(spec) for builder in others if not self.patient]
-        for engine in (best.get(spec, patient=self.patient), *slower):
-            if engine is not None:
-                return spec, engine
-        return None
+        if self.patient:
+            engines = (builder.get(spec, patient=True) for builder in reversed(builders))
+        else:  # all are asked, so that all are ordered
+            engines = iter([builder.get(spec) for builder in reversed(builders)])
+        found = next((engine for engine in engines if engine is not None), None)
+        return None if found is None else (spec, found)
 
     def _failed(self, spec: Spec, engine: Engine, error: Exception) -> None:
         for builder in self._builders():

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import psutil
 import torch
@@ -27,6 +27,7 @@ from pipeline.backends.backend import AccelerationError, Tensors
 from pipeline.backends.engine_cache import EngineCache, key_of
 from pipeline.backends.graphs import Function
 from pipeline.conditioning.conditions import Signature, signature_of
+from pipeline.models.errors import first_line
 from pipeline.models.networks import placed
 
 if TYPE_CHECKING:
@@ -116,15 +117,21 @@ class Inductor:
             return process
 
     def _loaded(self, built: bytes, module: nn.Module, examples: Tensors) -> Function:
-        facts, artifact = _parted(built)
-        with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-            path = Path(folder) / "network.bin"
-            path.write_bytes(artifact)
-            function = torch._inductor.CompiledArtifact.load(path=str(path), format="binary")
+        try:
+            facts, function = _read(built)
+        except Exception as error:  # PyTorch's loader may raise anything
+            raise RuntimeError(f"what was compiled cannot be loaded: {first_line(error)}") from error
         weights = {**dict(module.named_parameters()), **dict(module.named_buffers(remove_duplicate=False))}
         compiled = _Compiled(function, facts["arguments"], facts["outputs"], weights)
         _check_same(compiled, module, examples)
         return compiled
+
+
+class _Facts(TypedDict):
+    """As ``inductor_build`` writes them."""
+
+    arguments: list[tuple[bool, str]]
+    outputs: list[str]
 
 
 class _Compiled:
@@ -157,9 +164,14 @@ def _joined(facts: bytes, artifact: bytes) -> bytes:
     return len(facts).to_bytes(8, "little") + facts + artifact
 
 
-def _parted(built: bytes) -> tuple[dict[str, list], bytes]:
+def _read(built: bytes) -> tuple[_Facts, Callable[..., Sequence[torch.Tensor]]]:
+    """What was ``_joined``: what it takes and gives, and what does it."""
     end = 8 + int.from_bytes(built[:8], "little")
-    return json.loads(built[8:end]), built[end:]
+    facts: _Facts = json.loads(built[8:end])
+    with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
+        path = Path(folder) / "network.bin"
+        path.write_bytes(built[end:])
+        return facts, torch._inductor.CompiledArtifact.load(path=str(path), format="binary")
 
 
 def _key(module: nn.Module, inputs: Signature, device: torch.device) -> str:

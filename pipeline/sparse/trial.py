@@ -45,14 +45,18 @@ class Trial:
         """Whether enough has been tried."""
         return len(self.surrounded if self.surrounds else self.zeros) >= TRIALS
 
-    def tried(self, found: torch.Tensor, whole: torch.Tensor, windows: Sequence[tuple[int, Window]]) -> Trial:
-        """After one more change: what its ``windows`` (row, window) gave, within ``found``, and what the whole gives.
-
-        Args:
-            found, whole: (B, C, h, w).
-        """
-        wrong = torch.cat([cut(found[row] - whole[row], one.writes).flatten() for row, one in windows])
-        error = float((wrong.square().mean() / whole.square().mean()).sqrt())
+    def after(self, error: float) -> Trial:
+        """After one more change, in which the windows had this ``error_of``."""
         if self.surrounds:
             return replace(self, surrounded=(*self.surrounded, error))
         return replace(self, zeros=(*self.zeros, error))
+
+
+def error_of(found: torch.Tensor, whole: torch.Tensor, windows: Sequence[tuple[int, Window]]) -> torch.Tensor:
+    """How far what ``windows`` (row, window) gave, within ``found``, is from what the whole gives: one number.
+
+    Args:
+        found, whole: (B, C, h, w).
+    """
+    wrong = torch.cat([cut(found[row] - whole[row], one.writes).flatten() for row, one in windows])
+    return (wrong.square().mean() / whole.square().mean()).sqrt()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
+from pipeline.arriving import Arriving
 from pipeline.backends.backend import Tensors
 from pipeline.conditioning.conditions import Signature, signature_of
 from pipeline.sparse.buffer_pool import BufferAgePool
@@ -31,7 +33,7 @@ from pipeline.sparse.rectangles import (
     window_around,
     window_of_size,
 )
-from pipeline.sparse.trial import Trial
+from pipeline.sparse.trial import Trial, error_of
 from pipeline.sparse.window_batch import WindowBatch, grouped
 from pipeline.sparse.window_shapes import WindowShapes
 from pipeline.sparse.window_unet import OUTPUT
@@ -147,6 +149,7 @@ class SparseUNet:
         self._shapes, self._shapes_of = self._no_shapes(), _Kept().kind
         self._kept = _Kept()
         self._trial = Trial()
+        self._errors: deque[tuple[bool, Arriving]] = deque()  # whether its windows were surrounded, and of each trial
         self.costs = Costs(UNET_OVERHEAD, networks.stopwatch)
         self.share = 1.0
         self.any_whole = True
@@ -166,6 +169,7 @@ class SparseUNet:
 
     def weights_changed(self) -> None:
         """The UNet's weights or layers are others now."""
+        self._errors.clear()
         if not self._trial.surrounds:
             self._trial = Trial()
         self._shapes_of = _Kept().kind
@@ -197,6 +201,7 @@ class SparseUNet:
             changes: for each row where its frame differs from the one that was in this slot before, in pixels of the
                 picture.
         """
+        self._learn()
         self._follow((len(rows), *rows.shape[2:]), signature_of(conditions))
         kept, size = self._kept, (rows.shape[2], rows.shape[3])
         plans = [self._plan(None if kept.context is None else change, size) for change in changes]
@@ -229,14 +234,22 @@ class SparseUNet:
         """The output as a whole, by which it is seen how right the windows are that have just been computed."""
         self.share, self.any_whole = 1.0, True
         whole = self._networks.denoise({"rows": inputs.rows, "timesteps": inputs.timesteps}, inputs.conditions)
-        before, windows = self._trial.surrounds, [one for batch in batches for one in batch.of_rows()]
-        self._trial = self._trial.tried(found, whole, windows)
-        if self._trial.surrounds != before:
-            self._networks.surround(self._trial.surrounds)
-            self._shapes = self._no_shapes()
-            self.costs = Costs(UNET_OVERHEAD, self._networks.stopwatch)
-            self.forget()
+        windows = [one for batch in batches for one in batch.of_rows()]
+        self._errors.append((self._trial.surrounds, Arriving(error_of(found, whole, windows))))
+        self._learn()
         return self._kept.output.replace(whole)
+
+    def _learn(self) -> None:
+        """Take account of the errors that have arrived; until then the changes that come are tried, too."""
+        while self._errors and self._errors[0][1].there:
+            surrounded, error = self._errors.popleft()
+            if surrounded == self._trial.surrounds:  # else it is of windows as they are no longer
+                self._trial = self._trial.after(error.value)
+                if self._trial.surrounds != surrounded:
+                    self._networks.surround(self._trial.surrounds)
+                    self._shapes = self._no_shapes()
+                    self.costs = Costs(UNET_OVERHEAD, self._networks.stopwatch)
+                    self.forget()
 
     def _follow(self, shape: tuple[int, ...], signature: Signature) -> None:
         """Begin anew where the rows have another number or size, or other conditions, than those before."""

@@ -155,8 +155,9 @@ def step(stream: Stream, frame: torch.Tensor, into: Measured) -> None:
     stream.restart_clock()  # it is of this frame alone
     started = time.perf_counter()
     picture = stream(frame).image
-    if picture.device.type != "cpu":
-        torch.accelerator.synchronize()
+    done = mark(picture.device)
+    if done is not None:  # not the device as a whole, for a graph may be captured meanwhile
+        done()
     into.seconds.append(time.perf_counter() - started)
     into.unet.append(stream.stages_ms()["unet"])
     into.pictures.append(picture.clone())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +13,7 @@ Made = TypeVar("Made")
 
 # Compilers, and PyTorch's own libraries, settle what they use in the first calls.
 _WARM_UPS = 3
-# Only one capture at a time: a capture fails where another thread waits for the device by the stream that it is on.
+# Only one capture at a time: a capture fails where another thread waits for the whole device meanwhile.
 _CAPTURE = threading.Lock()
 
 
@@ -51,11 +52,16 @@ class Capturer:
                 stream.synchronize()
                 self._pool = self._pool or torch.cuda.graph_pool_handle()
                 graph = torch.cuda.CUDAGraph()
-                # The stream on screen goes on in another thread meanwhile, and may allocate.
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
                 try:
+                    # The stream on screen goes on in another thread meanwhile, and may allocate.
+                    graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
                     made = call()
-                finally:
                     graph.capture_end()
+                except BaseException:
+                    # Both are left in the middle of a capture, and can be used for no other.
+                    with contextlib.suppress(RuntimeError):
+                        graph.capture_end()
+                    self._pool = self._stream = None
+                    raise
                 stream.synchronize()
         return made, graph.replay

@@ -1,99 +1,134 @@
-"""torch.compile for each build on its own: a long session never falls back to eager unseen."""
+"""Inductor: compiled in a process beside, kept on disk without weights, and never used where it is wrong."""
 
 from __future__ import annotations
 
 import shutil
+import threading
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
-from torch import nn
 
-from pipeline.backends.graphs import GraphBackend
-from pipeline.backends.inductor import with_inductor
+from pipeline.backends.backend import AccelerationError
+from pipeline.backends.engine_cache import EngineCache
+from pipeline.backends.graphs import GraphBackend, compiled
+from pipeline.backends.inductor import Inductor, _check_same, check_compiler
 from pipeline.models.residency import DENOISER
+from tests.pipeline.backends.small_network import BranchingNetwork, Small, SmallNetwork
 from tests.tiny_model import new_tiny_model, tiny_model
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler here")
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler here"
+)
 
 
-class Small(nn.Module):
-    """Adds what it is told to a linear map of rows."""
-
-    def __init__(self, weight: nn.Parameter) -> None:
-        super().__init__()
-        self.weight = weight
-
-    def forward(self, rows: torch.Tensor, **others: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"output": torch.nn.functional.silu(rows @ self.weight) + others["shift"]}
+def inputs(rows: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    return {"rows": torch.randn(rows, 4)}, {"shift": torch.randn(rows, 4)}
 
 
-class SmallNetwork:
-    """Of one part of a model, whose weights are changed in place."""
-
-    name, part, open_sizes, window = "small", DENOISER, False, False
-
-    def __init__(self) -> None:
-        self.weight = nn.Parameter(torch.eye(4), requires_grad=False)
-
-    def module(self) -> nn.Module:
-        return Small(self.weight)
+def backend_with(model: object, inductor: Inductor) -> GraphBackend:
+    return GraphBackend(model, "compile", compiled(inductor, inductor.stop))  # type: ignore[arg-type]
 
 
-class Branching(SmallNetwork):
-    """One that cannot be a single graph."""
-
-    name = "branching"
-
-    def module(self) -> nn.Module:
-        class Branches(Small):
-            def forward(self, rows: torch.Tensor, **others: torch.Tensor) -> dict[str, torch.Tensor]:
-                if rows.sum() > others["shift"].sum():
-                    print(end="")  # noqa: T201 - which no graph can hold
-                return super().forward(rows, **others)
-
-        return Branches(self.weight)
-
-
+@needs_compiler
 @torch.inference_mode()
-def test_twelve_builds_are_all_compiled() -> None:
-    """Dynamo gives up a code object after eight builds of it, and all builds of a network share one."""
-    backend, network = GraphBackend(tiny_model(), "compile", with_inductor), SmallNetwork()
-    for rows in range(1, 13):
-        moving, staying = {"rows": torch.randn(rows, 4)}, {"shift": torch.randn(rows, 4)}
-        expected = network.module()(**moving, **staying)["output"]
-        torch.testing.assert_close(backend.run(network, moving, staying)["output"], expected)
-        backend.wait()
-        assert backend.ready(network, moving, staying), rows
-        with torch._dynamo.config.patch(error_on_recompile=True):
-            torch.testing.assert_close(backend.run(network, moving, staying)["output"], expected)
-    assert backend.news() == []
-    backend.close()
-
-
-@torch.inference_mode()
-def test_weights_that_change_in_place_are_seen_without_another_build() -> None:
-    model, network = new_tiny_model(), SmallNetwork()
-    backend = GraphBackend(model, "compile", with_inductor)
-    moving, staying = {"rows": torch.randn(2, 4)}, {"shift": torch.zeros(2, 4)}
+def test_what_is_compiled_follows_the_weights_and_serves_other_models_of_its_shape(tmp_path: Path) -> None:
+    model, network, cache = new_tiny_model(), SmallNetwork(), EngineCache(tmp_path)
+    backend = backend_with(model, Inductor(cache))
+    moving, staying = inputs(2)
     backend.run(network, moving, staying)
     backend.wait()
     for _ in range(3):
-        with model.residency.changing(DENOISER):
-            network.weight.mul_(1.5)
         expected = network.module()(**moving, **staying)["output"]
         assert backend.ready(network, moving, staying)
-        with torch._dynamo.config.patch(error_on_recompile=True):
-            torch.testing.assert_close(backend.run(network, moving, staying)["output"], expected)
+        torch.testing.assert_close(backend.run(network, moving, staying)["output"], expected)
+        with model.residency.changing(DENOISER):
+            network.weight.mul_(1.5)
+    assert backend.news() == []
+    backend.close()
+    (stored,) = tmp_path.glob("*.engine")
+    written = stored.stat().st_mtime_ns
+
+    other, loads_only = SmallNetwork(), Inductor(cache)
+    other.weight.copy_(torch.randn(4, 4))
+    loads_only._start = None  # type: ignore[assignment] - nothing is compiled any more
+    backend = backend_with(tiny_model(), loads_only)
+    backend.run(other, moving, staying)
+    backend.wait()
+    assert backend.ready(other, moving, staying), backend.news()
+    expected = other.module()(**moving, **staying)["output"]
+    torch.testing.assert_close(backend.run(other, moving, staying)["output"], expected)
+    assert stored.stat().st_mtime_ns >= written
     backend.close()
 
 
 @torch.inference_mode()
-def test_what_cannot_be_compiled_as_a_whole_is_told() -> None:
-    backend, network = GraphBackend(tiny_model(), "compile", with_inductor), Branching()
-    moving, staying = {"rows": torch.randn(2, 4)}, {"shift": torch.zeros(2, 4)}
+def test_what_cannot_be_compiled_as_a_whole_is_told(tmp_path: Path) -> None:
+    backend, network = backend_with(tiny_model(), Inductor(EngineCache(tmp_path))), BranchingNetwork()
+    moving, staying = inputs(2)
     backend.run(network, moving, staying)
     backend.wait()
     assert not backend.ready(network, moving, staying)
     (news,) = backend.news()
-    assert news.startswith("compile cannot run the branching; PyTorch does, more slowly: ")
+    assert news.startswith("compile cannot run the branching; PyTorch does, more slowly: the compiler failed: ")
+    assert not any(tmp_path.iterdir())
     backend.close()
+
+
+@pytest.mark.parametrize("factor", [1.2, float("nan")])
+def test_what_gives_other_numbers_than_the_network_is_refused(factor: float) -> None:
+    module, examples = Small(SmallNetwork().weight), {"rows": torch.zeros(2, 4), "shift": torch.zeros(2, 4)}
+    _check_same(module, module, examples)
+    with pytest.raises(RuntimeError, match="differs from the network by"):
+        _check_same(lambda **given: {"output": factor * module(**given)["output"]}, module, examples)
+
+
+def test_a_damaged_engine_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inductor, module = Inductor(EngineCache(tmp_path)), Small(SmallNetwork().weight)
+    examples = {"rows": torch.zeros(2, 4), "shift": torch.zeros(2, 4)}
+    asked = []
+
+    def built(*_: object) -> bytes:
+        asked.append(1)
+        return b"nothing that could be loaded"
+
+    monkeypatch.setattr(inductor, "_built", built)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="cannot be loaded"):
+            inductor(module, examples)
+    assert len(asked) == 2, "what cannot be loaded is not kept"
+
+
+def test_a_stop_ends_the_process_that_compiles(tmp_path: Path) -> None:
+    inductor, module = Inductor(EngineCache(tmp_path)), Small(SmallNetwork().weight)
+    problems: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            inductor(module, {"rows": torch.zeros(2, 4), "shift": torch.zeros(2, 4)})
+        except RuntimeError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    while not inductor._running and thread.is_alive():
+        time.sleep(0.01)
+    (process,) = inductor._running
+    inductor.stop()
+    thread.join()
+    assert problems
+    assert not psutil.pid_exists(process.pid)
+    with pytest.raises(RuntimeError, match="not wanted any more"):
+        inductor(module, {"rows": torch.zeros(3, 4), "shift": torch.zeros(3, 4)})
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(AccelerationError, match=r"install g\+\+"):
+        check_compiler(tiny_model())
+    monkeypatch.undo()
+    monkeypatch.delattr(torch._inductor, "standalone_compile")
+    with pytest.raises(AccelerationError, match=r"torch 2\.8"):
+        check_compiler(tiny_model())

@@ -14,7 +14,7 @@ from pipeline.models.residency import DENOISER
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.networks import WindowNetwork
 from pipeline.sparse.rectangles import Window
-from pipeline.sparse.trial import MOST_ERROR, TRIALS, Trial
+from pipeline.sparse.trial import MOST_ERROR, TRIALS, Trial, error_of
 from tests.checkpoints import shelved
 from tests.pipeline.sparse.bench import Bench, pixels
 from tests.pipeline.sparse.test_windowed_autoencoder import given
@@ -126,7 +126,7 @@ def after(trial: Trial, error: float) -> Trial:
     whole = torch.ones(1, 4, 8, 8)
     found = whole.clone()
     found[..., 2:4, 2:4] += error
-    return trial.tried(found, whole, [(0, Window((2, 2, 4, 4), (0, 0, 8, 8)))])
+    return trial.after(float(error_of(found, whole, [(0, Window((2, 2, 4, 4), (0, 0, 8, 8)))])))
 
 
 def test_with_other_weights_zeros_are_tried_again() -> None:

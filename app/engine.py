@@ -107,6 +107,10 @@ class Engine(Protocol):
         """Median milliseconds of ``encode``, ``unet`` and ``decode``."""
         ...
 
+    def progress(self) -> str:
+        """What runs the networks by now, and what is still being built, in words."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:

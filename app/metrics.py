@@ -36,6 +36,7 @@ class Snapshot:
         recent_latency_ms, recent_latency_p95_ms: median and 95th percentile over the last ``WINDOW_SECONDS``; 0 if
             nothing was shown in them.
         stages_ms: median milliseconds of each engine stage, by name.
+        acceleration: what runs the networks by now, and what is still being built; empty before the first picture.
         similarity: cosine similarity (0..1) of the last frame that the similarity filter looked at; 0 without it.
         width, height: of the last picture in pixels; 0 before the first.
     """
@@ -57,6 +58,7 @@ class Snapshot:
     recent_latency_ms: float = 0.0
     recent_latency_p95_ms: float = 0.0
     stages_ms: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(STAGES, 0.0)))
+    acceleration: str = ""
     similarity: float = 0.0
     width: int = 0
     height: int = 0
@@ -80,6 +82,7 @@ class Metrics:
         self._carried: deque[float] = deque(maxlen=KEPT_LATENCIES)  # when a reprojected picture was shown, in seconds
         self._motion: deque[float] = deque(maxlen=KEPT_LATENCIES)  # latencies of all that was shown, in seconds
         self._stages: Mapping[str, float] = Snapshot().stages_ms
+        self._acceleration = ""
         self._similarity = 0.0
         self._size = (0, 0)
 
@@ -133,6 +136,11 @@ class Metrics:
         with self._lock:
             self._stages = MappingProxyType(dict.fromkeys(STAGES, 0.0) | dict(milliseconds))
 
+    def accelerated(self, progress: str) -> None:
+        """What runs the engine's networks by now, in words."""
+        with self._lock:
+            self._acceleration = progress
+
     def snapshot(self) -> Snapshot:
         """All counters as they stand now."""
         with self._lock:
@@ -161,6 +169,7 @@ class Metrics:
                 recent_latency_ms=1000 * percentile(recent, 50),
                 recent_latency_p95_ms=1000 * percentile(recent, 95),
                 stages_ms=self._stages,
+                acceleration=self._acceleration,
                 similarity=self._similarity,
                 width=self._size[0],
                 height=self._size[1],

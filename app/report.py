@@ -28,7 +28,7 @@ def report(snapshot: Snapshot, settings: Settings, model: ModelFacts) -> dict[st
         "model": model.name,
         "device": model.device,
         "dtype": model.dtype,
-        "acceleration": model.acceleration,
+        "acceleration": snapshot.acceleration or model.acceleration,
         "width": snapshot.width,
         "height": snapshot.height,
         "steps": settings.stream.step_count,

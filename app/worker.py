@@ -327,6 +327,7 @@ class WorkerThread(threading.Thread):
     def _report(self) -> None:
         if self._engine is not None:
             self._metrics.stages(self._engine.stages_ms())
+            self._metrics.accelerated(self._engine.progress())
             self._metrics.compared(self._engine.similarity)
         for note in self._news():
             self._board.notice(note)

@@ -122,7 +122,7 @@ class Numbers(QScrollArea):
                 "Model": model.name,
                 "Device": model.device,
                 "Numbers": model.dtype,
-                "Acceleration": model.acceleration,
+                "Acceleration": counts.acceleration or model.acceleration,
             }
         for name, text in facts.items():
             if name not in self._facts:

@@ -215,6 +215,9 @@ class FakeEngine:
     def stages_ms(self) -> dict[str, float]:
         return {"encode": 1.0, "unet": 2.0, "decode": 3.0}
 
+    def progress(self) -> str:
+        return self.acceleration
+
     def _forget(self) -> None:
         self._in_flight.clear()
         self._shape = None

@@ -63,12 +63,12 @@ class Part:
 
 
 PARTS = (
-    Part("prepare", least=20, most=100, beside="tests"),
+    Part("prepare", least=20, most=150, beside="tests"),
     Part("tests", least=15, most=100),
-    Part("speed", least=60, most=160),
+    Part("speed", least=60, most=100),
     Part("guidance", least=20, most=50),
     Part("embedded", least=15, most=50),
-    Part("sdxl", least=20, most=80),
+    Part("sdxl", least=20, most=60),
     Part("sparse", least=20, most=70),
     Part("peers", least=45, most=80),
 )

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from app.tensors import mark
 from pipeline import Model, Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
 from pipeline.backends.backend import Backend

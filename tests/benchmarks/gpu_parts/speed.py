@@ -29,6 +29,12 @@ def measure(job: Job, results: Results) -> None:
             results.save()
 
 
+def compiled(job: Job, steps: int) -> None:
+    """Build what ``measure`` waits for."""
+    model, clip = load_model(job.model), live.clip_of(job.size())
+    live.built(model, job.acceleration or "auto", live.config_of(steps), clip)[0].close()
+
+
 def _measured(job: Job, model: Model, clip: torch.Tensor, steps: int, patience: float) -> Iterator[tuple[str, object]]:
     """Names and values."""
     config = live.config_of(steps)

@@ -18,7 +18,8 @@ from pipeline.conditioning.attention import entry_name, project
 from pipeline.models.networks import DenoiserNetwork
 from tests.tiny_model import tiny_model
 
-for rows, channels, height, width, groups in ((1, 320, 8, 8, 32), (2, 640, 5, 8, 32), (2, 48, 33, 7, 8), (1, 2560, 2, 2, 32)):
+shapes = ((1, 320, 8, 8, 32), (2, 640, 5, 8, 32), (2, 48, 33, 7, 8), (1, 2560, 2, 2, 32))
+for rows, channels, height, width, groups in shapes:
     x = (3 + torch.randn(rows, channels, height, width)).to(memory_format=torch.channels_last)
     weight, bias = torch.randn(channels), torch.randn(channels)
     expected = group_norm(x, groups, weight, bias, 1e-5)

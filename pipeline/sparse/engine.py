@@ -27,12 +27,13 @@ class SparseEngine:
     follows: compares frames, and runs the networks on windows or on whole pictures.
 
     Attributes:
-        name, capabilities, unbuilt, patient: of the backend.
+        name, capabilities, numbers, unbuilt, patient: of the backend.
         notes: what cannot be run sparsely here, and why, in words for the user.
     """
 
     def __init__(self, model: Model, backend: Backend) -> None:
         self.name, self.capabilities, self.unbuilt = backend.name, backend.capabilities, backend.unbuilt
+        self.numbers = backend.numbers
         self.patient = backend.patient
         self.notes: list[str] = []
         self._factor = model.autoencoder.factor

@@ -162,7 +162,8 @@ def _openvino() -> list[Finding]:
     chosen = format_for("CPU", None, times)
     detail = f"OpenVINO {importlib.metadata.version('openvino')} calculates in {number_format(chosen.floating)}"
     if chosen.eight_bits:
-        parts = " and ".join(part for part in chosen.eight_bits)
+        *most, last = chosen.eight_bits
+        parts = f"{', '.join(most)} and {last}" if most else last
         detail += f", and in int8 in the {parts} of models that state their bounds"
     if times is None:
         return [

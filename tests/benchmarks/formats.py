@@ -1,8 +1,8 @@
 """Whether a short trial says in which number format a model is faster: ``python -m tests.benchmarks.formats``.
 
-Measures the trial (``pipeline/backends/openvino/trial.py``) and the embedded model on OpenVINO in each number format, in
-turns: as the processor is, and with the newest of its instructions switched off (``ONEDNN_MAX_CPU_ISA``), which stands
-in for older ones. Writes ``results/formats-cpu.json``: milliseconds, and how many times as fast as in float32.
+Measures the trial (``pipeline/backends/openvino/trial.py``) and the embedded model on OpenVINO in each number format,
+in turns: as the processor is, and with the newest of its instructions switched off (``ONEDNN_MAX_CPU_ISA``), which
+stands in for older ones. Writes ``results/formats-cpu.json``: milliseconds, and how many times as fast as in float32.
 """
 
 from __future__ import annotations

@@ -100,6 +100,9 @@ class OpenVinoBackend(EngineBackend):
         self._untried = trials if device == "CPU" and times is None else None
         chosen = format_for(device, model.dtype if model.dtype_asked else None, times)
         self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[chosen.floating]}
+        if device == "CPU":
+            # A thread that is bound to a core waits for it while another program has it, and all threads wait with it.
+            self._config["ENABLE_CPU_PINNING"] = "NO"
         self._cache = cache or EngineCache()
         self._compiler = Compiler()
         self._written = WrittenGraphs(self._cache)

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from app.threads import WAITING
+from app.threads import BRIEFLY
 from pipeline import Stream, StreamConfig, load_model
 from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
@@ -92,8 +92,8 @@ def measure(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
     ways: dict[str, Process] = {}
     for way in WAYS:
         command = [sys.executable, "-m", "tests.benchmarks.busy", f"--way={way}", f"--cache={cache}"]
-        bare = {name: value for name, value in os.environ.items() if name not in WAITING}
-        environment = bare if way.endswith(BY_ITSELF) else bare | WAITING
+        bare = {name: value for name, value in os.environ.items() if name not in BRIEFLY}
+        environment = bare if way.endswith(BY_ITSELF) else bare | BRIEFLY
         pipe = subprocess.PIPE
         ways[way] = subprocess.Popen(
             [*command, f"--size={options.size}"], stdin=pipe, stdout=pipe, text=True, env=environment

@@ -99,7 +99,8 @@ def main() -> None:
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         found[name] = json.loads(done.stdout)
         Console().print_json(data={name: found[name]})
-    Console().print(f"written to {machine.save('formats', {'size': options.size, 'instructions': found})}")
+        path = machine.save("formats", {"size": options.size, "instructions": found})
+        Console().print(f"written to {path}")
 
 
 if __name__ == "__main__":

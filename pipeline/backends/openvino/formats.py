@@ -1,9 +1,10 @@
 """In which number format OpenVINO calculates a model.
 
-A format that was asked for is obeyed. Else, on a CPU, it is the one in which a short trial on this very processor was
-fastest. The trial runs once, beside the stream, and is remembered on disk. Until then, what the processor says of
-itself decides, which is mostly right, but not always: with ``avx512_bf16``, bfloat16 takes 0.55 of float32's time on an
-AMD EPYC, and 1.6 times as long on an Intel Xeon whose matrix tiles are switched off.
+A format that was asked for is obeyed. Else, on Intel's GPUs and NPUs, it is float16, as OpenVINO itself has it there.
+On a CPU it is the one in which a short trial on this very processor was fastest. The trial runs once, beside the
+stream, and is remembered on disk. Until then, what the processor says of itself decides, which is mostly right, but not
+always: with ``avx512_bf16``, bfloat16 takes 0.55 of float32's time on an AMD EPYC, and 1.6 times as long on an Intel
+Xeon whose matrix tiles are switched off.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def _by_trial(asked: torch.dtype | None, times: Times) -> Format:
     bfloat16_gains = times["float32"] / times.get("bfloat16", float("inf"))
     floating = asked or (torch.bfloat16 if bfloat16_gains >= _BFLOAT16_PAYS else torch.float32)
     name = number_format(floating)
-    gain = times.get(name, 0.0) / times.get(f"{name} and int8", float("inf"))
+    if name not in times:  # float16 is not tried: it is there to be asked for
+        return _by_abilities(floating)
+    gain = times[name] / times.get(f"{name} and int8", float("inf"))
     if gain >= _EIGHT_BITS_PAY:
         return Format(floating, EIGHT_BIT_PARTS)
     return Format(floating, ("decoder",) if gain >= _EIGHT_BITS_PAY_DECODING else ())

@@ -58,6 +58,7 @@ def test_the_fastest_by_the_trial_is_taken(measured: tuple[float, ...], expected
 def test_what_is_asked_for_is_obeyed(asked: torch.dtype) -> None:
     for measured in (None, times(9.0, 1.0, 5.0, 0.5), times(1.0, 9.0, 0.5, 5.0)):
         assert format_for("CPU", asked, measured).floating == asked
+    assert format_for("CPU", torch.float16, times(9.0, 1.0)) == format_for("CPU", torch.float16, None)
 
 
 @pytest.mark.parametrize(

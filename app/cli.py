@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from app.commands.logs import logging_to_file
 from app.commands.misuse import Misuse
 from app.commands.parser import build_parser, with_source
+from app.threads import wait_briefly
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         sys.setswitchinterval(_TURN_SECONDS)
+        wait_briefly()
     with logging_to_file() as log:
         try:
             code = _run(argv)

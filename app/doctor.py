@@ -82,6 +82,7 @@ def _probes() -> Iterator[tuple[str, Callable[[], list[Finding]]]]:
     yield "Python", _python
     yield "Libraries", _libraries
     yield "Device", _device
+    yield "OpenVINO", _openvino
     yield "Models", _models
     yield "Video files", _codecs
     yield "Cameras", _cameras
@@ -124,10 +125,10 @@ def _device() -> list[Finding]:
         return [Finding(False, "Device", "PyTorch is not installed.", "uv pip install torch", True)]
     import torch
 
-    from pipeline.device import available_devices, choose_dtype, cpu_has_amx
+    from pipeline.device import available_devices, choose_dtype, cpu_has_amx, number_format
 
     best = available_devices()[0]
-    numbers = str(choose_dtype(torch.device(best))).removeprefix("torch.")
+    numbers = number_format(choose_dtype(torch.device(best)))
     detail = f"PyTorch {torch.__version__} runs on {_name_of(best)}, with {numbers}."
     if best != "cpu":
         return [Finding(True, "Device", detail, essential=True)]
@@ -140,6 +141,36 @@ def _device() -> list[Finding]:
         return [Finding(False, "Device", f"{detail} There is an NVIDIA GPU, but {why}.", _CUDA_WHEEL)]
     advice = f"This PyTorch is made for CUDA {torch.version.cuda}; update the NVIDIA driver to one that has it."
     return [Finding(False, "Device", f"{detail} There is an NVIDIA GPU, but PyTorch cannot use it.", advice)]
+
+
+def _openvino() -> list[Finding]:
+    """Where networks run on the CPU: in which number format that does it calculate."""
+    from pipeline.backends.openvino.package import is_installed
+
+    if importlib.util.find_spec("torch") is None:
+        return []
+    from pipeline.device import available_devices, number_format
+
+    if available_devices() != ["cpu"]:
+        return []
+    if not is_installed():
+        advice = "It runs models on a CPU about twice as fast as PyTorch: uv pip install 'vitrail[openvino]'"
+        return [Finding(False, "OpenVINO", "It is not installed.", advice)]
+    from pipeline.backends.openvino.formats import Trials, format_for
+
+    times = Trials().times()
+    chosen = format_for("CPU", None, times)
+    detail = f"OpenVINO {importlib.metadata.version('openvino')} calculates in {number_format(chosen.floating)}"
+    if chosen.eight_bits:
+        *most, last = chosen.eight_bits
+        parts = f"{', '.join(most)} and {last}" if most else last
+        detail += f", and in int8 in the {parts} of models that state their bounds"
+    if times is None:
+        return [
+            Finding(True, "OpenVINO", f"{detail}, by what the processor says of itself; the first start measures it.")
+        ]
+    measured = ", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in times.items())
+    return [Finding(True, "OpenVINO", f"{detail}, as it measured here: {measured}.")]
 
 
 def _name_of(device: str) -> str:

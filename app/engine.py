@@ -118,7 +118,7 @@ class ModelFacts:
 
     Attributes:
         name: for people.
-        device, dtype: as text: ``cuda:0``, ``float16``.
+        device, dtype: as text: ``cuda:0``, ``float16``; the number format is the one that its engines calculate in.
         acceleration: ``eager``, or the name of what speeds it up.
         default_size: the side in pixels at which the model is at its best.
         sees_input: it paints over an input picture, and cannot do without one.
@@ -186,7 +186,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
     facts = ModelFacts(
         name=model.name,
         device=str(model.device),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=backend.numbers,
         acceleration=backend.name,
         default_size=model.default_size,
         sees_input=model.sees_input,

@@ -41,10 +41,11 @@ def available_devices() -> list[str]:
 
 
 def choose_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
-    """The number format named, or the fastest that is safe on ``device``.
+    """The number format named, or the fastest that is safe for PyTorch on ``device``.
 
-    GPUs take float16. A CPU takes bfloat16 only where it has matrix instructions for it (AMX): elsewhere bfloat16 is
-    emulated and slower than float32.
+    GPUs take float16. A CPU takes bfloat16 only where it has matrix instructions for it (AMX): elsewhere PyTorch is
+    slower in bfloat16 than in float32, also where the processor has other instructions for it. What a backend
+    calculates in that runs on copies of the weights is its own choice (``pipeline/backends/openvino/formats.py``).
 
     Raises:
         ValueError: the format is not one of ``DTYPES``.
@@ -58,10 +59,21 @@ def choose_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
     return torch.bfloat16 if cpu_has_amx() else torch.float32
 
 
+def number_format(dtype: torch.dtype) -> str:
+    """As ``DTYPES`` calls it."""
+    return str(dtype).removeprefix("torch.")
+
+
 def cpu_has_amx() -> bool:
     """Whether the CPU has Intel's matrix tiles, which make bfloat16 pay."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe and probe())
+
+
+def cpu_abilities() -> frozenset[str]:
+    """The instruction sets that the CPU has, as torch calls them: ``avx512_bf16``; empty where torch does not tell."""
+    probe = getattr(torch.cpu, "get_capabilities", dict)  # not in older ones
+    return frozenset(name for name, there in probe().items() if there is True)
 
 
 def uploaded(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

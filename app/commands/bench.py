@@ -45,6 +45,7 @@ class Row:
 
     Attributes:
         size: side of the square picture in pixels.
+        numbers: the number format that was calculated in.
         fps: pictures a second, all waiting included.
         latency_ms: 50th and 95th percentile from a frame's hand-over to its own picture in the host's memory. With T
             steps a picture comes T calls after its frame.
@@ -58,6 +59,7 @@ class Row:
     size: int
     steps: int
     acceleration: str
+    numbers: str
     fps: float
     latency_ms: dict[str, float]
     stages_ms: dict[str, float]
@@ -151,6 +153,7 @@ class _Playing:
             size=self._frames.shape[-1],
             steps=self._steps,
             acceleration=self.stream.backend.name,
+            numbers=self.stream.backend.numbers,
             fps=round(len(self.seconds) / sum(self.seconds), 2),
             latency_ms={f"p{share}": round(percentile(sorted(self._latencies), share), 2) for share in (50, 95)},
             stages_ms={name: round(value, 2) for name, value in stages.items()},
@@ -300,12 +303,12 @@ def _table(model: Model, rows: list[Row]) -> Table:
     sparse = any(row.changes is not None for row in rows)
     columns = ["", "size", "steps", *(["change"] if sparse else []), "fps", *(["speed"] if sparse else [])]
     columns += ["latency\np50, p95", "encode,\nunet, decode", "MiB", *(["watts"] if powered else [])]
-    title = f"{model.name} on {_processor(model)}, {str(model.dtype).removeprefix('torch.')}; times in ms"
+    title = f"{model.name} on {_processor(model)}; times in ms"
     table = Table(*columns, title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for column in table.columns:
         column.justify, column.no_wrap = "left" if column is table.columns[0] else "right", True
     for row in rows:
-        cells = [row.acceleration, str(row.size), str(row.steps)]
+        cells = [f"{row.acceleration},\n{row.numbers}", str(row.size), str(row.steps)]
         cells += [("" if row.changes is None else f"{row.changes:g} %")] if sparse else []
         cells += [f"{row.fps:.1f}"] + ([_short(row.speed)] if sparse else [])
         stages = ", ".join(_short(row.stages_ms[name]) for name in ("encode", "unet", "decode"))
@@ -334,6 +337,5 @@ def _report(model: Model, rows: list[Row]) -> dict[str, Any]:
         "model": model.name,
         "device": str(model.device),
         "processor": _processor(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
         "rows": [asdict(row) for row in rows],
     }

@@ -52,6 +52,7 @@ class Backend(Protocol):
     Attributes:
         name: which one, for people: ``eager``, ``openvino``.
         capabilities: what it can do.
+        numbers: in which number format its engines calculate, for people: ``bfloat16``, ``float32 and int8``.
         unbuilt: runs networks without engines, as this backend does until they are there.
         patient: ``run`` and ``ready`` wait for an engine that is being built, so that all pictures of a file are drawn
             by the same engines. Off for a live picture.
@@ -60,6 +61,7 @@ class Backend(Protocol):
 
     name: str
     capabilities: Capabilities
+    numbers: str
     patient: bool
     lanes: Lanes
 

@@ -10,6 +10,7 @@ import torch
 
 from pipeline.backends.backend import Capabilities, Tensors
 from pipeline.backends.packed import pack
+from pipeline.device import number_format
 from pipeline.lanes import Lanes
 from pipeline.models.networks import Network
 
@@ -37,6 +38,7 @@ class EagerBackend:
             any_shape=True, shares_weights=True, reads_in_place=on_cpu, open_sizes=True, windows=on_cpu
         )
         self.lanes = Lanes(model.device)
+        self.numbers = number_format(model.dtype)
         self._model = model
         self._news = list(notes)
         self._modules: dict[str, _Module] = {}

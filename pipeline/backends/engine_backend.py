@@ -15,6 +15,7 @@ from pipeline.backends.builder import Builder
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.spec import Spec
 from pipeline.conditioning.conditions import Signature, signature_of
+from pipeline.device import number_format
 from pipeline.models.networks import Network
 from pipeline.out_of_memory import ran_out_of_memory
 
@@ -56,6 +57,7 @@ class EngineBackend(ABC):
     def __init__(self, model: Model, name: str, capabilities: Capabilities, notes: Sequence[str] = ()) -> None:
         self.name = name
         self.capabilities = capabilities
+        self.numbers = number_format(model.dtype)
         self.patient = False
         self._model = model
         self._eager = EagerBackend(model, notes)

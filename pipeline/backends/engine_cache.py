@@ -21,10 +21,15 @@ _MAGIC = b"vitrail engine 1\n"
 _DIGEST_BYTES = 32
 
 
-def default_folder() -> Path:
-    """Where engines are kept: the user's own cache folder, or ``VITRAIL_CACHE`` where that is set."""
+def cache_folder() -> Path:
+    """Where what can be made again is kept: the user's own cache folder, or ``VITRAIL_CACHE`` where that is set."""
     chosen = os.environ.get("VITRAIL_CACHE")
-    return Path(chosen or platformdirs.user_cache_dir("vitrail", appauthor=False)) / "engines"
+    return Path(chosen or platformdirs.user_cache_dir("vitrail", appauthor=False))
+
+
+def default_folder() -> Path:
+    """Where engines are kept."""
+    return cache_folder() / "engines"
 
 
 class EngineCache:

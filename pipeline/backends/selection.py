@@ -37,12 +37,13 @@ def _named(model: Model, wanted: str, cache: EngineCache | None) -> Backend:
     if not wanted.startswith("openvino"):
         return _graphs(model, wanted, cache)
     from pipeline.backends.openvino.backend import OpenVinoBackend
+    from pipeline.backends.openvino.formats import Trials
 
     if model.device.type != "cpu":
         raise AccelerationError(
             f"OpenVINO takes its frames from the CPU, and the model is on {model.device}; choose the device 'cpu'"
         )
-    return OpenVinoBackend(model, (wanted.partition("-")[2] or "cpu").upper(), cache)
+    return OpenVinoBackend(model, (wanted.partition("-")[2] or "cpu").upper(), cache, Trials())
 
 
 def _graphs(model: Model, wanted: str, cache: EngineCache | None, notes: Sequence[str] = ()) -> Backend:

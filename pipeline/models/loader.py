@@ -43,7 +43,8 @@ def load_model(
         spec: ``embedded``, a folder in the diffusers layout, a ``.safetensors`` checkpoint, or a hub name such as
             ``stabilityai/sd-turbo`` or ``owner/name@revision``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
-        dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
+        dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``. With ``auto`` it is what suits PyTorch on the device,
+            and a backend may calculate in another.
         autoencoder: ``auto`` (the matching tiny one where it can be had), ``tiny``, ``full``, or a folder with one.
         memory: one of ``MEMORY_MODES``; with ``offload`` the weights are never on the device all at once.
         progress: told of a download, on another thread; what it raises cancels the download.
@@ -63,7 +64,7 @@ def load_model(
         parts = read_folder(path, chosen_dtype)
     pictures = choose_autoencoder(autoencoder, parts.family, parts.autoencoder, chosen_dtype, parts.notes, progress)
     name = EMBEDDED if spec == EMBEDDED else path.stem if path.is_file() else path.name if Path(spec).exists() else spec
-    model = _assembled(parts, Autoencoder(pictures), name, path, chosen_device, chosen_dtype, memory)
+    model = _assembled(parts, Autoencoder(pictures), name, path, chosen_device, chosen_dtype, dtype != "auto", memory)
     model.memory.set(memory)
     return model
 
@@ -99,6 +100,7 @@ def _assembled(
     path: Path,
     device: torch.device,
     dtype: torch.dtype,
+    dtype_asked: bool,
     memory: str,
 ) -> Model:
     try:
@@ -137,6 +139,7 @@ def _assembled(
         residency=residency,
         adapters=adapters,
         memory=WeightPlaces(residency, unet, autoencoder, texts, device),
+        dtype_asked=dtype_asked,
         notes=tuple(parts.notes),
         family=parts.family,
         few_step=character.few_step,

@@ -31,6 +31,7 @@ class Model:
         prompts: text to embeddings.
         schedule: the noise schedule, and what the UNet's output means.
         device, dtype: where and in which number format the parts are.
+        dtype_asked: whether that number format was asked for: then no backend calculates in another.
         default_size: side in pixels that the model was made for.
         residency: the owner of the weights, which tells of every change of them.
         adapters: its LoRAs and learned words.
@@ -55,6 +56,7 @@ class Model:
     residency: Residency
     adapters: Adapters
     memory: WeightPlaces
+    dtype_asked: bool = False
     notes: tuple[str, ...] = ()
     family: Family = OTHER
     few_step: bool = False

@@ -27,13 +27,13 @@ class SparseEngine:
     follows: compares frames, and runs the networks on windows or on whole pictures.
 
     Attributes:
-        name, capabilities, unbuilt, patient, lanes: of the backend.
+        name, capabilities, numbers, unbuilt, patient, lanes: of the backend.
         notes: what cannot be run sparsely here, and why, in words for the user.
     """
 
     def __init__(self, model: Model, backend: Backend) -> None:
         self.name, self.capabilities, self.unbuilt = backend.name, backend.capabilities, backend.unbuilt
-        self.patient, self.lanes = backend.patient, backend.lanes
+        self.numbers, self.patient, self.lanes = backend.numbers, backend.patient, backend.lanes
         self.notes: list[str] = []
         self._factor = model.autoencoder.factor
         self._networks = SparseNetworks(model, backend)

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.cli import main
 from app.commands.bench import SPARSE_PERCENT
 from app.energy import EnergyMeter
 from pipeline import Stream
+from pipeline.device import choose_dtype, number_format
 from tests.tiny_model import write_tiny_model
 
 
@@ -30,6 +32,7 @@ def test_a_table_and_a_file_of_all_figures(capsys: pytest.CaptureFixture[str], t
     assert [(row["size"], row["steps"]) for row in report["rows"]] == [(64, 1), (64, 3), (72, 1), (72, 3)]
     for row in report["rows"]:
         assert row["acceleration"] == "eager"
+        assert row["numbers"] == number_format(choose_dtype(torch.device("cpu")))
         assert row["fps"] > 0
         assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"]
         assert all(row["stages_ms"][name] > 0 for name in ("encode", "unet", "decode"))

@@ -122,6 +122,18 @@ def test_ctrl_c_leaves_a_file_that_plays_and_its_report(environment: dict[str, s
     assert written - 1 <= json.loads(report.read_text())["frames_out"] <= written
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere OpenMP says it in other words")
+@pytest.mark.parametrize(
+    ("set_by_user", "turns"), [({}, "1000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_threads_of_pytorch_spin_briefly(environment: dict[str, str], set_by_user: dict[str, str], turns: str) -> None:
+    """As OpenMP itself says once torch has loaded it."""
+    script = "import sys, app.cli; sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; app.cli.main(); import torch"
+    asked = {**environment, "OMP_DISPLAY_ENV": "verbose"} | set_by_user
+    done = subprocess.run([sys.executable, "-c", script], env=asked, capture_output=True, text=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{turns}'" in done.stderr
+
+
 def test_threads_take_short_turns_in_a_process_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -131,6 +143,7 @@ def test_threads_take_short_turns_in_a_process_of_its_own(
     assert main(arguments) == 2
     assert sys.getswitchinterval() == before, "whoever calls it from Python keeps theirs"
     monkeypatch.setattr(sys, "argv", ["vitrail", *arguments])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # and so the other variables stay as they are
     try:
         assert main() == 2
         assert sys.getswitchinterval() < before

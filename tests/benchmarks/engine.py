@@ -133,7 +133,7 @@ def main() -> None:
         "model": options.model,
         "size": options.size,
         "acceleration": subject.backend.name,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": subject.backend.numbers,
         "guidance": [guidance(subject, clip, steps, options) for steps in options.steps],
         "rcfg": rcfg.full_over_self_negative(exact, replace(BASE, steps=5), clip, RCFG_ROUNDS),
         "stream_batch": batching(subject, clip, options),

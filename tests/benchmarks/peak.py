@@ -25,6 +25,7 @@ from pipeline.backends import accelerate
 from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.denoiser import Denoiser
+from pipeline.device import DTYPES
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from tests.benchmarks import machine, material
 
@@ -107,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = load_model(str(material.model_folder(options.model, Path(folder) / "model")))
     backend, eager = accelerate(model, options.acceleration), EagerBackend(model)
-    peak = matmul_peak(model.device, model.dtype)
+    peak = matmul_peak(model.device, DTYPES[backend.numbers.partition(" ")[0]])
     results: dict[str, Any] = {
         "model": options.model,
         "size": options.size,

@@ -101,7 +101,7 @@ def vitrail(model: Path, clip: np.ndarray, config: StreamConfig, acceleration: s
     for count in range(3):  # asks for every engine that this stream needs
         call(count)
     backend.wait()
-    return timed(call), f"{backend.name}, {str(loaded.dtype).removeprefix('torch.')}"
+    return timed(call), f"{backend.name}, {backend.numbers}"
 
 
 def compare(

@@ -1,7 +1,7 @@
 """What networks in eight bits are worth: the embedded model on OpenVINO with them and without, in turns.
 
-``uv run python -m tests.benchmarks.quantised`` measures in bfloat16 (where the processor has it; the decoder only) and
-in float32, which is what most laptops calculate in (all three parts); and writes ``results/quantised-float32-cpu.json``
+``uv run python -m tests.benchmarks.quantised`` measures in bfloat16 (where OpenVINO takes it) and in float32,
+which is what most laptops calculate in; and writes ``results/quantised-float32-cpu.json``
 (``-bfloat16`` where both were measured): milliseconds a frame, medians, and how far the pictures are from those of
 PyTorch in float32.
 """
@@ -76,7 +76,9 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     clip = material.to_tensor(material.frames(CLIP, options.size))
-    dtypes = dict.fromkeys([str(load_model(device="cpu").dtype).removeprefix("torch."), "float32"])
+    chosen = accelerate(load_model(device="cpu"), "openvino")
+    dtypes = dict.fromkeys([chosen.numbers.partition(" ")[0], "float32"])
+    chosen.close()
     results = {"size": options.size, "formats": [compare(dtype, clip, options) for dtype in dtypes]}
     console.print_json(data=results)
     # Of other processors: figures do not compare.

@@ -320,7 +320,7 @@ def main() -> None:
     backend.capabilities = replace(backend.capabilities, windows=True)  # what is no default is measured, too
     config = StreamConfig(prompt=options.prompt, strength=0.8, steps=options.steps)
     name = "sparse" if options.model == "embedded" else f"sparse-{options.model}"
-    dtype = str(model.dtype).removeprefix("torch.")  # of other processors: figures do not compare
+    dtype = backend.numbers.partition(" ")[0]  # of other processors: figures do not compare
     name += f"-{options.size}-T{options.steps}-{dtype}"
     if options.acceleration != "auto":
         name += f"-{backend.name}"

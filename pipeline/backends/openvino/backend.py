@@ -6,8 +6,9 @@ Which engines there are:
 - The UNet has one engine for each number of rows and latent size, as one with open dimensions would be slower.
 - The decoder, too, has engines for single sizes where the model states the bounds between which it may calculate in
   eight bits (see ``quantised.py``): with open dimensions, OpenVINO 2026.4 computes an eight-bit convolution behind an
-  upsampling wrongly (33 dB to what it should be). Encoder and UNet calculate in eight bits where they would otherwise
-  do so in float32.
+  upsampling wrongly (33 dB to what it should be).
+
+In which number format they calculate, and which networks in eight bits, says ``formats.py``.
 
 Prompts, guidance, strength, solver and seed are inputs, and need no other engine. For another size an engine is built
 beside the stream. Until it is there, engines for fewer rows take turns with the rows, or else the model itself answers.
@@ -36,11 +37,13 @@ from pipeline.backends.engine_cache import EngineCache, key_of
 from pipeline.backends.folded_decoder import fold_tail
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError, StoppedError
 from pipeline.backends.openvino.engine import Engine as CompiledGraph
+from pipeline.backends.openvino.formats import Trials, format_for
 from pipeline.backends.openvino.graph import WrittenGraphs, write_graph
 from pipeline.backends.openvino.package import import_openvino, is_installed
 from pipeline.backends.quantised import quantise
 from pipeline.backends.spec import OPEN, Spec
 from pipeline.backends.weights_digest import WeightsDigests, weights_digest
+from pipeline.device import number_format
 from pipeline.models.bounds import Bounds
 from pipeline.models.networks import Network
 from pipeline.models.residency import AUTOENCODER, DENOISER
@@ -71,15 +74,19 @@ class OpenVinoBackend(EngineBackend):
     """Runs a model through OpenVINO.
 
     Args:
-        model: in the number format that the engines are to calculate in.
+        model: the engines calculate in its number format where that was asked for, else in the fastest.
         device: ``CPU``, ``GPU`` or ``NPU``, as OpenVINO calls them.
         cache: where built engines are kept.
+        trials: what was measured of this processor, which is measured once the denoiser is built if it was not before.
+            Without, the format is that which the processor's abilities suggest.
 
     Raises:
         AccelerationError: the package or the device is not there.
     """
 
-    def __init__(self, model: Model, device: str = "CPU", cache: EngineCache | None = None) -> None:
+    def __init__(
+        self, model: Model, device: str = "CPU", cache: EngineCache | None = None, trials: Trials | None = None
+    ) -> None:
         if not is_installed():
             raise AccelerationError("OpenVINO is not installed: pip install 'vitrail[openvino]'")
         openvino = import_openvino()
@@ -89,13 +96,19 @@ class OpenVinoBackend(EngineBackend):
             raise AccelerationError(f"OpenVINO finds no {device} here; it has {', '.join(sorted(found))}")
         name = "openvino" if device == "CPU" else f"openvino-{device.lower()}"
         self._device = device
-        self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[model.dtype]}
+        times = trials.times() if trials is not None and device == "CPU" else None
+        self._untried = trials if device == "CPU" and times is None else None
+        chosen = format_for(device, model.dtype if model.dtype_asked else None, times)
+        self._config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _PRECISION[chosen.floating]}
+        if device == "CPU":
+            # A thread that is bound to a core waits for it while another program has it, and all threads wait with it.
+            self._config["ENABLE_CPU_PINNING"] = "NO"
         self._cache = cache or EngineCache()
         self._compiler = Compiler()
         self._written = WrittenGraphs(self._cache)
         self._digests = WeightsDigests()
         self._whole: tuple[int, int] = (0, 0)  # latent size of the stream's pictures
-        self._bounds = dict(model.bounds) if device == "CPU" else {}
+        self._bounds = {part: bounds for part, bounds in model.bounds.items() if part in chosen.eight_bits}
         self._pictures: Builder[Engine] = Builder(self._build, name)
         # The sparse engine has one network for each shape of window.
         weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
@@ -105,6 +118,7 @@ class OpenVinoBackend(EngineBackend):
         on_cpu = device == "CPU"
         own = Capabilities(reads_in_place=on_cpu, open_sizes=True, splits_rows=True, windows=on_cpu)
         super().__init__(model, name, own)
+        self.numbers = number_format(chosen.floating) + (" and int8" if self._bounds else "")
 
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         """See ``Backend``."""
@@ -158,6 +172,14 @@ class OpenVinoBackend(EngineBackend):
     # -- on the builders' threads -------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
+        engine = self._built(spec)
+        if self._untried is not None and spec.part == DENOISER:
+            # Once for a processor: PyTorch draws for a second longer.
+            untried, self._untried = self._untried, None
+            untried.run()
+        return engine
+
+    def _built(self, spec: Spec) -> Engine:
         # Asked for only once here: another builder's thread may find out meanwhile that the bounds cannot be used.
         bounds = self._bounds_of(spec)
         stored = self._cache.load(self._key(spec, bounds, self._digest(spec)))
@@ -175,7 +197,7 @@ class OpenVinoBackend(EngineBackend):
                 "%s cannot run the %s in eight bits, and runs it exactly: %s", self.name, spec.network, error
             )
             self._bounds.pop(_bounded(spec), None)
-            return self._build(spec)
+            return self._built(spec)
         engine = self._imported(blob)
         self._cache.store(self._key(spec, bounds, digest), blob)
         return engine
@@ -192,11 +214,10 @@ class OpenVinoBackend(EngineBackend):
     def _bounds_of(self, spec: Spec) -> Bounds:
         """Between which values the network of ``spec`` is to calculate in eight bits; empty where in floating point."""
         bounds = self._bounds.get(_bounded(spec), {})
-        if _bounded(spec) == "decoder":
-            return {} if spec.rows == OPEN else bounds
-        # In bfloat16 eight bits would be no faster, and LoRAs move the values beyond the bounds that were measured.
-        exact = self._model.dtype != torch.float32 or (spec.part == DENOISER and self._model.adapters.in_denoiser)
-        return {} if exact else bounds
+        open_decoder = _bounded(spec) == "decoder" and spec.rows == OPEN
+        # LoRAs move the values beyond the bounds that were measured.
+        moved = spec.part == DENOISER and self._model.adapters.in_denoiser
+        return {} if open_decoder or moved else bounds
 
     def _digest(self, spec: Spec) -> str:
         """Of the weights that the network stands on now.

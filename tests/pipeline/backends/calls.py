@@ -29,7 +29,7 @@ class RecordingBackend:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.name, self.capabilities, self.patient = backend.name, backend.capabilities, backend.patient
-        self.unbuilt, self.lanes = backend.unbuilt, backend.lanes
+        self.numbers, self.unbuilt, self.lanes = backend.numbers, backend.unbuilt, backend.lanes
         self.calls: list[tuple[str, tuple[int, ...]]] = []
 
     def shapes(self, network: str) -> list[tuple[int, ...]]:

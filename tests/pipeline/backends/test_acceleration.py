@@ -21,6 +21,7 @@ from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.backends.openvino import backend as openvino_module
 from pipeline.backends.openvino.backend import OpenVinoBackend
+from pipeline.backends.openvino.engine import Engine as CompiledGraph
 from pipeline.backends.openvino.graph import write_graph
 from pipeline.backends.openvino.package import is_installed
 from pipeline.backends.selection import _best
@@ -87,6 +88,14 @@ def test_every_stream_is_that_of_the_model_itself(built_only: Backend, steps: in
         expected = pictures(tiny_model(True), config, clip, buffer)
         found = pictures(tiny_model(True), config, clip, buffer, built_only)
         assert torch.allclose(found, expected, atol=CLOSE), solver
+
+
+@openvino
+def test_no_thread_of_openvino_is_bound_to_a_core(fast: OpenVinoBackend) -> None:
+    """It would wait for that core while another program has it."""
+    for engine in fast._pictures.ready().values():
+        assert isinstance(engine, CompiledGraph)
+        assert engine._request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
 
 
 @openvino

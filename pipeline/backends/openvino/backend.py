@@ -32,7 +32,7 @@ from torch import nn
 from pipeline.backends.backend import AccelerationError, Capabilities, Tensors, in_parts
 from pipeline.backends.builder import Builder
 from pipeline.backends.engine_backend import Engine, EngineBackend
-from pipeline.backends.engine_cache import EngineCache, key_of
+from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.folded_decoder import fold_tail
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError, StoppedError
 from pipeline.backends.openvino.engine import Engine as CompiledGraph
@@ -41,6 +41,7 @@ from pipeline.backends.openvino.package import import_openvino, is_installed
 from pipeline.backends.quantised import quantise
 from pipeline.backends.spec import OPEN, Spec
 from pipeline.backends.weights_digest import WeightsDigests, weights_digest
+from pipeline.file_cache import key_of
 from pipeline.models.bounds import Bounds
 from pipeline.models.networks import Network
 from pipeline.models.residency import AUTOENCODER, DENOISER
@@ -98,8 +99,7 @@ class OpenVinoBackend(EngineBackend):
         self._bounds = dict(model.bounds) if device == "CPU" else {}
         self._pictures: Builder[Engine] = Builder(self._build, name)
         # The sparse engine has one network for each shape of window.
-        weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
-        most = min(_MOST_WINDOWS, max(_LEAST_WINDOWS, _WINDOWS_BYTES // weights))
+        most = min(_MOST_WINDOWS, max(_LEAST_WINDOWS, _WINDOWS_BYTES // (2 * model.unet_weights)))
         self._windows: Builder[Engine] = Builder(self._build, name, most)
         self._of_autoencoder: Builder[Engine] = Builder(self._build, name, _MOST_OF_AUTOENCODER)
         on_cpu = device == "CPU"
@@ -155,6 +155,22 @@ class OpenVinoBackend(EngineBackend):
             parts.append((first, end, partial(self._answered, part, engine, network)))
         return in_parts(parts, moving, staying) if parts else super()._without_engine(network, spec, moving, staying)
 
+    def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine] | None:
+        if not (self._model.modules.made or self.patient):
+            self._wait_for_stored(network, spec)
+        return super()._found(network, spec)
+
+    def _wait_for_stored(self, network: Network, spec: Spec) -> None:
+        """Have an engine that is in the cache, which is there sooner than the modules that would do instead."""
+        self._networks[network.name] = network
+        for choice in self._choices(network, spec):
+            digest = None if self._model.record is None else self._model.record.digests.get(choice.part)
+            if digest is None:
+                continue
+            if self._cache.path(self._key(choice, self._bounds_of(choice), digest)).is_file():
+                self._builder_of(choice).get(choice, patient=True)
+                return
+
     # -- on the builders' threads -------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
@@ -204,9 +220,13 @@ class OpenVinoBackend(EngineBackend):
         It is taken without the lock, which a live stream may want meanwhile: a digest of weights that were written to
         on the way is that of no engine.
         """
-        with self._model.residency.lock:
-            part = self._networks[spec.network].module().get_submodule(spec.part)
-        return self._digests.of(part)
+
+        def computed() -> str:
+            with self._model.residency.lock:
+                part = self._networks[spec.network].module().get_submodule(spec.part)
+            return self._digests.of(part)
+
+        return self._model.digest(spec.part, computed)
 
     def _imported(self, blob: bytes) -> Engine:
         return CompiledGraph(self._core.import_model(io.BytesIO(blob), self._device, self._config))

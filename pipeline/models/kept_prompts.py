@@ -36,10 +36,12 @@ class KeptPrompts:
 
     Args:
         identity: of the model's files (``StartRecord.identity``).
+        is_read: whether the model's modules are there, so that nothing need be looked up any more.
     """
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, is_read: Callable[[], bool]) -> None:
         self._identity = identity
+        self._is_read = is_read
         self._cache = FileCache(cache_folder() / "prompts", "prompt", _VERSION, _MOST_BYTES)
 
     def find(self, prompt: str) -> Embedding | None:
@@ -66,7 +68,7 @@ class KeptPrompts:
         return key_of(model=self._identity, **what)
 
     def _load(self, key: str) -> dict[str, torch.Tensor] | None:
-        stored = self._cache.load(key)
+        stored = None if self._is_read() else self._cache.load(key)
         try:
             return None if stored is None else load(stored)
         except SafetensorError:
@@ -76,7 +78,8 @@ class KeptPrompts:
         def write() -> None:
             self._cache.store(key, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
-        threading.Thread(target=write, name="vitrail-prompts", daemon=True).start()
+        if not self._cache.path(key).exists():
+            threading.Thread(target=write, name="vitrail-prompts", daemon=True).start()
 
 
 class Projection:

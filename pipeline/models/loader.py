@@ -166,7 +166,7 @@ def _assembled(facts: Facts, modules: Deferred[Modules], file: _File, name: str,
     names = f"{name} {facts.names}"
     character = Character(True, {}) if ours else character_of(names, facts.scheduler, facts.unet)
     defaults = _own_defaults(path) if ours else defaults_for(facts.family, character)
-    kept = None if record is None else KeptPrompts(record.identity)
+    kept = None if record is None else KeptPrompts(record.identity, lambda: modules.made)
     prompts = PromptEncoder(
         lambda: modules.get().text_encoders, device, dtype, zero_negative=facts.zero_negative, kept=kept
     )

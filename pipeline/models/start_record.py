@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 # Change this with anything that changes what is read of a model, or what is recorded.
 _VERSION = 1
 _MOST_BYTES = 2**22
+# Engines of one process that the next one begins with: those of two sizes or numbers of steps.
+_MOST_ENGINES = 6
 
 # Of each file: its name, its size, and when it and what the system knows of it were last changed, in nanoseconds.
 Listing = list[list[object]]
@@ -37,27 +40,30 @@ class StartRecord:
     Attributes:
         facts: what reading it has shown.
         digests: ``weights_digest`` of its parts as they are on disk, by part.
+        engines: keys of those that the last process has used, in order.
     """
 
-    def __init__(
-        self, key: str, sources: Iterable[Path], files: Listing, facts: Facts, digests: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, key: str, sources: Iterable[Path], files: Listing, facts: Facts) -> None:
         self.facts = facts
-        self.digests = digests or {}
-        self._key = key
+        self.digests: dict[str, str] = {}
+        self.engines: list[str] = []
+        self.key = key
         self._sources = list(sources)
         self._files = files
+        self._used: list[str] = []  # the engines that this process has used
+        self._lock = threading.Lock()
 
     @classmethod
     def find(cls, key: str) -> StartRecord | None:
         """The record under ``key``; None where there is none, or the files are no longer those that it is of."""
-        stored = _cache().load(key)
+        stored = record_cache().load(key)
         if stored is None:
             return None
         try:
             content = json.loads(stored)
             sources = [Path(source) for source in content["sources"]]
-            record = cls(key, sources, content["files"], Facts.read(content["facts"]), content["digests"])
+            record = cls(key, sources, content["files"], Facts.read(content["facts"]))
+            record.digests, record.engines = content["digests"], content["engines"]
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             logger.warning("what is recorded of a model cannot be used (%s); it is read again", error)
             return None
@@ -71,20 +77,31 @@ class StartRecord:
     @property
     def identity(self) -> str:
         """The same only for the same files, read in the same way."""
-        return key_of(key=self._key, files=self._files)
+        return key_of(key=self.key, files=self._files)
 
     def add_digest(self, part: str, digest: str) -> None:
         """Keep the digest of a part's weights, which are those of the files."""
-        if self.digests.get(part) == digest or not self.is_true:
-            return
-        self.digests = {**self.digests, part: digest}
+        with self._lock:
+            if self.digests.get(part) != digest and self.is_true:
+                self.digests = {**self.digests, part: digest}
+                self._store()
+
+    def add_engine(self, key: str) -> None:
+        """Have the next process begin with this engine, too."""
+        with self._lock:
+            self._used = [*(one for one in self._used if one != key), key][-_MOST_ENGINES:]
+            if set(self._used) != set(self.engines):
+                self._store()
+
+    def _store(self) -> None:
         content = {
             "sources": [str(source) for source in self._sources],
             "files": self._files,
             "facts": self.facts.written(),
             "digests": self.digests,
+            "engines": self._used,
         }
-        _cache().store(self._key, json.dumps(content).encode())
+        record_cache().store(self.key, json.dumps(content).encode())
 
 
 def record_key(path: Path, **options: str) -> str:
@@ -108,5 +125,5 @@ def listed(sources: Iterable[Path]) -> Listing:
     return found
 
 
-def _cache() -> FileCache:
+def record_cache() -> FileCache:
     return FileCache(cache_folder() / "models", "model", _VERSION, _MOST_BYTES)

@@ -35,6 +35,7 @@ from pipeline.backends.engine_backend import Engine, EngineBackend
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.folded_decoder import fold_tail
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError, StoppedError
+from pipeline.backends.openvino.early import EarlyEngines
 from pipeline.backends.openvino.engine import Engine as CompiledGraph
 from pipeline.backends.openvino.graph import WrittenGraphs, write_graph
 from pipeline.backends.openvino.package import import_openvino, is_installed
@@ -105,6 +106,8 @@ class OpenVinoBackend(EngineBackend):
         on_cpu = device == "CPU"
         own = Capabilities(reads_in_place=on_cpu, open_sizes=True, splits_rows=True, windows=on_cpu)
         super().__init__(model, name, own)
+        stored = () if model.record is None or model.modules.made else model.record.engines
+        self._early = EarlyEngines(self._stored, stored)
 
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         """See ``Backend``."""
@@ -116,6 +119,7 @@ class OpenVinoBackend(EngineBackend):
     def close(self) -> None:
         """See ``Backend``."""
         super().close()
+        self._early.drop()
         self._compiler.stop()
         self._written.clear()
 
@@ -156,7 +160,9 @@ class OpenVinoBackend(EngineBackend):
         return in_parts(parts, moving, staying) if parts else super()._without_engine(network, spec, moving, staying)
 
     def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine] | None:
-        if not (self._model.modules.made or self.patient):
+        if self._model.modules.made:
+            self._early.drop()
+        elif not self.patient:
             self._wait_for_stored(network, spec)
         return super()._found(network, spec)
 
@@ -176,12 +182,11 @@ class OpenVinoBackend(EngineBackend):
     def _build(self, spec: Spec) -> Engine:
         # Asked for only once here: another builder's thread may find out meanwhile that the bounds cannot be used.
         bounds = self._bounds_of(spec)
-        stored = self._cache.load(self._key(spec, bounds, self._digest(spec)))
-        if stored is not None:
-            try:
-                return self._imported(stored)
-            except RuntimeError:
-                logger.warning("a stored engine is not for this OpenVINO; it is built again")
+        key = self._key(spec, bounds, self._digest(spec))
+        engine = self._early.take(key) or self._stored(key)
+        if engine is not None:
+            self._note_use(spec, key)
+            return engine
         try:
             blob, digest = self._compiled(spec, bounds)
         except RuntimeError as error:
@@ -192,9 +197,24 @@ class OpenVinoBackend(EngineBackend):
             )
             self._bounds.pop(_bounded(spec), None)
             return self._build(spec)
-        engine = self._imported(blob)
-        self._cache.store(self._key(spec, bounds, digest), blob)
+        engine, key = self._imported(blob), self._key(spec, bounds, digest)
+        self._cache.store(key, blob)
+        self._note_use(spec, key)
         return engine
+
+    def _stored(self, key: str) -> Engine | None:
+        """The engine in the cache; None where there is none for this OpenVINO."""
+        stored = self._cache.load(key)
+        try:
+            return None if stored is None else self._imported(stored)
+        except RuntimeError:
+            logger.warning("a stored engine is not for this OpenVINO; it is built again")
+            return None
+
+    def _note_use(self, spec: Spec, key: str) -> None:
+        """Have the next process begin with this engine, if it is one of whole pictures."""
+        if self._model.record is not None and not self._networks[spec.network].window:
+            self._model.record.add_engine(key)
 
     def _key(self, spec: Spec, bounds: Bounds, digest: str) -> str:
         return key_of(

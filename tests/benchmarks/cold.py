@@ -27,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-STAGES = ("torch imported", "model loaded", "first styled frame", "everything read and built")
+STAGES = ("torch and engine imported", "model loaded", "first styled frame", "everything read and built")
 # At the end of each stage: seconds since the start of the process, and seconds that a processor was at work for it.
 Reached = list[tuple[float, float]]
 WITH, WITHOUT, EMPTY = "with bytecode", "without bytecode", "nothing in the cache"
@@ -45,11 +45,11 @@ def start_once() -> None:
         spent = process.cpu_times()
         reached.append((time.time() - began, spent.user + spent.system))
 
-    import torch
-
-    note()
     from pipeline import Stream, StreamConfig, load_model
     from pipeline.backends import accelerate
+
+    note()
+    import torch
 
     model = load_model()
     backend = accelerate(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import pipeline
 from pipeline import Model, ModelError, Stream, StreamConfig, load_model
 from pipeline.backends import accelerate
 from pipeline.backends.openvino.package import is_installed
@@ -208,6 +210,19 @@ def test_weights_that_change_while_their_digest_is_taken_leave_no_record(folder:
 
     model.digest(DENOISER, changed_meanwhile)
     assert load(folder).modules.made
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_import_leaves_pythons_collector_as_it_was(enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        gc.enable() if enabled else gc.disable()
+        assert pipeline.__getattr__("Stream") is Stream
+        with pytest.raises(AttributeError, match="has no attribute 'Dream'"):
+            pipeline.__getattr__("Dream")
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable() if before else gc.disable()
 
 
 def test_options_have_records_of_their_own(folder: Path) -> None:

@@ -22,6 +22,7 @@ from pipeline.backends.openvino.package import is_installed
 from pipeline.models.residency import AUTOENCODER, DENOISER, TEXT
 from pipeline.models.start_record import record_cache
 from tests.adapters import write_lora
+from tests.checkpoints import write_model, write_original
 from tests.tiny_model import write_tiny_model
 
 openvino = pytest.mark.skipif(not is_installed(), reason="needs OpenVINO")
@@ -117,6 +118,30 @@ def test_a_recorded_model_is_the_same_in_every_fact(folder: Path) -> None:
     assert later.unet_weights == whole.unet_weights == sum(one.numel() for one in whole.unet.parameters())
     assert later.autoencoder.coding == whole.autoencoder.coding
     assert (later.autoencoder.factor, later.autoencoder.is_tiny) == (8, True)
+
+
+@pytest.mark.parametrize("kind", ["sd21", "sdxl"])
+@pytest.mark.parametrize("layout", ["folder", "file"])
+def test_every_family_and_layout_starts_from_its_record(
+    kind: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRAIL_CACHE", str(tmp_path / "cache"))
+    path = write_model(tmp_path / "model", kind)
+    if layout == "file":
+        path = write_original(path, tmp_path / "single" / "model.safetensors", kind)
+
+    def loaded() -> Model:
+        return load_model(str(path), device="cpu", dtype="float32", autoencoder="full")
+
+    whole, solver = loaded(), "dpmpp-2m"  # LCM's would ask for its LoRA
+    expected = pictures_of(whole, solver=solver)
+    whole.digest(DENOISER, lambda: "that of the UNet")
+    later = loaded()
+    Stream(later, StreamConfig(**SETTINGS, solver=solver))  # type: ignore[arg-type]
+    assert not later.modules.made
+    assert (later.family, later.defaults, later.notes) == (whole.family, whole.defaults, whole.notes)
+    assert (later.sized, later.autoencoder.coding) == (kind == "sdxl", whole.autoencoder.coding)
+    assert torch.equal(pictures_of(later, solver=solver), expected)
 
 
 def test_prompts_are_found_again_and_the_modules_are_read_beside(folder: Path) -> None:

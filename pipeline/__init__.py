@@ -6,6 +6,9 @@ stream = Stream(load_model("embedded"), StreamConfig(prompt="a watercolour"))
 picture = stream(frame).image  # frame: (3, 256, 256) float 0..1; picture: (1, 3, 256, 256)
 """
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.config import GUIDANCE_KINDS, SOLVERS, SPACINGS, StreamConfig
@@ -30,10 +33,24 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # These need torch and diffusers, which take seconds to import; who only reads the settings, as `vitrail --help`
     # does, should not wait for them.
-    if name in ("Output", "Stream"):
-        import pipeline.stream as home
-    elif name in ("Model", "ModelError", "load_model"):
-        import pipeline.models as home
-    else:
+    if name not in ("Model", "ModelError", "Output", "Stream", "load_model"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with _without_collector():
+        if name in ("Output", "Stream"):
+            import pipeline.stream as home
+        else:
+            import pipeline.models as home
     return getattr(home, name)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Python's collector rests inside: what torch makes while it is imported stays, and to look for garbage in it again
+    and again is a seventh of the time that the import takes."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

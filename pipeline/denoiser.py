@@ -34,7 +34,7 @@ class Denoiser:
         self._tick_layout: RowLayout | None = None
         self._network = DenoiserNetwork(model)
         place = model.device, model.dtype
-        self._prompts = Prompts(model.unet, model.prompts)
+        self._prompts = Prompts(model.projection, model.prompts)
         self._told = GuidanceEmbedding(model.guidance_width, *place)
         self._attention = AttentionGuidance(self._prompts, *place)
         sizes = [PictureSize(model.autoencoder.factor, *place)] if model.sized else []

@@ -400,6 +400,7 @@ class Stream:
             latent = self._batch.prime(self._latent, self._start)
         self._image = self._decode(latent)
         self._in_flight.fill(tags, self._config.step_count)
+        self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
         return self._output(Group(tags))
 
     def _tick(self, batch: StreamBatch) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from app.commands.advice import Row, advice, further_sizes, steps_said
 from app.commands.misuse import Misuse
 from app.energy import EnergyMeter
 from app.metrics import percentile
 from app.settings import SIZE_STEP, SMALLEST_SIDE, write_json
 from app.sinks import SinkError
 from app.sinks.video import check_writable
-from pipeline.config import StreamConfig
+from pipeline.config import ACCELERATIONS, StreamConfig
 
 if TYPE_CHECKING:
     import torch
@@ -29,44 +32,19 @@ if TYPE_CHECKING:
     from pipeline.backends.backend import Backend
 
 LARGEST_SIDE = 4096
+MOST_FPS = 1000
 # Of the picture, where nothing else is said.
 SPARSE_PERCENT = (5.0, 25.0)
+# Besides these, the number that the model recommends.
+USUAL_STEPS = (1, 2, 4)
+# Measured where they are asked for by name only: their networks take minutes to build.
+_SLOW_TO_BUILD = ("compile", "tensorrt")
 _PROMPT = "a watercolour painting"
 _FEWEST_FRAMES = 5
 # Frames that one stream plays before it is another's turn: what else the machine does meets all alike.
 _BURST = 4
 # Rounds of all frames until sparse inference has the networks that it wants, and what these have to know.
 _SPARSE_ROUNDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measured combination.
-
-    Attributes:
-        size: side of the square picture in pixels.
-        numbers: the number format that was calculated in.
-        fps: pictures a second, all waiting included.
-        latency_ms: 50th and 95th percentile from a frame's hand-over to its own picture in the host's memory. With T
-            steps a picture comes T calls after its frame.
-        stages_ms: medians of encode, unet, decode.
-        memory_mb: of the GPU where there is one, else of the process; the most so far.
-        watts: mean power of the device; None where it cannot be read.
-        changes: with sparse inference, percent of the picture that change from frame to frame; None without.
-        speed: how many times as fast a frame is as without sparse inference, by the medians of both, played in turns.
-    """
-
-    size: int
-    steps: int
-    acceleration: str
-    numbers: str
-    fps: float
-    latency_ms: dict[str, float]
-    stages_ms: dict[str, float]
-    memory_mb: int
-    watts: float | None
-    changes: float | None = None
-    speed: float = 1.0
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -78,23 +56,32 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     say(console, f"loading {arguments.model}")
     try:
         model = load_model(arguments.model, device=arguments.device, dtype=arguments.dtype)
+        model.modules.get()  # all of it, so that nothing is read beside what is measured
     except (ModelError, ValueError) as error:
         raise Misuse(str(error)) from error
-    sizes = arguments.size or [model.default_size]
+    own_steps = model.defaults.get("steps")
+    steps = arguments.steps or sorted({*USUAL_STEPS, own_steps or 1})
     rows: list[Row] = []
     try:
-        for row in _measure(model, arguments, sizes, console):
+        for row in _measure(model, arguments, steps, console):
             rows.append(row)
             changes = "" if row.changes is None else f", {row.changes:g} % change"
-            say(console, f"{row.acceleration}, {row.size}x{row.size}, {row.steps} steps{changes}: {row.fps:.1f} fps")
+            say(
+                console,
+                f"{row.acceleration}, {row.size}x{row.size}, {steps_said(row.steps)}{changes}: {row.fps:.1f} fps",
+            )
     finally:  # an interrupted run has told something, too
+        advised = advice(rows, arguments.fps, model.default_size, own_steps) if rows else []
         if rows:
-            Console().print(_table(model, rows))
+            printed = Console(soft_wrap=True, highlight=False)
+            printed.print(_table(model, rows))
+            for sentence in advised:
+                printed.print(sentence)
     if not rows:
         raise Misuse("nothing could be measured")
     if arguments.json is not None:
         try:
-            write_json(arguments.json, _report(model, rows))
+            write_json(arguments.json, {**_report(model, rows), "advice": advised})
         except OSError as error:
             raise Misuse(f"The figures cannot be written to {arguments.json}: {error.strerror}.") from error
         say(console, f"all figures are in {arguments.json}")
@@ -198,13 +185,15 @@ def _check(arguments: argparse.Namespace) -> None:
             span = f"between {SMALLEST_SIDE} and {LARGEST_SIDE} pixels"
             raise Misuse(f"size is {size}; it must be a multiple of {SIZE_STEP} {span}")
     try:
-        for steps in arguments.steps:
+        for steps in arguments.steps or USUAL_STEPS:
             StreamConfig(steps=steps)
     except ValueError as error:
         raise Misuse(str(error)) from error
     for percent in arguments.sparse or []:
         if not 0 < percent <= 100:
             raise Misuse(f"sparse is {percent:g}; what changes must be above 0 and at most 100 percent of the picture")
+    if not 0 < arguments.fps <= MOST_FPS:
+        raise Misuse(f"fps is {arguments.fps:g}; it must be above 0 and at most {MOST_FPS}")
     if not 0 < arguments.seconds <= 600:
         raise Misuse(f"seconds is {arguments.seconds:g}; it must be above 0 and at most 600")
     if arguments.json is not None:
@@ -214,33 +203,64 @@ def _check(arguments: argparse.Namespace) -> None:
             raise Misuse(f"The file for the figures {error}") from error
 
 
-def _measure(model: Model, arguments: argparse.Namespace, sizes: list[int], console: Console) -> Iterator[Row]:
+def _measure(model: Model, arguments: argparse.Namespace, steps: Sequence[int], console: Console) -> Iterator[Row]:
     """A row for each combination; what cannot be had or does not fit is said, and left out."""
     from app.commands.progress import say
+
+    chosen: list[int] | None = arguments.size
+    own, tell = model.default_size, partial(say, console)
+    for first, backend in _backends(model, arguments.acceleration, tell):
+        for note in (*model.notes, *backend.news()):
+            tell(note)
+        rows: list[Row] = []
+        for row in _with_steps(model, backend, chosen or [own], steps, arguments, tell):
+            rows.append(row)
+            yield row
+        # Other sizes by the one that ``auto`` takes, and by the fewest steps: the rest follows from the own size.
+        if chosen is None and first and rows:
+            further = further_sizes(max(row.fps for row in rows), arguments.fps, own)
+            yield from _with_steps(model, backend, further, [min(steps)], arguments, tell)
+        backend.close()
+
+
+def _with_steps(
+    model: Model,
+    backend: Backend,
+    sizes: Sequence[int],
+    steps: Sequence[int],
+    arguments: argparse.Namespace,
+    tell: Callable[[str], object],
+) -> Iterator[Row]:
+    for size in sizes:
+        frames = _frames(size)
+        for number in steps:
+            try:
+                yield from _with_sparse(model, backend, frames, number, arguments, tell)
+            except (RuntimeError, MemoryError) as error:  # torch says so where memory is too small
+                tell(f"{backend.name}, {size}x{size}, {steps_said(number)} cannot be run: {error}")
+
+
+def _backends(
+    model: Model, wanted: Sequence[str] | None, tell: Callable[[str], object]
+) -> Iterator[tuple[bool, Backend]]:
+    """The accelerations that are asked for, or all that are there; each once, and whether it is the first."""
     from pipeline.backends import AccelerationError, accelerate
 
     seen: set[str] = set()
-    for wanted in arguments.acceleration:
+    for name in wanted or [one for one in ACCELERATIONS if one not in _SLOW_TO_BUILD]:
         try:
-            backend = accelerate(model, wanted)
+            backend = accelerate(model, name)
         except AccelerationError as error:
-            if len(arguments.acceleration) == 1:
+            if wanted is not None and len(wanted) == 1:
                 raise Misuse(str(error)) from error
-            say(console, str(error))
+            if wanted is not None:
+                tell(str(error))
             continue
-        for note in (*model.notes, *backend.news()):
-            say(console, note)
         if backend.name in seen:  # auto may be what was measured already
+            backend.close()
             continue
         seen.add(backend.name)
-        for size in sizes:
-            frames = _frames(size)
-            for steps in arguments.steps:
-                try:
-                    yield from _with_sparse(model, backend, frames, steps, arguments, partial(say, console))
-                except (RuntimeError, MemoryError) as error:  # torch says so where memory is too small
-                    say(console, f"{backend.name}, {size}x{size}, {steps} steps cannot be run: {error}")
-        backend.close()
+        yield len(seen) == 1, backend
 
 
 def _with_sparse(
@@ -327,9 +347,18 @@ def _processor(model: Model) -> str:
 
     if model.device.type == "cuda":
         return torch.cuda.get_device_name(model.device)
-    return (
-        f"{platform.machine()}, {torch.get_num_threads()} threads" if model.device.type == "cpu" else str(model.device)
-    )
+    if model.device.type != "cpu":
+        return str(model.device)
+    return f"{_name_of_cpu()}, {torch.get_num_threads()} threads"
+
+
+def _name_of_cpu() -> str:
+    """What the system calls the processor; else its architecture."""
+    with contextlib.suppress(OSError):  # not Linux
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _report(model: Model, rows: list[Row]) -> dict[str, Any]:

@@ -68,15 +68,18 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
-    words = "measure what this machine can do, in about a minute"
+    words = "measure what this machine can do, and say what to set, in about a minute"
     parser = commands.add_parser("bench", help=words, description=_sentence(words))
     known = {name: one for name, _, one in described(Settings)}
     parser.add_argument("--model", default="embedded", metavar="MODEL", help=known["model"].help)
-    words = "sides of the square pictures (default: the model's own)"
+    words = "sides of the square pictures (default: the model's own, and others where these are too slow or leave room)"
     parser.add_argument("--size", type=int, nargs="+", metavar="PIXELS", help=words)
-    parser.add_argument("--steps", type=int, nargs="+", default=(1, 2, 4), metavar="STEPS", help="default: 1 2 4")
-    words = f"{' | '.join(ACCELERATIONS)} (default: eager auto)"
-    parser.add_argument("--acceleration", nargs="+", default=("eager", "auto"), metavar="NAME", help=words)
+    words = "default: 1 2 4, and what the model recommends"
+    parser.add_argument("--steps", type=int, nargs="+", metavar="STEPS", help=words)
+    words = f"{' | '.join(ACCELERATIONS)} (default: all that are there, but compile and tensorrt, which take minutes)"
+    parser.add_argument("--acceleration", nargs="+", metavar="NAME", help=words)
+    words = "pictures a second that you want, for the advice at the end (default: 24)"
+    parser.add_argument("--fps", type=float, default=24.0, metavar="FPS", help=words)
     for name in ("device", "dtype"):
         words = f"{known[name].help} ({' | '.join(known[name].choices or ())}; default: auto)"
         parser.add_argument(f"--{name}", default="auto", metavar=name.upper(), help=words)

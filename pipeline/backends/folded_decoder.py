@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TypeGuard
 
 import torch
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
 
 def fold_tail(autoencoder: nn.Module) -> None:
     """Fold the decoder's end in place, where ``autoencoder`` is an AutoencoderTiny that ends so; else do nothing."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny  # takes seconds: see ``pipeline.models``
+
     if not isinstance(autoencoder, AutoencoderTiny) or len(autoencoder.decoder.layers) <= 3:
         return
     *before, enlarge, inner, outer = autoencoder.decoder.layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -62,6 +62,18 @@ class TextEncoder:
         return tokens, projection(last)
 
 
+class Kept(Protocol):
+    """Embeddings that outlive the process."""
+
+    def find(self, prompt: str) -> Embedding | None:
+        """What an earlier process has kept for ``prompt``."""
+        ...
+
+    def keep(self, prompt: str, embedding: Embedding) -> None:
+        """Keep it for a later one."""
+        ...
+
+
 class PromptEncoder:
     """The text encoders of a model, with a memory of the last prompts.
 
@@ -69,15 +81,23 @@ class PromptEncoder:
     multiplied by its weight. A prompt longer than the encoder's 77 tokens is encoded in chunks, one after the other.
 
     Args:
-        encoders: one, or two whose embeddings are put side by side (SDXL).
+        encoders: gives one, or two whose embeddings are put side by side (SDXL); they may have to be read first.
         device, dtype: where the UNet wants the embeddings, and in which number format.
         zero_negative: an empty negative prompt is all zeros (SDXL's ``force_zeros_for_empty_prompt``).
+        kept: embeddings of earlier processes, by the same weights; asked for until these change.
     """
 
     def __init__(
-        self, encoders: Sequence[TextEncoder], device: torch.device, dtype: torch.dtype, *, zero_negative: bool = False
+        self,
+        encoders: Callable[[], Sequence[TextEncoder]],
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        zero_negative: bool = False,
+        kept: Kept | None = None,
     ) -> None:
-        self.encoders = tuple(encoders)
+        self._encoders = encoders
+        self._kept = kept
         self._device = device
         self._dtype = dtype
         self._zero_negative = zero_negative
@@ -90,6 +110,11 @@ class PromptEncoder:
         return self.embed(prompt).tokens
 
     @property
+    def encoders(self) -> Sequence[TextEncoder]:
+        """The text encoders."""
+        return self._encoders()
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The words that ``learn`` has taught."""
         return tuple(self._words)
@@ -98,7 +123,7 @@ class PromptEncoder:
     def embed(self, prompt: str) -> Embedding:
         """What the text encoders say of ``prompt``; the same object for the same prompt, while it is remembered."""
         if prompt not in self._known:
-            self._known[prompt] = self._encode(prompt)
+            self._known[prompt] = self._found(prompt)
         self._known.move_to_end(prompt)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
@@ -118,7 +143,7 @@ class PromptEncoder:
         """Forget all embeddings where the weights that are about to change are those of a text encoder."""
         if part.startswith("text"):
             self._known.clear()
-            self._nothing = None
+            self._nothing = self._kept = None
 
     def learn(self, words: Mapping[str, Sequence[torch.Tensor]]) -> None:
         """Teach these words, and no others, as textual inversion does (arXiv 2208.01618).
@@ -139,6 +164,14 @@ class PromptEncoder:
             self._words[word] = tuple(range(following, following + len(vectors[0])))
             following += len(vectors[0])
         self.changed("text")
+
+    def _found(self, prompt: str) -> Embedding:
+        found = None if self._kept is None else self._kept.find(prompt)
+        if found is None:
+            found = self._encode(prompt)
+            if self._kept is not None:
+                self._kept.keep(prompt, found)
+        return found
 
     def _encode(self, prompt: str) -> Embedding:
         pieces = emphasis(prompt)

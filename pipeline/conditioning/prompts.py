@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 
-from pipeline.conditioning.attention import entry_name, project
+from pipeline.conditioning.attention import entry_name
 from pipeline.conditioning.conditions import Rows, lay_out
 from pipeline.conditioning.embedding import Embedding, common_length, mixed, repeated
 from pipeline.conditioning.prompt_encoder import PromptEncoder
@@ -16,6 +15,8 @@ from pipeline.conditioning.prompt_travel import PromptTravel
 
 # Keys and values of each cross-attention in turn, (1, heads, L, size) each.
 KeysValues = Sequence[torch.Tensor]
+# Makes them of tokens (1, L, D), as ``pipeline.conditioning.attention.project`` does.
+Project = Callable[[torch.Tensor], KeysValues]
 
 
 class Prompts:
@@ -24,13 +25,17 @@ class Prompts:
     Keys and values are linear in the embedding: those of a mixture of prompts are the mixture of theirs, so that a
     blend or a transition costs one weighted sum a frame, and neither a text encoder nor a projection.
 
+    Args:
+        project: makes keys and values by the denoiser's weights.
+        encoder: the text encoders.
+
     Attributes:
         revision: see ``Producer``.
     """
 
-    def __init__(self, denoiser: nn.Module, encoder: PromptEncoder) -> None:
+    def __init__(self, project: Project, encoder: PromptEncoder) -> None:
         self.revision = 0
-        self._denoiser = denoiser
+        self._project = project
         self._encoder = encoder
         self._travel = PromptTravel()
         self._negative: Embedding | None = None
@@ -84,7 +89,7 @@ class Prompts:
     def _weigh(self) -> None:
         """Mix the prompts anew; only what has no keys and values yet is projected."""
         sources = [*self._travel.sources, *([] if self._negative is None else [self._negative])]
-        self._projected = {one: self._projected.get(one) or _Projected(self._denoiser, one) for one in sources}
+        self._projected = {one: self._projected.get(one) or _Projected(self._project, one) for one in sources}
         rows = [(mixed(self._travel.sources, self._travel.weights), self._mixture())]
         if self._negative is not None:
             rows.append((self._negative, self._projected[self._negative].tensors))
@@ -118,8 +123,8 @@ class _Projected:
         tensors: of each cross-attention in turn, (1, heads, L, size).
     """
 
-    def __init__(self, denoiser: nn.Module, embedding: Embedding) -> None:
-        self.tensors = project(denoiser, embedding.tokens)
+    def __init__(self, project: Project, embedding: Embedding) -> None:
+        self.tensors = project(embedding.tokens)
         self.length = embedding.tokens.shape[1]
         self._flat: tuple[int, torch.Tensor] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ class Adapters:
 
     Args:
         residency: the owner of the weights, through which all of them are changed.
-        unet: the UNet.
+        unet: gives the UNet, which may have to be read first.
         prompts: the text encoders.
         family: which kind of model it is.
         few_step: it takes few steps by itself; any other is given its family's LCM-LoRA under the LCM solver.
@@ -45,7 +45,12 @@ class Adapters:
     """
 
     def __init__(
-        self, residency: Residency, unet: UNet, prompts: PromptEncoder, family: Family, few_step: bool
+        self,
+        residency: Residency,
+        unet: Callable[[], UNet],
+        prompts: PromptEncoder,
+        family: Family,
+        few_step: bool,
     ) -> None:
         self.applied: Wanted = ()
         self._residency = residency
@@ -100,7 +105,7 @@ class Adapters:
         return notes
 
     def _read_lora(self, spec: str) -> list[str]:
-        per_block = self._unet.config["layers_per_block"]
+        per_block = self._unet().config["layers_per_block"]
         per_block = per_block if isinstance(per_block, int) else per_block[0]
         try:
             lora = read_lora(find_file(spec, "LoRA"), self._targets(), per_block)
@@ -197,7 +202,7 @@ class Adapters:
 
     def _targets(self) -> dict[str, dict[str, Layer]]:
         parts = zip(self._text_parts(), self._prompts.encoders, strict=True)
-        return {DENOISER: flat_modules(self._unet), **{name: flat_modules(encoder.module) for name, encoder in parts}}
+        return {DENOISER: flat_modules(self._unet()), **{name: flat_modules(encoder.module) for name, encoder in parts}}
 
 
 def find_file(spec: str, what: str) -> Path:

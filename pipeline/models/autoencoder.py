@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,25 +39,58 @@ class Coding:
         return (pictures.float() / 2 + 0.5).clamp(0, 1)
 
 
-class Autoencoder:
-    """One face for diffusers' ``AutoencoderTiny`` and ``AutoencoderKL``: 0..1 pictures, unit-variance latents.
+@dataclass(frozen=True, slots=True)
+class AutoencoderFacts:
+    """What is known of an autoencoder without its module.
 
     Attributes:
-        module: the diffusers module.
-        coding: what lies between its latents and the denoiser's.
         factor: pixels a latent pixel spans on each side; picture sides must be multiples of it.
         latent_channels: channels of a latent.
         is_tiny: whether it is a tiny (distilled) autoencoder; the full one costs more than a few-step UNet does.
+        scale, shift: see ``Coding``.
     """
 
-    def __init__(self, module: AutoencoderModule) -> None:
-        self.module = module
+    factor: int
+    latent_channels: int
+    is_tiny: bool
+    scale: float
+    shift: float
+
+    @classmethod
+    def of(cls, module: AutoencoderModule) -> AutoencoderFacts:
+        """Those of a module of diffusers."""
         config = module.config
-        self.latent_channels = int(config["latent_channels"])
-        self.is_tiny = type(module).__name__ == "AutoencoderTiny"
         blocks = config.get("encoder_block_out_channels") or config["block_out_channels"]
-        self.factor = 2 ** (len(blocks) - 1)
-        self.coding = Coding(float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0))
+        return cls(
+            factor=2 ** (len(blocks) - 1),
+            latent_channels=int(config["latent_channels"]),
+            is_tiny=type(module).__name__ == "AutoencoderTiny",
+            scale=float(config.get("scaling_factor") or 1.0),
+            shift=float(config.get("shift_factor") or 0.0),
+        )
+
+
+class Autoencoder:
+    """One face for diffusers' ``AutoencoderTiny`` and ``AutoencoderKL``: 0..1 pictures, unit-variance latents.
+
+    Args:
+        facts: what is known of it.
+        module: gives the diffusers module, which may have to be read first.
+
+    Attributes:
+        coding: what lies between its latents and the denoiser's.
+        factor, latent_channels, is_tiny: see ``AutoencoderFacts``.
+    """
+
+    def __init__(self, facts: AutoencoderFacts, module: Callable[[], AutoencoderModule]) -> None:
+        self.latent_channels, self.factor, self.is_tiny = facts.latent_channels, facts.factor, facts.is_tiny
+        self.coding = Coding(facts.scale, facts.shift)
+        self._module = module
+
+    @property
+    def module(self) -> AutoencoderModule:
+        """The diffusers module."""
+        return self._module()
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """See ``Coding.encode``."""

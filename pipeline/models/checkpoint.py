@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +23,7 @@ from pipeline.models.lora_names import is_lora
 from pipeline.models.model_parts import Parts
 from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
 from pipeline.models.original_layout import autoencoder_state, open_clip_state, unet_name
-from pipeline.models.tokenizers import clip_tokenizer
+from pipeline.models.tokenizers import find_clip_tokenizer, folder_beside, read_tokenizer
 from pipeline.models.weights import Header, check_finite, open_tensors, read_header, unused_note
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def read_checkpoint(path: Path, dtype: torch.dtype) -> Parts:
         raw_input=family is PIX2PIX,
         zero_negative=family is SDXL,
         notes=notes,
+        sources=[file.tokenizer, folder_beside(path)],
     )
 
 
@@ -129,6 +131,11 @@ class _File:
         self.shapes = shapes
         self.state = state
         self._left = {name for name in state if not _KNOWN_BESIDE.match(name)}
+
+    @cached_property
+    def tokenizer(self) -> Path:
+        """The folder of its tokenizer. Raises ``ModelError``."""
+        return find_clip_tokenizer(self.path)
 
     @property
     def unused(self) -> list[str]:
@@ -389,7 +396,7 @@ def _clip(file: _File, prefixes: Sequence[str], *, penultimate: bool) -> TextEnc
     prefix = _clip_prefix(file.shapes, prefixes) or prefixes[0]
     vocabulary = _shape(file.shapes, f"{prefix}embeddings.token_embedding.weight")
     positions = _shape(file.shapes, f"{prefix}embeddings.position_embedding.weight")
-    tokenizer = clip_tokenizer(file.path, vocabulary[0], positions[0])
+    tokenizer = read_tokenizer(file.tokenizer, vocabulary[0], positions[0])
     config = _text_config(
         tokenizer,
         vocabulary=vocabulary,
@@ -410,7 +417,7 @@ def _open_clip(file: _File, prefix: str, *, projects: bool) -> TextEncoder:
 
     vocabulary = _shape(file.shapes, f"{prefix}token_embedding.weight")
     positions = _shape(file.shapes, f"{prefix}positional_embedding")
-    tokenizer = clip_tokenizer(file.path, vocabulary[0], positions[0], pad="!")
+    tokenizer = read_tokenizer(file.tokenizer, vocabulary[0], positions[0], pad="!")
     stored = _count(file.shapes, re.escape(prefix) + r"transformer\.resblocks\.(\d+)\.")
     # Stable Diffusion 2 reads the last layer but one, normalised: it is loaded without the last.
     layers = stored if projects else min(stored, _SD2_TEXT_LAYERS)

@@ -39,6 +39,7 @@ SD2 = Family("Stable Diffusion 2", 512)
 SDXL = Family("Stable Diffusion XL", 1024, 0.13025, "madebyollin/taesdxl", "latent-consistency/lcm-lora-sdxl")
 PIX2PIX = Family("InstructPix2Pix", 512)
 OTHER = Family("diffusion model", 512, 1.0, "")
+FAMILIES = (VITRAIL, SD1, SD2, SDXL, PIX2PIX, OTHER)
 
 # Steps that a model's scheduler was distilled on, where its configuration does not say (diffusers' LCMScheduler).
 _CONSISTENCY_GRID = 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,14 +14,19 @@ from pipeline.diffusion.schedule import read_schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import read_bounds
+from pipeline.models.deferred import Deferred
 from pipeline.models.errors import ModelError
+from pipeline.models.facts import Facts, Modules
 from pipeline.models.families import VITRAIL, Character, Hints, character_of, defaults_for
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
+from pipeline.models.kept_prompts import KeptPrompts, Projection
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.model import Model
 from pipeline.models.model_parts import Parts, latent_side
+from pipeline.models.modules import AutoencoderModule
 from pipeline.models.residency import Residency
+from pipeline.models.start_record import StartRecord, listed, record_key
 from pipeline.models.tiny_autoencoder import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
 
@@ -56,15 +62,30 @@ def load_model(
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
     path = find_model(spec, progress)
-    if path.is_file():
-        from pipeline.models.checkpoint import read_checkpoint
-
-        parts = read_checkpoint(path, chosen_dtype)
-    else:
-        parts = read_folder(path, chosen_dtype)
-    pictures = choose_autoencoder(autoencoder, parts.family, parts.autoencoder, chosen_dtype, parts.notes, progress)
     name = EMBEDDED if spec == EMBEDDED else path.stem if path.is_file() else path.name if Path(spec).exists() else spec
-    model = _assembled(parts, Autoencoder(pictures), name, path, chosen_device, chosen_dtype, dtype != "auto", memory)
+    file = _File(
+        path, autoencoder, chosen_device, chosen_dtype, in_main_memory=memory == "offload", dtype_asked=dtype != "auto"
+    )
+    key = record_key(path, autoencoder=autoencoder, dtype=str(chosen_dtype), device=str(chosen_device))
+    # A record spares a start only what stored engines do not need; other devices run on the modules themselves.
+    recorded = chosen_device.type == "cpu" and memory == "full"
+    record = StartRecord.find(key) if recorded else None
+    if record is not None:
+        known = record
+
+        def read_later() -> Modules:
+            _, modules, _ = file.read()
+            if not known.is_true:
+                raise ModelError(f"the files of {name} have changed since it was loaded; load it again")
+            return modules
+
+        return _assembled(record.facts, Deferred(read_later), file, name, record)
+    before = listed([path])
+    facts, modules, sources = file.read(progress)
+    fallen_back = autoencoder == "auto" and not facts.autoencoder.is_tiny  # another time, a tiny one may be had
+    if recorded and not fallen_back and listed([path]) == before:
+        record = StartRecord(key, [path, *sources], before + listed(sources), facts)
+    model = _assembled(facts, Deferred.of(modules), file, name, record)
     model.memory.set(memory)
     return model
 
@@ -93,60 +114,99 @@ def find_model(spec: str, progress: Progress | None = None) -> Path:
     )
 
 
-def _assembled(
-    parts: Parts,
-    autoencoder: Autoencoder,
-    name: str,
-    path: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    dtype_asked: bool,
-    memory: str,
-) -> Model:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A model on disk, and the way it is read.
+
+    Attributes:
+        path: a folder or a checkpoint.
+        autoencoder: see ``load_model``.
+        device, dtype: where it is to run, and in which number format.
+        in_main_memory: its weights stay there.
+        dtype_asked: the number format was asked for.
+    """
+
+    path: Path
+    autoencoder: str
+    device: torch.device
+    dtype: torch.dtype
+    in_main_memory: bool
+    dtype_asked: bool
+
+    def read(self, progress: Progress | None = None) -> tuple[Facts, Modules, list[Path]]:
+        """What it holds, its modules on their device, and where else these were read from. Raises ``ModelError``."""
+        if self.path.is_file():
+            from pipeline.models.checkpoint import read_checkpoint
+
+            parts = read_checkpoint(self.path, self.dtype)
+        else:
+            parts = read_folder(self.path, self.dtype)
+        pictures = choose_autoencoder(
+            self.autoencoder, parts.family, parts.autoencoder, self.dtype, parts.notes, progress, parts.sources
+        )
+        facts = Facts.of(parts, pictures)
+        _check_fit(self.path, parts, facts)
+        self._place(parts, pictures, is_tiny=facts.autoencoder.is_tiny)
+        return facts, Modules(parts.unet, pictures, parts.text_encoders), parts.sources
+
+    def _place(self, parts: Parts, autoencoder: AutoencoderModule, *, is_tiny: bool) -> None:
+        home = torch.device("cpu") if self.in_main_memory else self.device
+        for module in (parts.unet, autoencoder):
+            # torch's types do not know that a module takes a memory format.
+            module.eval().requires_grad_(False).to(home, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if is_tiny:
+            autoencoder.to(self.device)
+        for encoder in parts.text_encoders:
+            encoder.module.eval().requires_grad_(False).to(home)
+
+
+def _assembled(facts: Facts, modules: Deferred[Modules], file: _File, name: str, record: StartRecord | None) -> Model:
+    path, device, dtype = file.path, file.device, file.dtype
     try:
-        schedule = read_schedule(parts.scheduler)
+        schedule = read_schedule(facts.scheduler)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise ModelError(f"the noise schedule of {path} cannot be used: {error}") from error
-    _check_fit(path, parts, autoencoder)
-    home = torch.device("cpu") if memory == "offload" else device
-    for module in (parts.unet, autoencoder.module):
-        # torch's types do not know that a module takes a memory format.
-        module.eval().requires_grad_(False).to(home, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if autoencoder.is_tiny:
-        autoencoder.module.to(device)
-    for encoder in parts.text_encoders:
-        encoder.module.eval().requires_grad_(False).to(home)
-    unet = parts.unet
-    size = latent_side(unet.config["sample_size"]) * autoencoder.factor
-    ours = parts.family is VITRAIL
-    names = f"{name} {parts.names}"
-    character = Character(True, {}) if ours else character_of(names, parts.scheduler, unet.config)
-    defaults = _own_defaults(path) if ours else defaults_for(parts.family, character)
-    prompts = PromptEncoder(parts.text_encoders, device, dtype, zero_negative=parts.zero_negative)
+    autoencoder = Autoencoder(facts.autoencoder, lambda: modules.get().autoencoder)
+    ours = facts.family is VITRAIL
+    names = f"{name} {facts.names}"
+    character = Character(True, {}) if ours else character_of(names, facts.scheduler, facts.unet)
+    defaults = _own_defaults(path) if ours else defaults_for(facts.family, character)
+    kept = None if record is None else KeptPrompts(record.identity, lambda: modules.made)
+    prompts = PromptEncoder(
+        lambda: modules.get().text_encoders, device, dtype, zero_negative=facts.zero_negative, kept=kept
+    )
     residency = Residency()
     residency.subscribe(prompts)
-    adapters = Adapters(residency, unet, prompts, parts.family, character.few_step)
-    texts = [encoder.module for encoder in parts.text_encoders]
     return Model(
         name=name,
-        unet=unet,
+        modules=modules,
+        unet_config=facts.unet,
+        unet_weights=facts.unet_weights,
         autoencoder=autoencoder,
         prompts=prompts,
+        projection=Projection(residency, lambda: modules.get().unet, kept),
         schedule=schedule,
         device=device,
         dtype=dtype,
-        default_size=size,
+        default_size=latent_side(facts.unet["sample_size"]) * autoencoder.factor,
         residency=residency,
-        adapters=adapters,
-        memory=WeightPlaces(residency, unet, autoencoder, texts, device),
-        dtype_asked=dtype_asked,
-        notes=tuple(parts.notes),
-        family=parts.family,
+        adapters=Adapters(residency, lambda: modules.get().unet, prompts, facts.family, character.few_step),
+        memory=WeightPlaces(
+            residency,
+            lambda: modules.get().unet,
+            autoencoder,
+            lambda: [encoder.module for encoder in modules.get().text_encoders],
+            device,
+        ),
+        dtype_asked=file.dtype_asked,
+        notes=facts.notes,
+        family=facts.family,
         few_step=character.few_step,
         grid=character.grid,
         defaults=defaults,
-        raw_input=parts.raw_input,
-        bounds=read_bounds(path) if ours and autoencoder.module is parts.autoencoder else {},
+        raw_input=facts.raw_input,
+        bounds=read_bounds(path) if ours and facts.own_autoencoder else {},
+        record=record,
     )
 
 
@@ -163,10 +223,10 @@ def _own_defaults(path: Path) -> Hints:
         return {}
 
 
-def _check_fit(path: Path, parts: Parts, autoencoder: Autoencoder) -> None:
+def _check_fit(path: Path, parts: Parts, facts: Facts) -> None:
     """Refuse parts that do not fit each other, before the first frame finds out."""
-    config = parts.unet.config
-    latent, taken, given = autoencoder.latent_channels, config["in_channels"], config["out_channels"]
+    config = facts.unet
+    latent, taken, given = facts.autoencoder.latent_channels, config["in_channels"], config["out_channels"]
     if given != latent or taken not in (latent, 2 * latent):
         raise ModelError(
             f"the parts in {path} do not fit: the autoencoder has {latent} latent channels, "

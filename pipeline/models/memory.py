@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +25,12 @@ class WeightPlaces:
     the CPU. Both ways lead back exactly. How many rows run at a time in the modes that save memory is the backend's
     business (``pipeline.backends.sliced``).
 
+    Args:
+        residency: the owner of the weights.
+        denoiser, text_encoders: give the modules, which may have to be read first.
+        autoencoder: the autoencoder.
+        device: where the model runs.
+
     Attributes:
         mode: one of ``MEMORY_MODES``.
     """
@@ -32,18 +38,17 @@ class WeightPlaces:
     def __init__(
         self,
         residency: Residency,
-        denoiser: nn.Module,
+        denoiser: Callable[[], nn.Module],
         autoencoder: Autoencoder,
-        text_encoders: Sequence[nn.Module],
+        text_encoders: Callable[[], Sequence[nn.Module]],
         device: torch.device,
     ) -> None:
         self.mode = "full"
         self._residency = residency
         self._device = device
         self._text_encoders = text_encoders
-        self._offloads = [LayerOffload(denoiser, device)]
-        if not autoencoder.is_tiny:  # a tiny one takes so little that the way would cost more than it saves
-            self._offloads.append(LayerOffload(autoencoder.module, device))
+        self._denoiser, self._autoencoder = denoiser, autoencoder
+        self._offloads: list[LayerOffload] = []  # made where weights are first moved
 
     def set(self, mode: str) -> None:
         """Change to ``mode``; where the memory does not suffice for it, the mode before stays in force.
@@ -64,9 +69,13 @@ class WeightPlaces:
         self.mode = mode
 
     def _place(self, *, in_main_memory: bool) -> None:
+        if not self._offloads:
+            self._offloads.append(LayerOffload(self._denoiser(), self._device))
+            if not self._autoencoder.is_tiny:  # a tiny one takes so little that the way would cost more than it saves
+                self._offloads.append(LayerOffload(self._autoencoder.module, self._device))
         for offload in self._offloads:
             offload.inject() if in_main_memory else offload.eject()
-        for encoder in self._text_encoders:
+        for encoder in self._text_encoders():
             encoder.to("cpu" if in_main_memory else self._device)
 
 

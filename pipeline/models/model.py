@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,23 +12,31 @@ from pipeline.diffusion.schedule import Schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
+from pipeline.models.deferred import Deferred
+from pipeline.models.facts import Modules
 from pipeline.models.families import OTHER, Family, Hints
+from pipeline.models.kept_prompts import Projection
 from pipeline.models.memory import WeightPlaces
-from pipeline.models.modules import UNet
+from pipeline.models.modules import UNet, UNetConfig
 from pipeline.models.residency import Residency
+from pipeline.models.start_record import StartRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """Everything that is the same for all streams of one model: facts and modules.
 
-    No field ever changes. The weights inside of the modules may, and only the ``residency`` changes them.
+    No field ever changes. The weights inside of the modules may, and only the ``residency`` changes them. Where an
+    earlier process has recorded what the files hold, the modules are read only once somebody needs one.
 
     Attributes:
         name: for people, and for reports.
-        unet: a ``UNet2DConditionModel`` in evaluation mode.
+        modules: UNet, autoencoder and text encoders; ``modules.made`` says whether they have been read.
+        unet_config: what is read of the UNet's configuration.
+        unet_weights: how many weights the UNet has.
         autoencoder: pictures to latents and back.
         prompts: text to embeddings.
+        projection: embeddings to keys and values.
         schedule: the noise schedule, and what the UNet's output means.
         device, dtype: where and in which number format the parts are.
         dtype_asked: whether that number format was asked for: then no backend calculates in another.
@@ -43,12 +51,16 @@ class Model:
         defaults: values of ``StreamConfig`` that suit it, by name.
         raw_input: the UNet sees the input latent as the full autoencoder gives it, before its scale (InstructPix2Pix).
         bounds: by part (``encoder``, ``decoder``, ``unet``), between which convolutions may calculate in eight bits.
+        record: what the next process will know of its files; None where it would be of no use.
     """
 
     name: str
-    unet: UNet
+    modules: Deferred[Modules]
+    unet_config: UNetConfig
+    unet_weights: int
     autoencoder: Autoencoder
     prompts: PromptEncoder
+    projection: Projection
     schedule: Schedule
     device: torch.device
     dtype: torch.dtype
@@ -64,11 +76,33 @@ class Model:
     defaults: Hints = field(default_factory=Hints)
     raw_input: bool = False
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    record: StartRecord | None = None
+
+    @property
+    def unet(self) -> UNet:
+        """A ``UNet2DConditionModel`` in evaluation mode."""
+        return self.modules.get().unet
+
+    def digest(self, part: str, computed: Callable[[], str]) -> str:
+        """``weights_digest`` of a part as it is now: the recorded one while the weights are those of the files.
+
+        Args:
+            part: ``DENOISER`` or ``AUTOENCODER``.
+            computed: computes it; what it gives is recorded where it is of the files' weights.
+        """
+        known = None if self.residency.revision(part) or self.record is None else self.record.digests.get(part)
+        if known is not None:
+            return known
+        digest = computed()
+        # Whoever changes weights counts the revision before the first of them is written.
+        if self.record is not None and not self.residency.revision(part):
+            self.record.add_digest(part, digest)
+        return digest
 
     @property
     def sees_input(self) -> bool:
         """Whether the UNet is also given the input latent (InstructPix2Pix layout: twice the latent channels)."""
-        return self.unet.config["in_channels"] == 2 * self.autoencoder.latent_channels
+        return self.unet_config["in_channels"] == 2 * self.autoencoder.latent_channels
 
     @property
     def input_scale(self) -> float:
@@ -78,9 +112,9 @@ class Model:
     @property
     def sized(self) -> bool:
         """Whether the UNet is told the size of the picture and a pooled embedding (SDXL)."""
-        return self.unet.config["addition_embed_type"] == "text_time"
+        return self.unet_config["addition_embed_type"] == "text_time"
 
     @property
     def guidance_width(self) -> int:
         """Width of the embedding in which the UNet is told the guidance scale (LCM); 0 for one that is not told."""
-        return int(self.unet.config["time_cond_proj_dim"] or 0)
+        return int(self.unet_config["time_cond_proj_dim"] or 0)

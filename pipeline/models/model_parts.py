@@ -30,6 +30,7 @@ class Parts:
         raw_input: the UNet is given the input latent without the autoencoder's scale (InstructPix2Pix).
         zero_negative: an empty negative prompt is all zeros (SDXL).
         notes: what a user should know of how it was read.
+        sources: files and folders that it was read from besides its own, there or not.
     """
 
     family: Family
@@ -41,6 +42,7 @@ class Parts:
     raw_input: bool = False
     zero_negative: bool = False
     notes: list[str] = field(default_factory=list)
+    sources: list[Path] = field(default_factory=list)
 
 
 def read_json(path: Path) -> dict[str, object]:

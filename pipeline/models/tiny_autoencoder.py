@@ -22,6 +22,7 @@ def choose_autoencoder(
     dtype: torch.dtype,
     notes: list[str],
     progress: Progress | None = None,
+    sources: list[Path] | None = None,
 ) -> AutoencoderModule:
     """The autoencoder to stream with: the model's own where that is tiny or asked for, else the family's tiny one.
 
@@ -30,18 +31,22 @@ def choose_autoencoder(
         own: the model's autoencoder, or None where it has none.
         notes: told where the full one has to do.
         progress: told of a download.
+        sources: told of the folder that the autoencoder is read from, where it is not the model's own.
 
     Raises:
         ModelError: there is none, or the one asked for cannot be had.
     """
+    sources = [] if sources is None else sources
     if wanted not in CHOICES:
-        return read_autoencoder(Path(wanted).expanduser(), dtype, notes)
+        sources.append(Path(wanted).expanduser())
+        return read_autoencoder(sources[-1], dtype, notes)
     if own is not None and (wanted == "full" or type(own).__name__ == "AutoencoderTiny"):
         return own
     if wanted == "full":
         raise ModelError("the model holds no full autoencoder; use the tiny one, or give a folder with one")
     try:
-        return _tiny(family, dtype, notes, progress)
+        sources.append(_find_tiny(family, progress))
+        return read_autoencoder(sources[-1], dtype, notes)
     except ModelError as error:
         if own is None or wanted == "tiny":
             raise
@@ -49,7 +54,7 @@ def choose_autoencoder(
     return own
 
 
-def _tiny(family: Family, dtype: torch.dtype, notes: list[str], progress: Progress | None) -> AutoencoderModule:
+def _find_tiny(family: Family, progress: Progress | None) -> Path:
     if not family.tiny_autoencoder:
         raise ModelError("no tiny autoencoder is known for this model; a folder with one can be given")
-    return read_autoencoder(download_part(family.tiny_autoencoder, "tiny autoencoder", progress), dtype, notes)
+    return download_part(family.tiny_autoencoder, "tiny autoencoder", progress)

@@ -60,17 +60,18 @@ def _explained(folder: Path) -> Iterator[None]:
         raise ModelError(f"the tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
 
 
-def clip_tokenizer(checkpoint: Path, vocabulary: int, positions: int, pad: str | None = None) -> Tokenizer:
-    """The tokenizer for a single-file checkpoint: from a folder ``tokenizer`` beside it, else from the hub.
+def folder_beside(checkpoint: Path) -> Path:
+    """Where the tokenizer of a single-file checkpoint lies, if it comes with one."""
+    return checkpoint.parent / "tokenizer"
 
-    Args:
-        checkpoint: the file.
-        vocabulary, positions, pad: as for ``read_tokenizer``.
+
+def find_clip_tokenizer(checkpoint: Path) -> Path:
+    """The folder of the tokenizer for a single-file checkpoint: ``folder_beside`` it, else one from the hub.
 
     Raises:
-        ModelError: it is nowhere to be had, or does not fit.
+        ModelError: it is nowhere to be had.
     """
-    folder = checkpoint.parent / "tokenizer"
+    folder = folder_beside(checkpoint)
     if not folder.is_dir():
         try:
             folder = download_part(_HUB_NAME, "tokenizer", files=("*.json", "vocab.json", "merges.txt"))
@@ -79,4 +80,4 @@ def clip_tokenizer(checkpoint: Path, vocabulary: int, positions: int, pad: str |
                 f"{checkpoint.name} holds no tokenizer, and CLIP's cannot be fetched: {error}; "
                 f"or put a folder with its vocab.json and merges.txt at {folder}"
             ) from error
-    return read_tokenizer(folder, vocabulary, positions, pad)
+    return folder

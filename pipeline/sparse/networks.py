@@ -76,7 +76,7 @@ class SparseNetworks:
     def __init__(self, model: Model, backend: Backend) -> None:
         self.model, self.backend = model, backend
         self.any_shape = backend.capabilities.any_shape
-        self.large = sum(parameter.numel() for parameter in model.unet.parameters()) > LARGE
+        self.large = model.unet_weights > LARGE
         # Where all pictures of a file are to come out the same each time, windows are chosen by their area alone.
         stopwatch = Untimed if backend.patient else stopwatch_for(model.device)
         self.stopwatch = stopwatch or HostStopwatch

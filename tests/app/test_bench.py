@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from app.cli import main
+from app.commands.advice import Row, advice, further_sizes
 from app.commands.bench import SPARSE_PERCENT
 from app.energy import EnergyMeter
 from pipeline import Stream
@@ -22,7 +23,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def bench(*flags: object) -> int:
-    return main(["bench", "--seconds", "0.01", "--device", "cpu", *map(str, flags)])
+    given = [*map(str, flags)]
+    if "--acceleration" not in given:  # to build engines would take longer than all else
+        given += ["--acceleration", "eager"]
+    return main(["bench", "--seconds", "0.01", "--device", "cpu", *given])
 
 
 def test_a_table_and_a_file_of_all_figures(capsys: pytest.CaptureFixture[str], tiny: str, tmp_path: Path) -> None:
@@ -44,6 +48,83 @@ def test_a_table_and_a_file_of_all_figures(capsys: pytest.CaptureFixture[str], t
     table = capsys.readouterr().out
     assert f"{one['fps']:.1f}" in table
     assert f"{three['fps']:.1f}" in table
+    assert "3 steps, acceleration eager (" in report["advice"][1], "more steps are better"
+    assert all(sentence in table for sentence in report["advice"])
+
+
+@pytest.mark.parametrize(("fps", "sizes"), [(1000, [64]), (0.001, [64, 96, 128])])
+def test_sizes_that_are_measured_by_themselves(tiny: str, tmp_path: Path, fps: float, sizes: list[int]) -> None:
+    """The model's own; larger ones where it leaves room; smaller ones, where there are any, where it is too slow."""
+    out = tmp_path / "figures.json"
+    assert bench("--model", tiny, "--steps", 2, 1, "--fps", fps, "--json", out) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["size"], row["steps"]) for row in rows] == [(64, 2), (64, 1), *((size, 1) for size in sizes[1:])]
+
+
+def test_the_steps_that_the_model_recommends_are_measured(tiny: str, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    assert bench("--model", tiny, "--fps", 1000, "--json", out) == 0
+    assert {row["steps"] for row in json.loads(out.read_text())["rows"]} == {1, 2, 4}
+
+
+def row(size: int, steps: int, fps: float, acceleration: str = "eager", changes: float | None = None) -> Row:
+    return Row(size, steps, acceleration, fps, {"p50": 1e3 / fps, "p95": 2e3 / fps}, {}, 100, None, changes)
+
+
+MEASURED = [
+    row(512, 1, 30), row(512, 2, 20), row(512, 4, 9), row(384, 1, 50), row(768, 1, 12),
+    row(512, 1, 33, "openvino"), row(512, 2, 26, "openvino"), row(512, 4, 8, "openvino"), row(512, 4, 90, changes=5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fps", "own_steps", "fast", "best"),
+    [
+        (
+            24,
+            4,
+            "size 512, 2 steps, acceleration openvino (26 a second, 38 ms",
+            "size 512, 4 steps, acceleration eager",
+        ),
+        (40, 4, "size 384, 1 step, acceleration eager (50 a second", "size 512, 4 steps, acceleration eager"),
+        (24, 1, "size 512, 1 step, acceleration openvino (33 a second", "size 512, 1 step, acceleration openvino"),
+        (5, None, "size 512, 4 steps, acceleration eager (9 a second", "size 512, 4 steps, acceleration eager"),
+    ],
+)
+def test_advice(fps: float, own_steps: int | None, fast: str, best: str) -> None:
+    first, second = advice(MEASURED, fps, 512, own_steps)
+    assert first.startswith(f"For {fps:g} pictures a second: {fast}")
+    assert second.startswith(f"For the best picture: {best}")
+
+
+def test_a_larger_picture_that_is_fast_enough_is_taken() -> None:
+    first, _ = advice([*MEASURED, row(768, 2, 25, "openvino")], 24, 512, 2)
+    assert "size 768, 2 steps" in first
+
+
+def test_advice_where_nothing_is_fast_enough_or_the_steps_are_not_those_of_the_model() -> None:
+    first, second = advice(MEASURED, 100, 512, 10)
+    assert first.startswith("Nothing that was measured gives 100 pictures a second; the fastest is size 384, 1 step,")
+    assert second.endswith("This model is made for 10 steps; to measure them: --steps 10.")
+
+
+@pytest.mark.parametrize(
+    ("fastest", "own", "sizes"), [(20, 512, [384, 256]), (30, 512, []), (60, 512, [768]), (200, 512, [768, 1024]),
+                                  (1, 64, [])]
+)  # fmt: skip
+def test_further_sizes(fastest: float, own: int, sizes: list[int]) -> None:
+    assert further_sizes(fastest, 24, own) == sizes
+
+
+def test_every_acceleration_that_is_there_is_measured_once(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.commands.bench.ACCELERATIONS", ("auto", "eager", "cuda-graphs", "tensorrt"))
+    out = tmp_path / "figures.json"
+    arguments = ["--model", tiny, "--size", "64", "--steps", "1", "--seconds", "0.01", "--device", "cpu"]
+    assert main(["bench", *arguments, "--json", str(out)]) == 0
+    assert [one["acceleration"] for one in json.loads(out.read_text())["rows"]] == ["eager"]
+    assert "cuda" not in capsys.readouterr().err.lower(), "nobody has asked for it"
 
 
 def test_sparse_inference_is_measured_beside_the_whole(
@@ -88,6 +169,8 @@ def test_shares_that_sparse_inference_is_measured_at_by_itself(tiny: str, tmp_pa
         (["--size", "x"], "invalid int value"),
         (["--steps", "0"], "must be between 1 and 50"),
         (["--seconds", "-1"], "must be above 0"),
+        (["--fps", "0"], "must be above 0"),
+        (["--fps", "nan"], "must be above 0"),
         (["--seconds", "nan"], "must be above 0"),
         (["--model", "nowhere"], "there is no model 'nowhere'"),
         (["--device", "toaster"], "toaster"),

@@ -72,7 +72,11 @@ def peak(result: dict[str, Any]) -> list[list[str]]:
 
 def cold(result: dict[str, Any]) -> list[list[str]]:
     """Seconds from the start of a process."""
-    return [["since the start of the process", ""], *([name, f"{s:.1f} s"] for name, s in result["seconds"].items())]
+    ways = [way for way, found in result.items() if isinstance(found, dict) and "first styled frame" in found]
+    rows = [["since the start of the process", *ways]]
+    for stage in result[ways[0]]:
+        rows.append([stage, *(f"{result[way][stage]['seconds']:.1f} s" for way in ways)])
+    return rows
 
 
 MAKERS = {"peers": peers, "engine": engine, "peak": peak, "cold": cold}

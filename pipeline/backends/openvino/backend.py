@@ -33,9 +33,10 @@ from torch import nn
 from pipeline.backends.backend import AccelerationError, Capabilities, Tensors, in_parts
 from pipeline.backends.builder import Builder
 from pipeline.backends.engine_backend import Engine, EngineBackend
-from pipeline.backends.engine_cache import EngineCache, key_of
+from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.folded_decoder import fold_tail
 from pipeline.backends.openvino.compiler import Compiler, GaveWayError, StoppedError
+from pipeline.backends.openvino.early import EarlyEngines
 from pipeline.backends.openvino.engine import Engine as CompiledGraph
 from pipeline.backends.openvino.formats import Trials, format_for
 from pipeline.backends.openvino.graph import WrittenGraphs, write_graph
@@ -44,6 +45,7 @@ from pipeline.backends.quantised import quantise
 from pipeline.backends.spec import OPEN, Spec
 from pipeline.backends.weights_digest import WeightsDigests, weights_digest
 from pipeline.device import number_format
+from pipeline.file_cache import key_of
 from pipeline.models.bounds import Bounds
 from pipeline.models.networks import Network
 from pipeline.models.residency import AUTOENCODER, DENOISER
@@ -111,14 +113,15 @@ class OpenVinoBackend(EngineBackend):
         self._bounds = {part: bounds for part, bounds in model.bounds.items() if part in chosen.eight_bits}
         self._pictures: Builder[Engine] = Builder(self._build, name)
         # The sparse engine has one network for each shape of window.
-        weights = 2 * sum(parameter.numel() for parameter in model.unet.parameters())
-        most = min(_MOST_WINDOWS, max(_LEAST_WINDOWS, _WINDOWS_BYTES // weights))
+        most = min(_MOST_WINDOWS, max(_LEAST_WINDOWS, _WINDOWS_BYTES // (2 * model.unet_weights)))
         self._windows: Builder[Engine] = Builder(self._build, name, most)
         self._of_autoencoder: Builder[Engine] = Builder(self._build, name, _MOST_OF_AUTOENCODER)
         on_cpu = device == "CPU"
         own = Capabilities(reads_in_place=on_cpu, open_sizes=True, splits_rows=True, windows=on_cpu)
         super().__init__(model, name, own)
         self.numbers = number_format(chosen.floating) + (" and int8" if self._bounds else "")
+        stored = () if model.record is None or model.modules.made else model.record.engines
+        self._early = EarlyEngines(self._stored, stored)
 
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:
         """See ``Backend``."""
@@ -130,6 +133,7 @@ class OpenVinoBackend(EngineBackend):
     def close(self) -> None:
         """See ``Backend``."""
         super().close()
+        self._early.drop()
         self._compiler.stop()
         self._written.clear()
 
@@ -169,6 +173,24 @@ class OpenVinoBackend(EngineBackend):
             parts.append((first, end, partial(self._answered, part, engine, network)))
         return in_parts(parts, moving, staying) if parts else super()._without_engine(network, spec, moving, staying)
 
+    def _found(self, network: Network, spec: Spec) -> tuple[Spec, Engine] | None:
+        if self._model.modules.made:
+            self._early.drop()
+        elif not self.patient:
+            self._wait_for_stored(network, spec)
+        return super()._found(network, spec)
+
+    def _wait_for_stored(self, network: Network, spec: Spec) -> None:
+        """Have an engine that is in the cache, which is there sooner than the modules that would do instead."""
+        self._networks[network.name] = network
+        for choice in self._choices(network, spec):
+            digest = None if self._model.record is None else self._model.record.digests.get(choice.part)
+            if digest is None:
+                continue
+            if self._cache.path(self._key(choice, self._bounds_of(choice), digest)).is_file():
+                self._builder_of(choice).get(choice, patient=True)
+                return
+
     # -- on the builders' threads -------------------------------------------------------------------------------------
 
     def _build(self, spec: Spec) -> Engine:
@@ -182,12 +204,11 @@ class OpenVinoBackend(EngineBackend):
     def _built(self, spec: Spec) -> Engine:
         # Asked for only once here: another builder's thread may find out meanwhile that the bounds cannot be used.
         bounds = self._bounds_of(spec)
-        stored = self._cache.load(self._key(spec, bounds, self._digest(spec)))
-        if stored is not None:
-            try:
-                return self._imported(stored)
-            except RuntimeError:
-                logger.warning("a stored engine is not for this OpenVINO; it is built again")
+        key = self._key(spec, bounds, self._digest(spec))
+        engine = self._early.take(key) or self._stored(key)
+        if engine is not None:
+            self._note_use(spec, key)
+            return engine
         try:
             blob, digest = self._compiled(spec, bounds)
         except RuntimeError as error:
@@ -198,9 +219,24 @@ class OpenVinoBackend(EngineBackend):
             )
             self._bounds.pop(_bounded(spec), None)
             return self._built(spec)
-        engine = self._imported(blob)
-        self._cache.store(self._key(spec, bounds, digest), blob)
+        engine, key = self._imported(blob), self._key(spec, bounds, digest)
+        self._cache.store(key, blob)
+        self._note_use(spec, key)
         return engine
+
+    def _stored(self, key: str) -> Engine | None:
+        """The engine in the cache; None where there is none for this OpenVINO."""
+        stored = self._cache.load(key)
+        try:
+            return None if stored is None else self._imported(stored)
+        except RuntimeError:
+            logger.warning("a stored engine is not for this OpenVINO; it is built again")
+            return None
+
+    def _note_use(self, spec: Spec, key: str) -> None:
+        """Have the next process begin with this engine, if it is one of whole pictures."""
+        if self._model.record is not None and not self._networks[spec.network].window:
+            self._model.record.add_engine(key)
 
     def _key(self, spec: Spec, bounds: Bounds, digest: str) -> str:
         return key_of(
@@ -225,9 +261,13 @@ class OpenVinoBackend(EngineBackend):
         It is taken without the lock, which a live stream may want meanwhile: a digest of weights that were written to
         on the way is that of no engine.
         """
-        with self._model.residency.lock:
-            part = self._networks[spec.network].module().get_submodule(spec.part)
-        return self._digests.of(part)
+
+        def computed() -> str:
+            with self._model.residency.lock:
+                part = self._networks[spec.network].module().get_submodule(spec.part)
+            return self._digests.of(part)
+
+        return self._model.digest(spec.part, computed)
 
     def _imported(self, blob: bytes) -> Engine:
         return CompiledGraph(self._core.import_model(io.BytesIO(blob), self._device, self._config))

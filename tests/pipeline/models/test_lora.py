@@ -237,7 +237,7 @@ def test_the_lcm_solver_brings_its_lora(model: Model, tmp_path: Path, monkeypatc
     assert any("LCM-LoRA that would spare them cannot be had" in note for note in stream.notes)
     write_lora(tmp_path / "pytorch_lora_weights.safetensors", model, "kohya", seed=5)
     monkeypatch.setattr("pipeline.models.adapters.download_part", lambda *_: tmp_path)
-    adapters = Adapters(model.residency, model.unet, model.prompts, SD1, few_step=False)
+    adapters = Adapters(model.residency, lambda: model.unet, model.prompts, SD1, few_step=False)
     assert adapters.read(lcm) == [f"{SD1.lcm_lora} is added, so that the model takes few steps"]
     before = weights(model)
     adapters.follow(lcm, stream)
@@ -248,7 +248,7 @@ def test_the_lcm_solver_brings_its_lora(model: Model, tmp_path: Path, monkeypatc
     assert adapters.loras_of(replace(lcm, loras="hyper-sd15-4steps.safetensors")) == (
         ("hyper-sd15-4steps.safetensors", 1.0),
     )
-    assert Adapters(model.residency, model.unet, model.prompts, SD1, few_step=True).loras_of(lcm) == ()
+    assert Adapters(model.residency, lambda: model.unet, model.prompts, SD1, few_step=True).loras_of(lcm) == ()
 
 
 @pytest.mark.parametrize(

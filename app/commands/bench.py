@@ -38,7 +38,7 @@ SPARSE_PERCENT = (5.0, 25.0)
 # Besides these, the number that the model recommends.
 USUAL_STEPS = (1, 2, 4)
 # Measured where they are asked for by name only: their networks take minutes to build.
-_SLOW_TO_BUILD = ("compile", "tensorrt")
+_SLOW_TO_BUILD = ("compile",)
 _PROMPT = "a watercolour painting"
 _FEWEST_FRAMES = 5
 # Frames that one stream plays before it is another's turn: what else the machine does meets all alike.

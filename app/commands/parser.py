@@ -76,7 +76,7 @@ def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--size", type=int, nargs="+", metavar="PIXELS", help=words)
     words = "default: 1 2 4, and what the model recommends"
     parser.add_argument("--steps", type=int, nargs="+", metavar="STEPS", help=words)
-    words = f"{' | '.join(ACCELERATIONS)} (default: all that are there, but compile and tensorrt, which take minutes)"
+    words = f"{' | '.join(ACCELERATIONS)} (default: all that are there, but compile, which takes minutes)"
     parser.add_argument("--acceleration", nargs="+", metavar="NAME", help=words)
     words = "pictures a second that you want, for the advice at the end (default: 24)"
     parser.add_argument("--fps", type=float, default=24.0, metavar="FPS", help=words)

@@ -24,13 +24,16 @@ from torch import nn
 
 from pipeline.backends import inductor_build
 from pipeline.backends.backend import AccelerationError, Tensors
-from pipeline.backends.engine_cache import EngineCache, key_of
+from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import Function
 from pipeline.conditioning.conditions import Signature, signature_of
+from pipeline.file_cache import key_of
 from pipeline.models.errors import first_line
 from pipeline.models.networks import placed
 
 if TYPE_CHECKING:
+    from torch._inductor.standalone_compile import CompiledArtifact
+
     from pipeline.models.model import Model
 
 # Change this with anything that changes what is compiled, so that no engine of before is found again.
@@ -171,7 +174,13 @@ def _read(built: bytes) -> tuple[_Facts, Callable[..., Sequence[torch.Tensor]]]:
     with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
         path = Path(folder) / "network.bin"
         path.write_bytes(built[end:])
-        return facts, torch._inductor.CompiledArtifact.load(path=str(path), format="binary")
+        return facts, _loader().load(path=str(path), format="binary")
+
+
+def _loader() -> type[CompiledArtifact]:
+    from torch._inductor.standalone_compile import CompiledArtifact
+
+    return CompiledArtifact
 
 
 def _key(module: nn.Module, inputs: Signature, device: torch.device) -> str:

@@ -216,7 +216,7 @@ class FakeEngine:
         return {"encode": 1.0, "unet": 2.0, "decode": 3.0}
 
     def progress(self) -> str:
-        return self.acceleration
+        return "eager"
 
     def _forget(self) -> None:
         self._in_flight.clear()

@@ -68,7 +68,7 @@ def test_the_steps_that_the_model_recommends_are_measured(tiny: str, tmp_path: P
 
 
 def row(size: int, steps: int, fps: float, acceleration: str = "eager", changes: float | None = None) -> Row:
-    return Row(size, steps, acceleration, fps, {"p50": 1e3 / fps, "p95": 2e3 / fps}, {}, 100, None, changes)
+    return Row(size, steps, acceleration, "float32", fps, {"p50": 1e3 / fps, "p95": 2e3 / fps}, {}, 100, None, changes)
 
 
 MEASURED = [

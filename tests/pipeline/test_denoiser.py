@@ -44,5 +44,5 @@ def test_filling_the_slots_builds_nothing_of_its_own(guidance: str) -> None:
         one.reset()
     torch.testing.assert_close(stream(frames[3]).image, expected(frames[3]).image, atol=1e-5, rtol=0)
     backend.wait()
-    assert len([spec for spec in backend._pictures.ready() if spec.network == "denoiser"]) == 1
+    assert len([spec for spec in backend._pictures[0].ready() if spec.network == "denoiser"]) == 1
     backend.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -33,7 +33,7 @@ class Capturer:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None  # a type that torch keeps to itself
         # One for all: cuBLAS keeps memory of its own for each stream that it was ever called on.
         self._stream: torch.cuda.Stream | None = None
 

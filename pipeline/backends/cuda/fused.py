@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import nn
+
+
+@runtime_checkable
+class Residual(Protocol):
+    """What is used of diffusers' ``ResnetBlock2D``: twice a norm, SiLU and a convolution, and the time in between."""
+
+    norm1: nn.Module
+    norm2: nn.Module
+    conv2: nn.Module
+    nonlinearity: nn.Module
+    time_emb_proj: nn.Module | None
+    time_embedding_norm: str
+    skip_time_act: bool
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """What is used of a network that ends in a norm, SiLU and a convolution."""
+
+    conv_norm_out: nn.Module | None
+    conv_act: nn.Module | None
 
 
 def fuse(module: nn.Module) -> None:
@@ -17,14 +39,12 @@ def fuse(module: nn.Module) -> None:
     if find_spec("triton") is None:
         return
     for block in list(module.modules()):
-        if _is_residual(block):
+        if isinstance(block, Residual) and _is_plain_residual(block):
             _fuse_residual(block)
-    for block in list(module.modules()):
-        norm, act = getattr(block, "conv_norm_out", None), getattr(block, "conv_act", None)
-        if isinstance(norm, nn.GroupNorm) and isinstance(act, nn.SiLU) and _is_plain(norm):
-            block.conv_norm_out, block.conv_act = FusedGroupNorm(norm, silu=True), nn.Identity()
+        if isinstance(block, Ending) and _is_plain(block.conv_norm_out) and isinstance(block.conv_act, nn.SiLU):
+            block.conv_norm_out, block.conv_act = FusedGroupNorm(block.conv_norm_out, silu=True), nn.Identity()
         for name, layer in list(block.named_children()):
-            if type(layer) is nn.GroupNorm and _is_plain(layer):
+            if _is_plain(layer):
                 setattr(block, name, FusedGroupNorm(layer, silu=False))
 
 
@@ -45,26 +65,25 @@ class FusedGroupNorm(nn.Module):
         return nn.functional.silu(y) if self._silu else y
 
 
-def _fuse_residual(block: nn.Module) -> None:
-    block.norm1, block.norm2 = FusedGroupNorm(block.norm1, silu=True), FusedGroupNorm(block.norm2, silu=True)
+def _fuse_residual(block: Residual) -> None:
+    for name in ("norm1", "norm2"):
+        setattr(block, name, FusedGroupNorm(getattr(block, name), silu=True))
     if block.time_emb_proj is not None and not block.skip_time_act:
         # The block's own activation is also that of the time embedding.
         block.time_emb_proj = nn.Sequential(nn.SiLU(), block.time_emb_proj)
     block.nonlinearity = nn.Identity()
 
 
-def _is_residual(block: nn.Module) -> bool:
-    """Whether it is diffusers' ``ResnetBlock2D``: norm, SiLU, convolution, time embedding, norm, SiLU, convolution."""
-    return (
-        isinstance(getattr(block, "norm1", None), nn.GroupNorm)
-        and isinstance(getattr(block, "norm2", None), nn.GroupNorm)
-        and isinstance(getattr(block, "nonlinearity", None), nn.SiLU)
-        and hasattr(block, "conv2")
-        and getattr(block, "time_embedding_norm", None) == "default"
-        and all(map(_is_plain, (block.norm1, block.norm2, block.nonlinearity)))
-    )
+def _is_plain_residual(block: Residual) -> bool:
+    act = block.nonlinearity
+    same = block.time_embedding_norm == "default" and isinstance(act, nn.SiLU) and not _is_heard(act)
+    return same and _is_plain(block.norm1) and _is_plain(block.norm2)
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    heard = layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__
-    return not heard and getattr(layer, "weight", True) is not None
+def _is_plain(layer: nn.Module | None) -> TypeGuard[nn.GroupNorm]:
+    """Whether it is a group norm with weights, and nothing else."""
+    return type(layer) is nn.GroupNorm and layer.affine and not _is_heard(layer)
+
+
+def _is_heard(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__)

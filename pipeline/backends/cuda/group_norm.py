@@ -9,6 +9,8 @@ Triton writes these kernels for the device at their first call. Where Triton is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -16,6 +18,7 @@ import triton.language as tl
 # About how many elements one program holds at a time, and how many programs keep a large card busy.
 _TILE, _PROGRAMS = 4096, 528
 _MOST_PARTS = 64
+_PARTS: Any = {"PARTS": _MOST_PARTS}
 # Triton writes one kernel for each set of constants, in a quarter of a second. So constants are only what shapes the
 # blocks, which leaves a handful of kernels for all layers of a network.
 _NUMBERS = ["pixels", "channels", "groups", "size", "parts"]
@@ -108,9 +111,10 @@ def group_norm(
     parts = min(triton.cdiv(pixels, tall), max(1, _PROGRAMS // (rows * blocks)), _MOST_PARTS)
     sums = torch.empty((rows, parts, groups, 2), dtype=torch.float32, device=x.device)
     numbers = pixels, channels, groups, size, parts
-    shape = {"SIZE": lanes, "GROUPS": beside, "PIXELS": tall}
+    # Triton's types do not know that its constants are given as numbers.
+    shape: Any = {"SIZE": lanes, "GROUPS": beside, "PIXELS": tall}
     _add_up[(rows, parts, blocks)](x, sums, *numbers, **shape)
     _normalise[(rows, triton.cdiv(pixels, tall), blocks)](
-        x, weight, bias, sums, out, *numbers, eps, int(silu), PARTS=_MOST_PARTS, **shape
+        x, weight, bias, sums, out, *numbers, eps, int(silu), **shape, **_PARTS
     )
     return out

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline.backends.engine_cache import cache_folder
 from pipeline.backends.openvino import trial
 from pipeline.backends.openvino.package import import_openvino
 from pipeline.device import cpu_abilities, cpu_has_amx, number_format
+from pipeline.file_cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

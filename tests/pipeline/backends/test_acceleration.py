@@ -253,7 +253,7 @@ def test_captured_functions_give_the_pictures_of_the_model(guidance: str) -> Non
                 one.configure(replace(config, prompt="a neon sign", strength=0.4))
         assert torch.allclose(stream(frame).image, itself(frame).image, atol=1e-5), index
         backend.wait()
-    assert {spec.network for spec in backend._pictures.ready()} == {"decoder", "denoiser", "encoder"}
+    assert {spec.network for spec in backend._pictures[0].ready()} == {"decoder", "denoiser", "encoder"}
     backend.close()
 
 

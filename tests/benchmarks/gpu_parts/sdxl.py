@@ -13,6 +13,8 @@ import torch
 
 from pipeline import Model, load_model
 from pipeline.backends import AccelerationError, accelerate
+from pipeline.models.deferred import Deferred
+from pipeline.models.kept_prompts import Projection
 from tests.benchmarks import material
 from tests.benchmarks.gpu_parts import live
 from tests.benchmarks.gpu_parts.job import Job, Results
@@ -33,7 +35,8 @@ def model_of(job: Job) -> Model:
     config = {name: value for name, value in model.unet.config.items() if not name.startswith("_")}
     unet = material.random_unet({**config, **({} if job.tiny else WIDE)}, model.device, model.dtype)
     unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return replace(model, unet=unet)  # pyright: ignore[reportArgumentType]
+    modules = replace(model.modules.get(), unet=unet)  # pyright: ignore[reportArgumentType]
+    return replace(model, modules=Deferred.of(modules), projection=Projection(model.residency, lambda: unet, None))
 
 
 @torch.inference_mode()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 
+from pipeline.backends import AccelerationError, accelerate, inductor
 from pipeline.backends.backend import Tensors
 from pipeline.backends.graphs import Function, GraphBackend, Stage
+from pipeline.backends.selection import _best
+from pipeline.models.model import Model
 from tests.pipeline.backends.small_network import SmallNetwork
 from tests.tiny_model import tiny_model
 
@@ -137,3 +141,29 @@ def test_closing_stops_what_is_being_built(staged: Staged) -> None:
     staged.backend.close()
     assert staged.first.stopped
     assert staged.second.stopped
+
+
+def on_cuda() -> Model:
+    """A model that says it is on a card; nothing of it is run."""
+    return replace(tiny_model(), device=torch.device("cuda"))
+
+
+def test_on_cuda_graphs_come_first_and_compiled_networks_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductor, "check_compiler", lambda _: None)
+    for backend in (_best(on_cuda(), None), accelerate(on_cuda(), "compile")):
+        assert isinstance(backend, GraphBackend)
+        assert [stage.name for stage in backend._stages] == ["cuda-graphs", "compile"]
+        backend.close()
+
+
+def test_without_a_compiler_graphs_serve_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: Model) -> None:
+        raise AccelerationError("torch.compile needs triton for CUDA")
+
+    monkeypatch.setattr(inductor, "check_compiler", missing)
+    backend = _best(on_cuda(), None)
+    assert isinstance(backend, GraphBackend)
+    assert [stage.name for stage in backend._stages] == ["cuda-graphs"]
+    (news,) = backend.news()
+    assert news.endswith("torch.compile needs triton for CUDA")
+    backend.close()

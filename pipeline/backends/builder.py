@@ -54,6 +54,7 @@ class Builder(Generic[Engine]):
         build: makes an engine of a specification; called on the builder's thread, and may take minutes.
         name: of the backend, for people.
         most: how many engines are kept, at least 1; the one unused for longest goes first.
+        waiting: how many orders wait at most, by default as many as are kept; the oldest is given up first.
         threads: how many engines are built at a time.
         instead: what serves where an engine cannot be had, for people.
     """
@@ -64,12 +65,14 @@ class Builder(Generic[Engine]):
         name: str,
         most: int = MOST_ENGINES,
         *,
+        waiting: int | None = None,
         threads: int = 1,
         instead: str = "PyTorch",
     ) -> None:
         self._build = build
         self._name = name
         self._most = most
+        self._most_waiting = most if waiting is None else waiting
         self._most_threads = threads
         self._instead = instead
         self._engines: dict[Spec, Engine] = {}
@@ -164,7 +167,7 @@ class Builder(Generic[Engine]):
             self._open += 1
             order = _Order(self._rounds[spec.part], spec)
             self._waiting.append(order)
-            if len(self._waiting) > self._most:  # the first of them would be given up again before it is used
+            if len(self._waiting) > self._most_waiting:  # the first of them would be given up again before it is used
                 oldest = self._waiting.popleft()
                 oldest.dropped = True
                 self._ordered.discard(oldest.spec)

@@ -34,6 +34,8 @@ Optimise = Callable[[torch.nn.Module, Tensors], Function]
 
 # Graphs share the weights, and of one network the memory, so that many can be kept.
 _MOST_PICTURES, _MOST_WINDOWS = 24, 40
+# Two streams ask for three networks each. What a user has passed by on the way to another size is not built.
+_MOST_WAITING = 6
 # Without ``windows``: they run on graphs as well, one for each of their few shapes, but have never been measured to be
 # faster than the whole picture.
 CAPABILITIES = Capabilities(shares_weights=True)
@@ -75,9 +77,9 @@ class GraphBackend(EngineBackend):
         self._pictures: list[Builder[Engine]] = []
         for number, stage in enumerate(stages):
             instead = stages[number - 1].name if number else "PyTorch"
-            self._pictures.append(self._builder(stage, _MOST_PICTURES, instead))
+            self._pictures.append(self._builder(stage, _MOST_PICTURES, _MOST_WAITING, instead))
         # A network of the sparse engine's windows has many shapes, and none for long: it takes the quickest stage.
-        self._windows = self._builder(stages[0], _MOST_WINDOWS, "PyTorch")
+        self._windows = self._builder(stages[0], _MOST_WINDOWS, _MOST_WINDOWS, "PyTorch")
         self._capturers: dict[str, Capturer] = {}  # by network
 
     def progress(self) -> str:
@@ -97,11 +99,11 @@ class GraphBackend(EngineBackend):
         for stage in self._stages:
             stage.stop()
 
-    def _builder(self, stage: Stage, most: int, instead: str) -> Builder[Engine]:
+    def _builder(self, stage: Stage, most: int, waiting: int, instead: str) -> Builder[Engine]:
         def build(spec: Spec) -> Engine:
             return self._build(stage, spec)
 
-        return Builder(build, stage.name, most, threads=stage.threads, instead=instead)
+        return Builder(build, stage.name, most, waiting=waiting, threads=stage.threads, instead=instead)
 
     def _builders(self) -> Iterable[Builder[Engine]]:
         return *self._pictures, self._windows

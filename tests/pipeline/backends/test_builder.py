@@ -83,6 +83,38 @@ def test_what_was_ordered_last_is_built_first() -> None:
     builder.close()
 
 
+def test_few_wait_where_few_may_though_many_are_kept() -> None:
+    """A compiler that takes a minute is not to work through every size that a user has passed by."""
+    build = Held()
+    builder: Builder[str] = Builder(build, "test", most=10, waiting=2)
+    builder.get(spec("a"))
+    assert build.started.wait(30)
+    for name in ("b", "c", "d"):
+        builder.get(spec(name))
+    build.go.set()
+    builder.wait()
+    assert build.built == ["a", "d", "c"]
+    assert builder.get(spec("b")) is None, "it is ordered again where it is asked for again"
+    builder.wait()
+    assert len(builder.ready()) == 4
+    builder.close()
+
+
+def test_several_are_built_at_a_time_where_that_is_asked_for() -> None:
+    meeting = threading.Barrier(3, timeout=30)
+
+    def build(wanted: Spec) -> str:
+        meeting.wait()  # all three are here at once, or none gets any further
+        return wanted.network
+
+    builder: Builder[str] = Builder(build, "test", threads=3)
+    for name in ("a", "b", "c"):
+        builder.get(spec(name))
+    builder.wait()
+    assert len(builder.ready()) == 3
+    builder.close()
+
+
 def test_what_cannot_be_built_is_said_once_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     def build(wanted: Spec) -> str:
         raise RuntimeError(f"no {wanted.network}")

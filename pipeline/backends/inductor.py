@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -57,10 +58,9 @@ class Inductor:
     def __init__(self, cache: EngineCache | None = None) -> None:
         self._cache = cache or EngineCache()
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._stopped = False
+        self._processes = _Processes()
         self._beside: torch.cuda.Stream | None = None
-        weakref.finalize(self, _end, self._running)
+        weakref.finalize(self, self._processes.stop)  # also when the interpreter ends
 
     def __call__(self, module: nn.Module, examples: Tensors) -> Function:
         """A function that gives what ``module`` gives, for inputs of the shapes of ``examples``, on its weights.
@@ -83,43 +83,25 @@ class Inductor:
 
     def stop(self) -> None:
         """End what is being compiled; nothing is compiled after this."""
-        with self._lock:
-            self._stopped = True
-            _end(self._running)
+        self._processes.stop()
 
     def _built(self, module: nn.Module, inputs: Signature, device: torch.device) -> bytes:
         _check_memory(module, device)
         bare = placed(module, lambda one: torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device="meta"))
         with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
             out = Path(folder) / "network.bin"
-            process = self._start()
+            process = self._processes.start()
             try:
                 job = inductor_build.Job(bare, inputs, str(device), str(out))
                 _, said = process.communicate(pickle.dumps(job), timeout=_SECONDS)
             except subprocess.TimeoutExpired as error:
                 raise RuntimeError(f"the compiler was not done after {_SECONDS} seconds") from error
             finally:
-                with self._lock:
-                    self._running.discard(process)
-                process.kill()
-                process.wait()
+                self._processes.end(process)
             if process.returncode or not out.is_file():
                 lines = said.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
                 raise RuntimeError(f"the compiler failed: {lines[-1]}")
             return _joined(out.with_suffix(".json").read_bytes(), out.read_bytes())
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        # Where this process found its modules, in the same order: it may not be an installed package.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.backends import inductor_build as build; "
-        command = [sys.executable, "-W", "ignore", "-c", code + "sys.exit(build.main())"]
-        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
-        pipe = subprocess.PIPE
-        with self._lock:
-            if self._stopped:
-                raise RuntimeError("it is not wanted any more")
-            process = subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe, creationflags=flags)
-            self._running.add(process)
-            return process
 
     def _loaded(self, built: bytes, module: nn.Module, examples: Tensors) -> Function:
         try:
@@ -144,6 +126,51 @@ class Inductor:
         with torch.cuda.stream(stream):
             yield
         stream.synchronize()
+
+
+class _Processes:
+    """Those that compile. None is left when this is stopped, nor what they have started themselves."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """A new one, which waits for its job. Raises ``RuntimeError`` after ``stop``."""
+        # Where this process found its modules, in the same order: it may not be an installed package.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.backends import inductor_build as build; "
+        command = [sys.executable, "-W", "ignore", "-c", code + f"sys.exit(build.main({os.getpid()}))"]
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+        pipe = subprocess.PIPE
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("it is not wanted any more")
+            # In a session of its own: an interrupt at the terminal is for the program, which then stops this one.
+            process = subprocess.Popen(
+                command,
+                stdin=pipe,
+                stdout=subprocess.DEVNULL,
+                stderr=pipe,
+                creationflags=flags,
+                start_new_session=True,
+            )
+            self._running.add(process)
+            return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End one, if it has not ended."""
+        with self._lock:
+            self._running.discard(process)
+        inductor_build.end_with_children(process.pid)
+        process.wait()
+
+    def stop(self) -> None:
+        """End all; none is started after this."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                inductor_build.end_with_children(process.pid)
 
 
 class _Facts(TypedDict):
@@ -241,11 +268,6 @@ def _check_same(compiled: Function, module: nn.Module, examples: Tensors) -> Non
         error = (given[name].float() - one.float()).norm() / one.float().norm().clamp_min(1e-12)
         if not float(error) <= _TOLERANCE:  # one that is not a number is none either
             raise RuntimeError(f"what was compiled differs from the network by {float(error):.1%}")
-
-
-def _end(processes: set[subprocess.Popen[bytes]]) -> None:
-    for process in list(processes):
-        process.kill()
 
 
 def check_compiler(model: Model) -> None:

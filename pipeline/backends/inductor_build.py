@@ -11,9 +11,12 @@ import json
 import os
 import pickle
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 
@@ -22,6 +25,8 @@ from pipeline.models.networks import placed
 
 # CUDA graphs are captured by whoever runs it: Inductor's own are bound to the thread that made them.
 _OPTIONS = {"triton.cudagraphs": False}
+
+_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,40 @@ def compile_network(job: Job) -> None:
     Path(job.out).with_suffix(".json").write_text(json.dumps({"arguments": names, "outputs": outputs}))
 
 
-def main() -> int:
-    """Read a ``Job`` from the standard input; the exit status is 0 when its file is there."""
+def end_with_children(pid: int) -> None:
+    """End a process and all that it has started: a compiler leaves its work to others."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+
+
+def end_with(parent: int) -> None:
+    """End this process when ``parent`` has ended, however that was: it may have been killed."""
+    try:
+        watched = psutil.Process(parent)
+    except psutil.Error:
+        end_with_children(os.getpid())
+        return
+
+    def watch() -> None:
+        while watched.is_running() and watched.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(_WATCH_SECONDS)
+        end_with_children(os.getpid())
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(parent: int) -> int:
+    """Read a ``Job`` from the standard input; the exit status is 0 when its file is there.
+
+    Args:
+        parent: the process that wants it.
+    """
     with contextlib.suppress(AttributeError, OSError):
         os.nice(10)
+    end_with(parent)
     # Only ever what the program that started this process writes into its pipe.
     job = pickle.load(sys.stdin.buffer)
     assert isinstance(job, Job)
@@ -87,7 +122,3 @@ def main() -> int:
         sys.stderr.write(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}\n")
         return 1
     return 0 if Path(job.out).is_file() else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

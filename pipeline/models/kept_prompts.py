@@ -47,7 +47,7 @@ class KeptPrompts:
     def find(self, prompt: str) -> Embedding | None:
         """The embedding that ``keep`` was given for ``prompt``."""
         found = self._load(self._key(prompt=_digest(prompt.encode("utf-8", "surrogatepass"))))
-        return None if found is None else Embedding(found["tokens"], found.get("pooled"))
+        return None if found is None or "tokens" not in found else Embedding(found["tokens"], found.get("pooled"))
 
     def keep(self, prompt: str, embedding: Embedding) -> None:
         """Keep the embedding of ``prompt`` for the next process; it is written beside."""

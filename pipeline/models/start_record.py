@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -64,7 +65,7 @@ class StartRecord:
             sources = [Path(source) for source in content["sources"]]
             record = cls(key, sources, content["files"], Facts.read(content["facts"]))
             record.digests, record.engines = content["digests"], content["engines"]
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             logger.warning("what is recorded of a model cannot be used (%s); it is read again", error)
             return None
         return record if record.is_true else None
@@ -114,15 +115,28 @@ def listed(sources: Iterable[Path]) -> Listing:
     """What the system says of these files, and of all files in these folders."""
     found: Listing = []
     for source in sources:
-        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        for path in _below(source) if source.is_dir() else [source]:
             try:
                 status = path.stat()
             except OSError:
                 found.append([str(path)])
                 continue
-            if not path.is_dir():
-                found.append([str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
+            found.append([str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     return found
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files in ``folder`` and in the folders in it, also in those that a symbolic link leads to."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        true = os.path.realpath(here)
+        if true in seen:  # a link that leads back to where it lies
+            folders.clear()
+            continue
+        seen.add(true)
+        found += [Path(here, name) for name in names]
+    return sorted(found)
 
 
 def record_cache() -> FileCache:

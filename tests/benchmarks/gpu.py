@@ -170,7 +170,6 @@ def main() -> None:
     """The command."""
     options = _options()
     out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
     parts = [part for part in PARTS if _wanted(part, options)]
     console = Console(width=100)
     with tempfile.TemporaryDirectory(prefix="vitrail-verify-") as name, (out / "verify.log").open("wb") as log:
@@ -256,6 +255,10 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.only != names and "peers" in options.only and options.peers is None:
         parser.error("for the part 'peers', say with --peers where its packages are")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"the folder {options.out} cannot be made: {error.strerror}")
     return options
 
 

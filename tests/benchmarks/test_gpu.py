@@ -127,7 +127,8 @@ def test_the_command_writes_what_it_finds_and_fails_where_a_part_does(
     assert "no memory" in shown
     assert "no memory" in (out / "verify.log").read_text(encoding="utf-8")
 
-    for wrong in (("--peers", str(tmp_path / "nowhere")), ("--only", "nothing")):
+    (tmp_path / "a file").touch()
+    for wrong in (("--peers", str(tmp_path / "nowhere")), ("--only", "nothing"), (str(tmp_path / "a file"),)):
         with pytest.raises(SystemExit, match="2"):
             command(*wrong)
 

@@ -199,6 +199,18 @@ def test_a_record_of_other_files_is_not_used(folder: Path, change: Callable[[Pat
     assert torch.equal(model.prompts(str(SETTINGS["prompt"])), old) == (change is add_shard)
 
 
+def test_files_behind_a_link_to_a_folder_are_watched_too(folder: Path, tmp_path: Path) -> None:
+    (folder / "text_encoder").rename(tmp_path / "elsewhere")
+    (folder / "text_encoder").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    old = prepare(folder).prompts(str(SETTINGS["prompt"]))
+    assert not load(folder).modules.made, "nothing has changed yet"
+    rewrite_weights(folder)
+    model = load(folder)
+    assert model.modules.made
+    assert not torch.equal(model.prompts(str(SETTINGS["prompt"])), old)
+
+
 def test_files_that_change_before_they_are_read_are_refused(folder: Path) -> None:
     prepare(folder)
     later = load(folder)

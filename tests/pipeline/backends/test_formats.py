@@ -46,7 +46,8 @@ def remember(folder: Path, *milliseconds: float) -> Trials:
         pytest.param((2.75, 4.45, 1.33, 1.49), Format(torch.float32, EIGHT_BIT_PARTS), id="AVX512_BF16"),
         pytest.param((2.77, 19.8, 1.15, 10.2), Format(torch.float32, EIGHT_BIT_PARTS), id="VNNI"),
         pytest.param((2.0, 1.1, 0.9, 0.7), Format(torch.bfloat16, EIGHT_BIT_PARTS), id="eight bits over bfloat16"),
-        pytest.param((2.0, 1.9, 2.1, 2.0), Format(torch.float32), id="nothing pays"),
+        pytest.param((2.0, 1.9, 3.0, 2.0), Format(torch.float32), id="nothing pays"),
+        pytest.param((2.0, 0.61, 1.0, 0.62), Format(torch.bfloat16, DECODER), id="AMX, timed beside a build"),
         pytest.param((2.0,), Format(torch.float32), id="nothing else can be had"),
     ],
 )

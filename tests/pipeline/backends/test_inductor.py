@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -53,7 +56,7 @@ def test_what_is_compiled_follows_the_weights_and_serves_other_models_of_its_sha
 
     other, loads_only = SmallNetwork(), Inductor(cache)
     other.weight.copy_(torch.randn(4, 4))
-    loads_only._start = None  # type: ignore[assignment] - nothing is compiled any more
+    loads_only.stop()  # nothing is compiled any more
     backend = backend_with(tiny_model(), loads_only)
     backend.run(other, moving, staying)
     backend.wait()
@@ -113,15 +116,56 @@ def test_a_stop_ends_the_process_that_compiles(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=build)
     thread.start()
-    while not inductor._running and thread.is_alive():
+    while not inductor._processes._running and thread.is_alive():
         time.sleep(0.01)
-    (process,) = inductor._running
+    (process,) = inductor._processes._running
     inductor.stop()
     thread.join()
     assert problems
     assert not psutil.pid_exists(process.pid)
     with pytest.raises(RuntimeError, match="not wanted any more"):
         inductor(module, {"rows": torch.zeros(3, 4), "shift": torch.zeros(3, 4)})
+
+
+PROGRAM = """
+import pickle, subprocess, sys, time
+from pathlib import Path
+from pipeline.backends.engine_cache import EngineCache
+from pipeline.backends.inductor import Inductor
+
+class Work:
+    def __reduce__(self):
+        return subprocess.run, ([sys.executable, "-c", WORKER],)
+
+WORKER = "import os, pathlib, time; pathlib.Path(FOLDER, 'worker').write_text(str(os.getpid())); time.sleep(100)"
+WORKER = WORKER.replace("FOLDER", repr(sys.argv[1]))
+inductor = Inductor(EngineCache(Path(sys.argv[1])))
+compiler = inductor._processes.start()
+compiler.stdin.write(pickle.dumps(Work()))
+compiler.stdin.flush()
+print(compiler.pid, flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
+def test_however_the_program_ends_no_compiler_is_left(way: signal.Signals, tmp_path: Path) -> None:
+    """Nor what it has started for its work."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert program.stdout is not None
+    compiler, noted = psutil.Process(int(program.stdout.readline())), tmp_path / "worker"
+    while not noted.exists() or not noted.read_text():
+        assert compiler.is_running()
+        time.sleep(0.05)
+    worker = psutil.Process(int(noted.read_text()))
+    program.send_signal(way)
+    program.wait(30)
+    program.stdout.close()
+    for one in (compiler, worker):
+        while one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ leaves idle. What must hold:
 - Within a lane everything runs in the order in which it was asked for; so nothing there is written while it is read.
 - A lane begins only when what it is given is there: ``given`` names the tensors that come from another lane.
 - Whatever else is done on the caller's own CUDA stream (a change of settings, a prompt, another mode) comes after all
-  that the lanes were asked for before (``join``), and before all that they are asked for afterwards (``fork``).
+  that the lanes were asked for before (``leave``), and before all that they are asked for afterwards (``fork``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Lanes:
     def fork(self) -> None:
         """From here on stages run on their lanes, after all that the caller's CUDA stream was asked for so far.
 
-        Nothing happens where they have done so since before, and nothing was ``join``ed for good.
+        Where they already do, this does nothing: it may be called before each frame.
         """
         self.apart = self._device.type == "cuda"
         if self.apart and not self._forked:

@@ -153,9 +153,13 @@ class Builder(Generic[Engine]):
         for _ in range(max(1, len(self._threads))):
             self._orders.put(None)
 
+    def has(self, spec: Spec) -> bool:
+        """Whether the engine for ``spec`` is there."""
+        return spec in self._engines
+
     def building(self, spec: Spec) -> bool:
         """Whether the engine for ``spec`` is ordered, and not there yet."""
-        return spec in self._ordered and spec not in self._engines
+        return spec in self._ordered and not self.has(spec)
 
     def _may_try(self, spec: Spec) -> bool:
         times, last = self._failed.get(spec, (0, 0.0))

@@ -150,8 +150,7 @@ class EngineBackend(ABC):
         return f"{self._eager.name}, {self.name} is built ({len(asked) - missing + 1} of {len(asked)})"
 
     def _is_missing(self, network: Network, spec: Spec) -> bool:
-        choices = self._choices(network, spec)
-        return not any(choice in self._builder_of(choice).ready() for choice in choices)
+        return not any(self._builder_of(choice).has(choice) for choice in self._choices(network, spec))
 
     def changed(self, part: str, *, moved: bool) -> None:
         """See ``Backend``."""

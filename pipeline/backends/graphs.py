@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -100,10 +101,9 @@ class GraphBackend(EngineBackend):
             stage.stop()
 
     def _builder(self, stage: Stage, most: int, waiting: int, instead: str) -> Builder[Engine]:
-        def build(spec: Spec) -> Engine:
-            return self._build(stage, spec)
-
-        return Builder(build, stage.name, most, waiting=waiting, threads=stage.threads, instead=instead)
+        return Builder(
+            partial(self._build, stage), stage.name, most, waiting=waiting, threads=stage.threads, instead=instead
+        )
 
     def _builders(self) -> Iterable[Builder[Engine]]:
         return *self._pictures, self._windows
@@ -128,7 +128,7 @@ class GraphBackend(EngineBackend):
 
     def _serving(self, spec: Spec) -> int:
         """The number of the best stage that is there; -1 for none."""
-        return max((number for number, one in enumerate(self._pictures) if spec in one.ready()), default=-1)
+        return max((number for number, one in enumerate(self._pictures) if one.has(spec)), default=-1)
 
     def _forget(self, part: str, *, moved: bool) -> None:
         if moved:

@@ -26,8 +26,10 @@ from torch import nn
 
 from pipeline.backends import inductor_build
 from pipeline.backends.backend import AccelerationError, Tensors
+from pipeline.backends.beside import creation_flags
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import Function
+from pipeline.backends.weights_digest import configuration
 from pipeline.conditioning.conditions import Signature, signature_of
 from pipeline.file_cache import key_of
 from pipeline.models.errors import first_line
@@ -141,7 +143,6 @@ class _Processes:
         # Where this process found its modules, in the same order: it may not be an installed package.
         code = f"import sys; sys.path[:] = {sys.path!r}; from pipeline.backends import inductor_build as build; "
         command = [sys.executable, "-W", "ignore", "-c", code + f"sys.exit(build.main({os.getpid()}))"]
-        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         pipe = subprocess.PIPE
         with self._lock:
             if self._stopped:
@@ -152,7 +153,7 @@ class _Processes:
                 stdin=pipe,
                 stdout=subprocess.DEVNULL,
                 stderr=pipe,
-                creationflags=flags,
+                creationflags=creation_flags(),
                 start_new_session=True,
             )
             self._running.add(process)
@@ -231,7 +232,7 @@ def _key(module: nn.Module, inputs: Signature, device: torch.device) -> str:
     return key_of(
         compiled=_GRAPHS,
         module=repr(module),
-        config={name: repr(sorted(getattr(one, "config", {}).items())) for name, one in module.named_children()},
+        config={name: configuration(one) for name, one in module.named_children()},
         weights=weights,
         inputs=[(name, str(dtype), list(shape)) for name, dtype, shape in inputs],
         device=_described(device),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from pipeline.backends.backend import Tensors
 from pipeline.conditioning.conditions import Signature, signature_of
+from pipeline.device import number_format
 from pipeline.models.networks import Network
 
 # A dimension that is left open.
@@ -76,13 +75,17 @@ class Spec:
 
     def described(self) -> list[object]:
         """JSON-able, the same for the same specification on every machine."""
-        return [self.network, [[name, _kind(dtype), *shape] for name, dtype, shape in self.inputs], len(self.moving)]
+        return [
+            self.network,
+            [[name, number_format(dtype), *shape] for name, dtype, shape in self.inputs],
+            len(self.moving),
+        ]
 
     def kind(self) -> list[object]:
         """As ``described`` without sizes: what specifications have in common that differ in these alone."""
         channels = self.inputs[0][2][1]
-        return [self.network, channels, [[name, _kind(dtype), len(shape)] for name, dtype, shape in self.inputs]]
-
-
-def _kind(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+        return [
+            self.network,
+            channels,
+            [[name, number_format(dtype), len(shape)] for name, dtype, shape in self.inputs],
+        ]

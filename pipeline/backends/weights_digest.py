@@ -13,12 +13,19 @@ import torch
 _REMEMBERED = 16
 
 
+def configuration(module: torch.nn.Module) -> str:
+    """What a module of diffusers is configured as; the same for all models of its shape.
+
+    What begins with an underscore says where the weights were read from and by what, not what they are.
+    """
+    config = {name: value for name, value in getattr(module, "config", {}).items() if not name.startswith("_")}
+    return repr(sorted(config.items()))
+
+
 def weights_digest(module: torch.nn.Module) -> str:
     """Hexadecimal digest of a module's structure and of every weight and buffer in it."""
     digest = hashlib.blake2b(digest_size=16)
-    # What begins with an underscore says where the weights were read from and by what, not what they are.
-    config = {name: value for name, value in getattr(module, "config", {}).items() if not name.startswith("_")}
-    digest.update(repr(sorted(config.items())).encode())
+    digest.update(configuration(module).encode())
     digest.update(repr(module).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

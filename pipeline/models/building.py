@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.conditioning.text_model import TextModel
+from pipeline.device import number_format
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.modules import Buildable
 from pipeline.models.weights import is_finite
@@ -96,7 +97,7 @@ def _check_range(what: str, stored: State, converted: State) -> None:
     """Refuse weights that are finite as they are stored, but too large for the number format of the model."""
     for name, tensor in converted.items():
         if tensor.dtype != stored[name].dtype and not is_finite(tensor) and is_finite(stored[name]):
-            format_name = str(tensor.dtype).removeprefix("torch.")
+            format_name = number_format(tensor.dtype)
             raise ModelError(
                 f"{what} has numbers in {name} that are too large for {format_name}; choose another format"
             )

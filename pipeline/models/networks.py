@@ -60,8 +60,7 @@ class Network(Protocol):
 
 def sharing_weights(module: AnyModule) -> AnyModule:
     """A copy of a module's structure around the very same parameters and buffers."""
-    memo: dict[int, object] = {id(one): one for one in [*module.parameters(), *module.buffers()]}
-    return copy.deepcopy(module, memo)
+    return _around(module, lambda one: one)
 
 
 def placed(module: AnyModule, place: Callable[[torch.Tensor], torch.Tensor]) -> AnyModule:
@@ -71,6 +70,10 @@ def placed(module: AnyModule, place: Callable[[torch.Tensor], torch.Tensor]) -> 
         new = place(one)
         return nn.Parameter(new, requires_grad=False) if isinstance(one, nn.Parameter) else new
 
+    return _around(module, made)
+
+
+def _around(module: AnyModule, made: Callable[[torch.Tensor], torch.Tensor]) -> AnyModule:
     memo: dict[int, object] = {id(one): made(one) for one in [*module.parameters(), *module.buffers()]}
     return copy.deepcopy(module, memo)
 

@@ -11,6 +11,7 @@ import torch
 from pipeline import Model, Stream, StreamConfig
 from pipeline.backends.backend import Tensors
 from pipeline.backends.eager import EagerBackend
+from pipeline.device import number_format
 from pipeline.models.networks import DenoiserNetwork, Network
 from tests.pipeline.backends.calls import RecordingBackend
 
@@ -72,7 +73,7 @@ def full_over_self_negative(model: Model, config: StreamConfig, clip: torch.Tens
     return {
         "steps": config.steps,
         "size": clip.shape[-1],
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": number_format(model.dtype),
         "cores": 1 if model.device.type == "cpu" else None,
         "rows": {kind: one.shapes(DenoiserNetwork.name)[-1][0] for kind, one in backends.items()},
         "unet_ms": {kind: round(one, 2) for kind, one in ms.items()},

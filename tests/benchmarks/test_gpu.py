@@ -127,10 +127,19 @@ def test_the_command_writes_what_it_finds_and_fails_where_a_part_does(
     assert "no memory" in shown
     assert "no memory" in (out / "verify.log").read_text(encoding="utf-8")
 
-    (tmp_path / "a file").touch()
-    for wrong in (("--peers", str(tmp_path / "nowhere")), ("--only", "nothing"), (str(tmp_path / "a file"),)):
+    for wrong in (("--peers", str(tmp_path / "nowhere")), ("--only", "nothing")):
         with pytest.raises(SystemExit, match="2"):
             command(*wrong)
+
+
+def test_a_folder_that_cannot_be_made_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(sys, "argv", ["gpu", str(tmp_path / "a file"), "--tiny"])
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main()
+    assert "a file cannot be made: File exists" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

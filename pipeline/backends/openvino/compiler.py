@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.backends.beside import creation_flags
 from pipeline.backends.openvino import build as openvino_build
 
 _SECONDS = 900
@@ -144,9 +145,7 @@ class Compiler:
 def _start(background: bool) -> Process:
     # -P keeps this folder, whose files are named after what they wrap, from being searched for modules.
     command = [sys.executable, "-P", openvino_build.__file__, *(["background"] if background else [])]
-    # On Windows; elsewhere the script itself steps back.
-    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    flags |= getattr(subprocess, "IDLE_PRIORITY_CLASS" if background else "BELOW_NORMAL_PRIORITY_CLASS", 0)
+    flags = creation_flags(idle=background)
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing, text=True, creationflags=flags)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.backends.beside import creation_flags
 from pipeline.backends.openvino import trial
 from pipeline.backends.openvino.package import import_openvino
 from pipeline.device import cpu_abilities, cpu_has_amx, number_format
@@ -105,11 +106,14 @@ class Trials:
     def run(self) -> None:
         """Measure this processor and remember it; takes about a second. Where it fails, the log says so."""
         command = [sys.executable, "-P", trial.__file__]
-        # On Windows; elsewhere the script itself steps back.
-        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         try:
             done = subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=_TRIAL_SECONDS, creationflags=flags
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=_TRIAL_SECONDS,
+                creationflags=creation_flags(),
             )
             measured = _times_of(json.loads(done.stdout))
             if not measured:

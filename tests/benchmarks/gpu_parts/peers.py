@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import load_model
+from pipeline.device import number_format
 from tests.benchmarks import material
 from tests.benchmarks.gpu_parts import live
 from tests.benchmarks.gpu_parts.job import Job, Results
@@ -32,7 +33,7 @@ def measure(job: Job, results: Results) -> None:
     clip_file = job.folder / "frames.npy"
     np.save(clip_file, material.frames(32, job.size()))
     model = load_model(job.model)
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = number_format(model.dtype)
 
     def started(steps: int) -> Peer:
         arguments = (job.model, clip_file, steps, "none", dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,8 @@ import torch
 from pipeline.backends.backend import AccelerationError
 from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import GraphBackend, compiled
-from pipeline.backends.inductor import Inductor, _check_same, check_compiler
+from pipeline.backends.inductor import Inductor, _check_same, _key, check_compiler
+from pipeline.models.networks import DenoiserNetwork
 from pipeline.models.residency import DENOISER
 from tests.pipeline.backends.small_network import BranchingNetwork, Small, SmallNetwork
 from tests.tiny_model import new_tiny_model, tiny_model
@@ -88,6 +90,16 @@ def test_what_gives_other_numbers_than_the_network_is_refused(factor: float) -> 
         _check_same(lambda **given: {"output": factor * module(**given)["output"]}, module, examples)
 
 
+def test_what_differs_neither_serves_nor_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inductor, module = Inductor(EngineCache(tmp_path)), Small(SmallNetwork().weight)
+    facts = {"arguments": [(False, "rows"), (False, "shift")], "outputs": ["output"]}
+    monkeypatch.setattr(inductor, "_built", lambda *_: b"")
+    monkeypatch.setattr("pipeline.backends.inductor._read", lambda _: (facts, lambda rows, shift: [rows + shift]))
+    with pytest.raises(RuntimeError, match="differs from the network by"):
+        inductor(module, {"rows": torch.zeros(2, 4), "shift": torch.zeros(2, 4)})
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_damaged_engine_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inductor, module = Inductor(EngineCache(tmp_path)), Small(SmallNetwork().weight)
     examples = {"rows": torch.zeros(2, 4), "shift": torch.zeros(2, 4)}
@@ -125,6 +137,16 @@ def test_a_stop_ends_the_process_that_compiles(tmp_path: Path) -> None:
     assert not psutil.pid_exists(process.pid)
     with pytest.raises(RuntimeError, match="not wanted any more"):
         inductor(module, {"rows": torch.zeros(3, 4), "shift": torch.zeros(3, 4)})
+
+
+def test_nobody_compiles_for_one_that_is_gone(tmp_path: Path) -> None:
+    inductor = Inductor(EngineCache(tmp_path))
+    process = inductor._processes.start()
+    assert process.poll() is None
+    del inductor
+    gc.collect()
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL or sys.platform == "win32"
 
 
 PROGRAM = """
@@ -176,3 +198,14 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch._inductor, "standalone_compile")
     with pytest.raises(AccelerationError, match=r"torch 2\.8"):
         check_compiler(tiny_model())
+
+
+def test_models_of_one_shape_share_what_is_compiled_wherever_they_were_read_from() -> None:
+    """A fine-tune's configuration names another place, and maybe another version that wrote it."""
+    models = [new_tiny_model(), new_tiny_model()]
+    for number, model in enumerate(models):
+        model.unet.register_to_config(_name_or_path=f"somebody/fine-tune-{number}", _diffusers_version=f"0.{number}")  # type: ignore[operator]
+    keys = {_key(DenoiserNetwork(model).module(), (), torch.device("cpu")) for model in models}
+    assert len(keys) == 1
+    models[1].unet.register_to_config(center_input_sample=True)  # type: ignore[operator]
+    assert _key(DenoiserNetwork(models[1]).module(), (), torch.device("cpu")) not in keys

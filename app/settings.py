@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
-from pipeline.setting import Cost, check, described, setting
+from pipeline.setting import Cost, Section, check, described, setting
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +45,16 @@ class Settings:
         "embedded",
         "the diffusion model: 'embedded', a folder, a .safetensors file, or a Hugging Face name",
         cost=Cost.MODEL,
+        section=Section.ELSEWHERE,
+        portable=False,
     )
     autoencoder: str = setting(
         "auto",
         "pictures to latents and back: auto takes the tiny one where there is one",
         choices=AUTOENCODERS,
         cost=Cost.MODEL,
+        section=Section.ENGINE,
+        portable=False,
     )
     device: str = setting(
         "auto",
@@ -57,16 +62,35 @@ class Settings:
         choices=DEVICES,
         cost=Cost.MODEL,
         numbered=True,
+        section=Section.ENGINE,
+        portable=False,
     )
-    dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
+    dtype: str = setting(
+        "auto",
+        "the numbers that the model calculates with",
+        choices=DTYPES,
+        cost=Cost.MODEL,
+        label="Precision",
+        section=Section.ENGINE,
+        portable=False,
+    )
     acceleration: str = setting(
-        "auto", "what runs the model: the best there is, or one by name", choices=ACCELERATIONS, cost=Cost.MODEL
+        "auto",
+        "what runs the model: the best there is, or one by name",
+        choices=ACCELERATIONS,
+        cost=Cost.MODEL,
+        section=Section.ENGINE,
+        look=False,
+        portable=False,
     )
     memory: str = setting(
         "full",
         "how little memory the model gets by with: as much as it takes; work in slices, none of it sparse; "
         "or weights in main memory until used",
         choices=MEMORY_MODES,
+        section=Section.ENGINE,
+        look=False,
+        portable=False,
     )
     width: int = setting(
         0,
@@ -76,6 +100,10 @@ class Settings:
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
+        section=Section.PICTURE,
+        look=False,  # a picture of another size is never taken for the same one
+        open_value="as the model",
+        least=SMALLEST_SIDE,
     )
     height: int = setting(
         0,
@@ -85,30 +113,52 @@ class Settings:
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
+        section=Section.PICTURE,
+        look=False,
+        open_value="as the model",
+        least=SMALLEST_SIDE,
     )
-    fit: str = setting("crop", "how a source of another shape is fitted", choices=FITS)
-    mirror: bool = setting(False, "swap left and right, as a mirror does")
+    fit: str = setting(
+        "crop",
+        "how a source of another shape is fitted",
+        choices=FITS,
+        label="Other aspect ratios",
+        section=Section.PICTURE,
+    )
+    mirror: bool = setting(False, "swap left and right, as a mirror does", section=Section.PICTURE, portable=False)
     frame_buffer: int = setting(
-        1, "frames that go through the model together", low=1, high=16, step=1, unit="frames", cost=Cost.SLOTS
+        1,
+        "frames that go through the model together",
+        low=1,
+        high=16,
+        step=1,
+        unit="frames",
+        cost=Cost.SLOTS,
+        label="Frames together",
+        section=Section.ENGINE,
+        look=False,
+        portable=False,
     )
-
     reprojection: str = setting(
         "auto",
         "carry the last picture along the motion for camera frames that have none yet; auto: if the model is slower",
         choices=REPROJECTIONS,
+        section=Section.MOTION,
+        look=False,
+        portable=False,
     )
     steadiness: float = setting(
-        0.0, "how much of the picture before stays where the input does not change", low=0, high=1, step=0.05
+        0.0,
+        "how much of the picture before stays where the input does not change",
+        low=0,
+        high=1,
+        step=0.05,
+        section=Section.MOTION,
+        look=False,
     )
 
     def __post_init__(self) -> None:
         check(self)
-        for name in ("width", "height"):
-            side = getattr(self, name)
-            if side and (side < SMALLEST_SIDE or side % SIZE_STEP):
-                raise ValueError(
-                    f"{name} is {side}; it must be a multiple of {SIZE_STEP} and at least {SMALLEST_SIDE} pixels"
-                )
 
 
 def multiple_of_step(side: float) -> int:
@@ -116,21 +166,35 @@ def multiple_of_step(side: float) -> int:
     return max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP)
 
 
-def picture_size(settings: Settings, source_width: int, source_height: int, default: int) -> tuple[int, int]:
+def picture_size(
+    settings: Settings, source_width: int, source_height: int, default: int, most_pixels: int | None = None
+) -> tuple[int, int]:
     """The (width, height) in pixels at which the engine sees a source of the given size.
 
     A side that the settings leave open (0) keeps the source's shape; with both open, ``default`` is the shorter one.
+    Where that makes more than ``most_pixels``, both sides are made smaller.
     """
     width, height = settings.width, settings.height
     shape = source_width / source_height
-    if width and height:
+    if width and not height:
+        height = multiple_of_step(width / shape)
+    elif height and not width:
+        width = multiple_of_step(height * shape)
+    elif not width:
+        scale = default / min(source_width, source_height)
+        width, height = multiple_of_step(source_width * scale), multiple_of_step(source_height * scale)
+    return within_pixels(width, height, most_pixels)
+
+
+def within_pixels(width: int, height: int, most_pixels: int | None) -> tuple[int, int]:
+    """The (width, height) of at most ``most_pixels`` (None: any number) in the shape of the given one."""
+    if most_pixels is None or width * height <= most_pixels:
         return width, height
-    if width:
-        return width, multiple_of_step(width / shape)
-    if height:
-        return multiple_of_step(height * shape), height
-    scale = default / min(source_width, source_height)
-    return multiple_of_step(source_width * scale), multiple_of_step(source_height * scale)
+    scale = math.sqrt(most_pixels / (width * height))
+    # A little more, so that a side which is a multiple of the step is not lost to rounding.
+    smaller = (int(side * scale + 1e-6) // SIZE_STEP * SIZE_STEP for side in (width, height))
+    first, second = (max(SMALLEST_SIDE, side) for side in smaller)
+    return first, second
 
 
 def default_path() -> Path:

@@ -1,8 +1,7 @@
-"""Everything that a user can set, as one immutable value, and where it is kept between two runs."""
+"""Everything that a user can set, as one immutable value."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -14,7 +13,7 @@ from typing import Any
 import platformdirs
 
 from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
-from pipeline.setting import Cost, Section, check, described, setting
+from pipeline.setting import Cost, Section, check, setting
 
 logger = logging.getLogger(__name__)
 
@@ -202,11 +201,6 @@ def default_path() -> Path:
     return Path(platformdirs.user_config_dir("vitrail", appauthor=False)) / "settings.json"
 
 
-def save(settings: Settings, path: Path) -> None:
-    """Write ``settings`` as JSON, whole or not at all: a crash midway leaves the old file. Raises ``OSError``."""
-    write_json(path, dataclasses.asdict(settings))
-
-
 def read_json(path: Path) -> Any:
     """What ``write_json`` wrote; None where nothing was, or it is damaged, which the log then says."""
     try:
@@ -233,65 +227,3 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-def load(path: Path) -> tuple[Settings, list[str]]:
-    """Read settings back; what cannot be used is left at its default and named in the notes.
-
-    Returns:
-        The settings, and one sentence for people on each thing that was not taken as it stood. A missing file gives
-        the defaults and no note. A file that is no settings file is set aside (``.bad``), so that nothing is lost.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Settings(), []
-    except OSError as error:
-        return Settings(), [f"The settings in {path} cannot be read ({error.strerror}); the defaults are used."]
-    except ValueError:
-        return Settings(), [_set_aside(path)]
-    if not isinstance(found, dict):
-        return Settings(), [_set_aside(path)]
-    return from_dict(found)
-
-
-def from_dict(found: dict[str, Any]) -> tuple[Settings, list[str]]:
-    """Settings from the JSON form, with notes on what was not taken (see ``load``)."""
-    notes: list[str] = []
-    inner = found.get("stream", {})
-    if not isinstance(inner, dict):
-        notes.append("The setting 'stream' is not a group of settings; the defaults are used.")
-        inner = {}
-    stream = StreamConfig(**_usable(StreamConfig, inner, notes))
-    outer = {name: value for name, value in found.items() if name != "stream"}
-    taken = _usable(Settings, outer, notes)
-    try:
-        return Settings(stream=stream, **taken), notes
-    except ValueError as error:  # what no single range can say: sides that are no multiple of 8
-        notes.append(f"The {error}; the default size is used.")
-        return Settings(stream=stream, **{k: v for k, v in taken.items() if k not in ("width", "height")}), notes
-
-
-def _usable(kind: type, values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    known = {name: (type_, known) for name, type_, known in described(kind)}
-    taken = {}
-    for name, value in values.items():
-        if name not in known:
-            notes.append(f"The setting {name!r} is not known to this version; it is ignored.")
-            continue
-        type_, one = known[name]
-        problem = one.problem(name, value, type_)
-        if problem:
-            notes.append(f"The {problem}; the default is used.")
-        else:
-            taken[name] = float(value) if type_ is float else value
-    return taken
-
-
-def _set_aside(path: Path) -> str:
-    bad = path.with_name(path.name + ".bad")
-    try:
-        path.replace(bad)
-    except OSError as error:
-        return f"The settings in {path} are damaged and cannot be moved ({error.strerror}); the defaults are used."
-    return f"The settings in {path} were damaged; they are kept as {bad.name}, and the defaults are used."

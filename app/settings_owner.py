@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from app.catalogue import catalogue, differences
+from app.catalogue import catalogue, differences, with_values
 from app.model_defaults import with_loras
 from app.settings import Settings
 from app.standing import MODEL_SETTINGS, NO_LIMITS, Limits, Refused, Standing, Values, model_of
@@ -132,12 +132,16 @@ class SettingsOwner:
         """Choose nothing for these settings: the model's recommendation or the default holds again."""
         self.change(lambda _: dict.fromkeys(names), label=_labels(names))
 
-    def adopt(self, settings: Settings, label: str, origin: Origin = Origin.USER) -> None:
-        """Go on with these settings altogether, a preset's; of them, what would be so anyway is not chosen."""
+    def adopt(self, values: Values, label: str, origin: Origin = Origin.USER) -> None:
+        """Have these values, a preset's, in one step; those that would be so anyway do not count as chosen.
+
+        So a preset that says what every model recommends does not bind those that recommend something else.
+        """
 
         def edit(now: Standing) -> Mapping[str, Value | None]:
-            step = difference(now.chosen, differences(now.unchosen, settings))
-            return {name: new for name, (_, new) in step.items()}
+            other = differences(now.unchosen, with_values(now.unchosen, catalogue(), values))
+            wanted = {name: other.get(name) for name in values}
+            return {name: value for name, value in wanted.items() if value != now.chosen.get(name)}
 
         self.change(edit, origin, label)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from app.catalogue import catalogue, differences, matters, value_of, with_values
+from app.catalogue import catalogue, differences, matters, spoken, value_of, with_values
 from app.settings import Settings, within_pixels
 from pipeline.config import MEMORY_MODES
 from pipeline.setting import Cost, Value
@@ -117,6 +117,20 @@ class Standing:
             problem = catalogue()[name].problem(value)
             if problem:
                 raise ValueError(problem)
+
+    @property
+    def limited(self) -> frozenset[str]:
+        """The names of the settings that memory limits."""
+        return frozenset(self.limits.lower_than(self.wanted))
+
+    def shortage(self) -> str:
+        """What memory does not allow of what is wanted, in one sentence; empty where it allows all."""
+        known, lower = catalogue(), self.limits.lower_than(self.wanted)
+        changes = []
+        for name, words in lower.items():
+            value = spoken(value_of(self.wanted, known[name]))
+            changes.append(words if "pixels" in words else f"{known[name].label.lower()} {value} → {words}")
+        return f"While memory is short: {', '.join(changes)}." if changes else ""
 
     def adapted_since(self, before: Standing) -> dict[str, Value]:
         """What a recommendation has changed since ``before``: values that have an effect and that nobody chose."""

@@ -301,7 +301,10 @@ class WorkerThread(threading.Thread):
             return
         self._retake.left(frames)
         images = images[: len(frames)]
-        styled = Styled(images, frames, self._picture, self._applied, self._live)
+        model = self._board.model
+        styled = Styled(
+            images, frames, self._picture, self._applied, self._live, model=model.name if model is not None else ""
+        )
         done = mark(images.device)
         self._hand_on()
         if done is None:

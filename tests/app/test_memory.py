@@ -16,8 +16,8 @@ from app.fetching import Progress
 from app.memory import MemoryShort, Retake, stepped_down
 from app.session import Session
 from app.settings import Settings
-from app.standing import NO_LIMITS
 from app.sources.testcard import TestCardSource
+from app.standing import NO_LIMITS
 from app.status import SessionState, Status
 from pipeline import Stream, StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, ListSink, until

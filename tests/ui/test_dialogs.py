@@ -339,7 +339,7 @@ def test_earlier_prompts_come_back_and_a_free_seed_changes_with_them(window: Win
     window.prompt_bar.recent_menu.actions()[1].trigger()
     assert window.editor.value("prompt") == "ink"
     window.panel.shuffle.click()
-    assert window.editor.history.undo_label == "seed"
+    assert window.editor.undo_label == "seed"
 
 
 def test_a_second_prompt_is_blended_in(window: Window):

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from app.json_files import DamagedError, few, read_json, write_json
 from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
 from pipeline.setting import Cost, check, described, setting
-
-logger = logging.getLogger(__name__)
 
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -26,6 +22,8 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 # Every autoencoder that streams here halves a picture three times, so a side is a multiple of 8.
 SIZE_STEP = 8
 SMALLEST_SIDE = 64
+# Of any side, whoever asks for it: the user, or the shape of a source that is very long and thin.
+LARGEST_SIDE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Settings:
         0,
         "width of the picture; 0 follows the height, or the model, in the source's shape",
         low=0,
-        high=8192,
+        high=LARGEST_SIDE,
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
@@ -81,7 +79,7 @@ class Settings:
         0,
         "height of the picture; 0 follows the width, or the model, in the source's shape",
         low=0,
-        high=8192,
+        high=LARGEST_SIDE,
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
@@ -113,13 +111,14 @@ class Settings:
 
 def multiple_of_step(side: float) -> int:
     """The allowed side (in pixels) that is nearest to ``side``."""
-    return max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP)
+    return min(LARGEST_SIDE, max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP))
 
 
 def picture_size(settings: Settings, source_width: int, source_height: int, default: int) -> tuple[int, int]:
     """The (width, height) in pixels at which the engine sees a source of the given size.
 
-    A side that the settings leave open (0) keeps the source's shape; with both open, ``default`` is the shorter one.
+    A side that the settings leave open (0) keeps the source's shape as far as no side is above ``LARGEST_SIDE``; with
+    both open, ``default`` is the shorter one, or less where the longer one would be too long.
     """
     width, height = settings.width, settings.height
     shape = source_width / source_height
@@ -129,7 +128,8 @@ def picture_size(settings: Settings, source_width: int, source_height: int, defa
         return width, multiple_of_step(width / shape)
     if height:
         return multiple_of_step(height * shape), height
-    scale = default / min(source_width, source_height)
+    short, long = sorted((source_width, source_height))
+    scale = min(default / short, LARGEST_SIDE / long)
     return multiple_of_step(source_width * scale), multiple_of_step(source_height * scale)
 
 
@@ -143,34 +143,6 @@ def save(settings: Settings, path: Path) -> None:
     write_json(path, dataclasses.asdict(settings))
 
 
-def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote; None where nothing was, or it is damaged, which the log then says."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, whole or not at all. Raises ``OSError``."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` by way of a temporary file beside it; makes the folder. Raises ``OSError``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 def load(path: Path) -> tuple[Settings, list[str]]:
     """Read settings back; what cannot be used is left at its default and named in the notes.
 
@@ -179,16 +151,17 @@ def load(path: Path) -> tuple[Settings, list[str]]:
         the defaults and no note. A file that is no settings file is set aside (``.bad``), so that nothing is lost.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return Settings(), []
     except OSError as error:
         return Settings(), [f"The settings in {path} cannot be read ({error.strerror}); the defaults are used."]
-    except ValueError:
+    except DamagedError:
         return Settings(), [_set_aside(path)]
     if not isinstance(found, dict):
         return Settings(), [_set_aside(path)]
-    return from_dict(found)
+    settings, notes = from_dict(found)
+    return settings, few(notes)
 
 
 def from_dict(found: dict[str, Any]) -> tuple[Settings, list[str]]:

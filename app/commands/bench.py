@@ -19,8 +19,9 @@ from rich.table import Table
 from app.commands.advice import Row, advice, further_sizes, steps_said
 from app.commands.misuse import Misuse
 from app.energy import EnergyMeter
+from app.json_files import write_json
 from app.metrics import percentile
-from app.settings import SIZE_STEP, SMALLEST_SIDE, write_json
+from app.settings import SIZE_STEP, SMALLEST_SIDE
 from app.sinks import SinkError
 from app.sinks.video import check_writable
 from pipeline.config import ACCELERATIONS, StreamConfig

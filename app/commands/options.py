@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, NoReturn
 
 from app.commands.misuse import Misuse
-from app.settings import SMALLEST_SIDE, Settings, multiple_of_step
+from app.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings, multiple_of_step
 from pipeline.config import StreamConfig
 from pipeline.setting import Setting, described
 
@@ -91,6 +91,8 @@ def _given(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
 def _side(name: str, side: int, notes: list[str]) -> int:
     if side < SMALLEST_SIDE:
         raise Misuse(f"{name} is {side}; it must be at least {SMALLEST_SIDE} pixels")
+    if side > LARGEST_SIDE:
+        raise Misuse(f"{name} is {side}; it must be at most {LARGEST_SIDE} pixels")
     rounded = multiple_of_step(side)
     if rounded != side:
         notes.append(f"{name} {side} is taken as {rounded}, the nearest that the model can do")

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from app.commands.misuse import Misuse
 from app.commands.options import chosen_in, settings_from
+from app.json_files import write_json
 from app.reprojection.smooth import SmoothSink
-from app.settings import write_json
 from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
 from app.sinks.video import check_writable
 from app.sources import Source, SourceError, open_source

@@ -55,14 +55,6 @@ def open_ordinary(path: Path) -> BinaryIO:
     return file
 
 
-def absolute_name(path: Path) -> str:
-    """``path`` as FFmpeg is to be given it, which takes ``12:30.mp4`` for an address of the protocol ``12``.
-
-    Every name that begins at the root of the file system is the name of a file to it.
-    """
-    return str(path.absolute())
-
-
 def _size(size: int) -> str:
     return f"{size / 2**20:.0f} MB" if size >= 2**20 else f"{size / 2**10:.0f} kB"
 

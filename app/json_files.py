@@ -97,9 +97,13 @@ def write_text(path: Path, text: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path = Path(os.path.realpath(path))
+    content = encodable(text).encode("utf-8")
+    if path.is_char_device():  # as /dev/stdout is: nothing can take its place
+        path.write_bytes(content)
+        return
     draft = path.with_name(f".{path.name}.{os.getpid()}.{next(_numbers)}.part")
     try:
-        draft.write_bytes(encodable(text).encode("utf-8"))
+        draft.write_bytes(content)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

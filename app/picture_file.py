@@ -9,14 +9,17 @@ from __future__ import annotations
 import io
 import logging
 from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
 
 from app.files import TooLargeError, open_ordinary, read_whole
+
+if TYPE_CHECKING:  # the window opens without Pillow
+    from PIL import Image, ImageCms
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +28,7 @@ PAPER = (255, 255, 255)
 MOST_PIXELS = 2**28
 _LARGEST_FILE = 2**30
 
-# Pillow only warns of pictures that fill the memory, and not of all of them. Here ``MOST_PIXELS`` is checked instead.
-Image.MAX_IMAGE_PIXELS = None
-Image.init()
-
-_FORMATS = tuple(name for name in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF") if name in Image.OPEN)
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 # Pillow reads these alone; the others are OpenCV's as long as they are opaque and without a profile.
 _PILLOW_ALONE = ("GIF", "AVIF")
 
@@ -70,7 +69,7 @@ def kind_of(path: Path) -> Kind:
     if head[4:8] == b"ftyp":
         if head[8:12] not in _STILL_BRANDS:
             return Kind.CLIP
-        return Kind.STILL if head[8:12] == b"avif" and "AVIF" in _FORMATS else Kind.CODED
+        return Kind.STILL if head[8:12] == b"avif" and "AVIF" in _known_formats() else Kind.CODED
     return Kind.UNKNOWN
 
 
@@ -93,7 +92,7 @@ def read_picture(path: Path) -> np.ndarray:
     try:
         with open_picture(io.BytesIO(data)) as picture:
             if picture.format in _PILLOW_ALONE or has_opacity(picture) or _profile_of(picture) is not None:
-                return shown(ImageOps.exif_transpose(picture))
+                return shown(_upright(picture))
     except TooManyPixelsError as error:
         raise PictureError(f"{path} is {error}.") from error
     except Exception as error:  # noqa: BLE001 - what Pillow raises for damaged files is not to be listed
@@ -112,14 +111,21 @@ class TooManyPixelsError(Exception):
     """The picture has more than ``MOST_PIXELS``. The message continues a sentence that begins with its name."""
 
 
-def open_picture(file: BinaryIO, formats: tuple[str, ...] = _FORMATS) -> Image.Image:
+def open_picture(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
     """The picture in ``file``, of which nothing but the beginning is read yet.
+
+    Args:
+        file: at its beginning.
+        formats: those that it may be of, by Pillow's names; all that are known here by default.
 
     Raises:
         TooManyPixelsError: it has more than ``MOST_PIXELS``.
         Exception: whatever else Pillow raises for what is no picture.
     """
-    picture = Image.open(file, formats=formats)
+    known = _known_formats()
+    from PIL import Image
+
+    picture = Image.open(file, formats=formats or known)
     if picture.width * picture.height > MOST_PIXELS:
         most = f"pictures of up to {MOST_PIXELS // 10**6} million can be read"
         raise TooManyPixelsError(f"{picture.width}x{picture.height} pixels large; {most}")
@@ -133,6 +139,8 @@ def has_opacity(picture: Image.Image) -> bool:
 
 def shown(picture: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 RGB of what a screen shows: in sRGB, and on white paper where there is nothing."""
+    from PIL import Image
+
     colours = _in_srgb(picture)
     if has_opacity(picture):
         paper = Image.new("RGB", picture.size, PAPER)
@@ -143,6 +151,8 @@ def shown(picture: Image.Image) -> np.ndarray:
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
     """The colours without their opacity, in mode RGB."""
+    from PIL import Image, ImageCms
+
     if picture.mode.startswith("I"):  # 16 bits of grey
         grey = np.asarray(picture, np.uint32) / 257
         plain = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
@@ -160,7 +170,9 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
 
 
 def _converted(picture: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    """By the profile (ICC.1) to sRGB, with the rendering intent that it names."""
+    """By the profile (ICC.1) to sRGB, as pictures are meant to be seen (its perceptual intent)."""
+    from PIL import ImageCms
+
     srgb = ImageCms.createProfile("sRGB")
     made = ImageCms.profileToProfile(picture, profile, srgb, outputMode="RGB")
     assert made is not None  # it is so only where the picture is converted in place
@@ -172,12 +184,31 @@ def _profile_of(picture: Image.Image) -> ImageCms.ImageCmsProfile | None:
     data = picture.info.get("icc_profile")
     if not data:
         return None
+    from PIL import ImageCms
+
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
     except (OSError, ImageCms.PyCMSError) as error:
         logger.debug("the colour profile is damaged: %s", error)
         return None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture)
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Those of ``_FORMATS`` that this Pillow reads."""
+    from PIL import Image
+
+    # Pillow only warns of pictures that fill the memory, and not of all of them; ``MOST_PIXELS`` is checked instead.
+    Image.MAX_IMAGE_PIXELS = None
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _is_clip(head: bytes) -> bool:

@@ -10,12 +10,15 @@ from rich.console import Console
 
 from app.commands.misuse import Misuse
 from app.commands.options import chosen_in, settings_from
+from app.commands.paths import check_apart, model_files
 from app.json_files import write_json
 from app.reprojection.smooth import SmoothSink
+from app.settings import Settings
 from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
 from app.sinks.video import check_writable
 from app.sources import Source, SourceError, open_source
-from app.sources.images import IMAGE_SUFFIXES
+from app.sources.canvas import CanvasSource
+from app.sources.images import IMAGE_SUFFIXES, pictures_in
 from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.words import of_words
@@ -34,6 +37,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             raise Misuse(settings.stream.conflict)
         probe(source)
         sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio, fps=arguments.fps)
+        check_apart(_read(arguments, settings), _written(arguments))
         smooth = smoothed(sink, arguments.fps) if arguments.fps is not None else None
         outlet = smooth or sink
         outlet.open()  # checks the output now, before seconds go into loading a model
@@ -72,10 +76,26 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def _source(arguments: argparse.Namespace) -> Source:
     frames = arguments.frames
     if frames is None:
-        return open_source(arguments.input)
+        source = open_source(arguments.input)
+        if isinstance(source, CanvasSource):
+            raise Misuse("the canvas is for the window, where somebody draws on it: vitrail --source canvas")
+        return source
     if arguments.input != "text":
         raise Misuse(f"--frames is for --text-to-image; how long {arguments.input} is, it says itself")
     return open_source(f"text:frames={frames}")
+
+
+def _read(arguments: argparse.Namespace, settings: Settings) -> dict[str, list[Path]]:
+    """The files that are read, by what they are for the user."""
+    given = Path(arguments.input)
+    pictures = pictures_in(given)[0] if given.is_dir() else [given]
+    return {"the input": pictures, **model_files(settings)}
+
+
+def _written(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The files and the folder that are written, by what they are for the user."""
+    output = {"the output": Path(arguments.output)}
+    return output | ({"the report": arguments.report} if arguments.report is not None else {})
 
 
 def probe(source: Source) -> None:

@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageSequence
 
 from app.files import open_ordinary
 from app.frame import Frame
@@ -19,6 +18,9 @@ from app.sources.base import SourceError
 from app.sources.generated import GeneratedSource
 from app.sources.pacing import Beat, wait_until
 from app.sources.video import VideoSource
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # What pictures are usually called. A file is known by its content; by its name only where that tells nothing.
 IMAGE_SUFFIXES = frozenset(
@@ -130,6 +132,8 @@ class AnimationSource:
 
     def _decoded(self) -> Iterator[tuple[float, np.ndarray]]:
         """Each picture with its media time in seconds; what breaks off is written to ``lost``."""
+        from PIL import ImageSequence
+
         picture, found = self._picture, 0
         assert picture is not None
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.drawing import Drawing
+from app.files import NOT_ORDINARY
 from app.picture_file import Kind, kind_of
 from app.sources.base import Source, SourceError
 from app.sources.camera import CameraSource
@@ -67,6 +68,8 @@ def _file(spec: str, live: bool) -> Source:
     path = Path(os.path.expanduser(spec))  # noqa: PTH111 - Path's own raises where there is no such home
     if spec and os.path.isdir(path):  # noqa: PTH112 - Path's own raises for names that cannot be
         return ImageFolderSource(path, live=live)
+    if spec and os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+        raise SourceError(f"{path} cannot be read: {NOT_ORDINARY}.")
     kind = kind_of(path)
     if kind in (Kind.STILL, Kind.CODED) or (kind is Kind.UNKNOWN and path.suffix.lower() in IMAGE_SUFFIXES):
         return ImageSource(path, live=live)

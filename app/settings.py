@@ -54,7 +54,7 @@ class Settings:
         "where the model runs; a number chooses among several, as in cuda:1",
         choices=DEVICES,
         cost=Cost.MODEL,
-        numbered=True,
+        numbered=("cuda", "xpu"),
     )
     dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
     acceleration: str = setting(

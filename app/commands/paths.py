@@ -58,15 +58,16 @@ def check_apart(read: Mapping[str, Iterable[Path]], written: Mapping[str, Path])
 
 
 def _files_of(path: Path) -> Iterator[Path]:
-    if path.is_dir():
+    # Path's own questions raise for names that cannot be; a name of a hub may be one.
+    if os.path.isdir(path):  # noqa: PTH112
         yield from (one for one in path.rglob("*") if one.is_file())
-    elif path.is_file():
+    elif os.path.isfile(path):  # noqa: PTH113
         yield path
 
 
 def _replaced(path: Path) -> list[Path]:
     """The files that are replaced by what is written to ``path``."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - as above
         return [one for one in path.iterdir() if _NUMBERED.fullmatch(one.name)]
     return [path]
 

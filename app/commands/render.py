@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
 from app.sinks.video import check_writable
 from app.sources import Source, SourceError, open_source
 from app.sources.canvas import CanvasSource
-from app.sources.images import IMAGE_SUFFIXES, pictures_in
+from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource
 from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.words import of_words
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             raise Misuse(settings.stream.conflict)
         probe(source)
         sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio, fps=arguments.fps)
-        check_apart(_read(arguments, settings), _written(arguments))
+        check_apart(_read(arguments, source, settings), _written(arguments))
         smooth = smoothed(sink, arguments.fps) if arguments.fps is not None else None
         outlet = smooth or sink
         outlet.open()  # checks the output now, before seconds go into loading a model
@@ -85,11 +86,10 @@ def _source(arguments: argparse.Namespace) -> Source:
     return open_source(f"text:frames={frames}")
 
 
-def _read(arguments: argparse.Namespace, settings: Settings) -> dict[str, list[Path]]:
+def _read(arguments: argparse.Namespace, source: Source, settings: Settings) -> dict[str, Sequence[Path]]:
     """The files that are read, by what they are for the user."""
-    given = Path(arguments.input)
-    pictures = pictures_in(given)[0] if given.is_dir() else [given]
-    return {"the input": pictures, **model_files(settings)}
+    given = source.pictures if isinstance(source, ImageFolderSource) else [Path(arguments.input)]
+    return {"the input": given, **model_files(settings)}
 
 
 def _written(arguments: argparse.Namespace) -> dict[str, Path]:
@@ -126,13 +126,14 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
     """
     path = Path(output)
     came_from = Path(spec)
-    if came_from.exists() and path.exists() and came_from.samefile(path):
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - as below, Path's own raises for names that cannot be
+    if os.path.exists(came_from) and os.path.exists(path) and came_from.samefile(path):  # noqa: PTH110
         raise Misuse(f"{output} is also the input; give the output another name.")
     still = source.frame_count == 1
-    pictures = came_from.is_dir() or (still and not isinstance(source, VideoSource))
-    if output.endswith(("/", os.sep)) or (pictures and (path.is_dir() or not path.suffix)):
+    pictures = isinstance(source, ImageFolderSource) or (still and not isinstance(source, VideoSource))
+    if output.endswith(("/", os.sep)) or (pictures and (is_folder or not path.suffix)):
         return ImageFolderSink(path)
-    if path.is_dir():
+    if is_folder:
         raise Misuse(f"{output} is a folder; write {output}{os.sep} to have numbered pictures in it.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if not still:

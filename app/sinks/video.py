@@ -203,14 +203,14 @@ _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 def check_writable(path: Path) -> None:
     """Raise ``SinkError`` with one sentence where no file can be written at ``path``; leaves everything as it was."""
-    if not path.parent.is_dir():
-        raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise SinkError(f"{path} cannot be written: it is a folder.")
-    existed = path.exists()
-    if path.is_fifo() or path.is_socket():  # to open one may take for ever
-        raise SinkError(f"{path} cannot be written: {NOT_ORDINARY}.")
     try:
+        if not path.parent.is_dir():
+            raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
+        if path.is_dir():
+            raise SinkError(f"{path} cannot be written: it is a folder.")
+        existed = path.exists()
+        if path.is_fifo() or path.is_socket():  # to open one may take for ever
+            raise SinkError(f"{path} cannot be written: {NOT_ORDINARY}.")
         with path.open("ab"):
             pass
     except OSError as error:

@@ -177,6 +177,11 @@ class ImageFolderSource:
         self._index = 0
         self._unread: list[str] = []
 
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The files that are its frames, in order; none before ``open``."""
+        return tuple(self._paths)
+
     def open(self) -> None:
         """List the pictures. Raises ``SourceError`` where there is no folder, or no picture in it."""
         self._paths, self._others = pictures_in(self._folder)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
 from pipeline.setting import Cost, Section, check, setting
-
-logger = logging.getLogger(__name__)
 
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -26,6 +20,8 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 # Every autoencoder that streams here halves a picture three times, so a side is a multiple of 8.
 SIZE_STEP = 8
 SMALLEST_SIDE = 64
+# Of any side, whoever asks for it: the user, or the shape of a source that is very long and thin.
+LARGEST_SIDE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class Settings:
         "where the model runs; a number chooses among several, as in cuda:1",
         choices=DEVICES,
         cost=Cost.MODEL,
-        numbered=True,
+        numbered=("cuda", "xpu"),
         section=Section.ENGINE,
         portable=False,
     )
@@ -95,7 +91,7 @@ class Settings:
         0,
         "width of the picture; 0 follows the height, or the model, in the source's shape",
         low=0,
-        high=8192,
+        high=LARGEST_SIDE,
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
@@ -108,7 +104,7 @@ class Settings:
         0,
         "height of the picture; 0 follows the width, or the model, in the source's shape",
         low=0,
-        high=8192,
+        high=LARGEST_SIDE,
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
@@ -162,7 +158,7 @@ class Settings:
 
 def multiple_of_step(side: float) -> int:
     """The allowed side (in pixels) that is nearest to ``side``."""
-    return max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP)
+    return min(LARGEST_SIDE, max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP))
 
 
 def picture_size(
@@ -170,8 +166,9 @@ def picture_size(
 ) -> tuple[int, int]:
     """The (width, height) in pixels at which the engine sees a source of the given size.
 
-    A side that the settings leave open (0) keeps the source's shape; with both open, ``default`` is the shorter one.
-    Where that makes more than ``most_pixels``, both sides are made smaller.
+    A side that the settings leave open (0) keeps the source's shape as far as no side is above ``LARGEST_SIDE``; with
+    both open, ``default`` is the shorter one, or less where the longer one would be too long. Where that makes more
+    than ``most_pixels``, both sides are made smaller.
     """
     width, height = settings.width, settings.height
     shape = source_width / source_height
@@ -180,7 +177,8 @@ def picture_size(
     elif height and not width:
         width = multiple_of_step(height * shape)
     elif not width:
-        scale = default / min(source_width, source_height)
+        short, long = sorted((source_width, source_height))
+        scale = min(default / short, LARGEST_SIDE / long)
         width, height = multiple_of_step(source_width * scale), multiple_of_step(source_height * scale)
     return within_pixels(width, height, most_pixels)
 
@@ -199,31 +197,3 @@ def within_pixels(width: int, height: int, most_pixels: int | None) -> tuple[int
 def default_path() -> Path:
     """Where the settings are kept: the user's own configuration folder."""
     return Path(platformdirs.user_config_dir("vitrail", appauthor=False)) / "settings.json"
-
-
-def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote; None where nothing was, or it is damaged, which the log then says."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, whole or not at all. Raises ``OSError``."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` by way of a temporary file beside it; makes the folder. Raises ``OSError``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

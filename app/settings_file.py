@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from app.catalogue import catalogue, with_values
-from app.settings import Settings, write_json
+from app.json_files import DamagedError, few, read_json, write_json
+from app.settings import Settings
 from app.standing import Values, choices_in
 from pipeline.setting import Value
 
@@ -31,22 +31,23 @@ def load(path: Path) -> tuple[dict[str, Value], list[str]]:
         gives none and no note. A file that is no settings file is set aside (``.bad``), so that nothing is lost.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return {}, []
     except OSError as error:
         return {}, [f"The settings in {path} cannot be read ({error.strerror}); the defaults are used."]
-    except (ValueError, RecursionError):
+    except DamagedError:
         return {}, [_set_aside(path)]
     if not isinstance(found, dict):
         return {}, [_set_aside(path)]
     if "version" not in found:  # the first edition's: what is as by default was not chosen
         values, notes = usable(found)
-        return choices_in(with_values(Settings(), catalogue(), values)), notes
+        return choices_in(with_values(Settings(), catalogue(), values)), few(notes)
     chosen = found.get("chosen")
     if found["version"] != _VERSION or not isinstance(chosen, dict):
         return {}, [_set_aside(path)]
-    return usable(chosen)
+    values, notes = usable(chosen)
+    return values, few(notes)
 
 
 def from_dict(found: Mapping[str, object]) -> tuple[Settings, list[str]]:

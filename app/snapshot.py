@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from app.files import names, snapshots_folder
+from app.files import names, open_ordinary, snapshots_folder
+from app.json_files import DamagedError, encodable, few, parse_json, to_json
 from app.settings import Settings
 from app.settings_file import from_dict
 from app.sinks.base import SinkError
@@ -51,8 +51,8 @@ def save_snapshot(pixels: np.ndarray, settings: Settings, model: str = "", folde
     inside = {"version": _VERSION, "model": model, "settings": dataclasses.asdict(settings)}
     text = PngInfo()
     text.add_itxt("Software", "Vitrail")
-    text.add_itxt("Description", settings.stream.prompt)
-    text.add_itxt(_KEY, json.dumps(inside, ensure_ascii=False))
+    text.add_itxt("Description", encodable(settings.stream.prompt))
+    text.add_itxt(_KEY, to_json(inside))
     path = folder
     try:
         for path in names(folder, ".png"):
@@ -120,24 +120,29 @@ def settings_of_snapshot(path: Path) -> tuple[Settings, list[str]]:
     found = inside.get("settings")
     if not isinstance(found, dict):
         raise SnapshotError(f"{path.name} has no settings in it.")
-    return from_dict(found)
+    settings, notes = from_dict(found)
+    return settings, few(notes)
 
 
 def _inside(path: Path) -> dict[str, Any]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
+
+    from app.picture_file import TooManyPixelsError, open_picture
 
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with open_ordinary(path) as file, open_picture(file, ("PNG",)) as picture:
             picture.load()  # text may also come after the pixels
             text = getattr(picture, "text", {}).get(_KEY)
     except UnidentifiedImageError as error:
         raise SnapshotError(f"{path.name} is not a PNG picture.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except TooManyPixelsError as error:
+        raise SnapshotError(f"{path.name} is {error}.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise SnapshotError(f"{path.name} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     if text is None:
         raise SnapshotError(f"{path.name} has no settings in it; only Vitrail's own snapshots do.")
     try:
-        inside = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        inside = parse_json(text)
+    except DamagedError as error:
         raise SnapshotError(f"The settings in {path.name} are damaged.") from error
     return inside if isinstance(inside, dict) else {}

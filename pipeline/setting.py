@@ -64,7 +64,7 @@ class Setting:
         unit: of a number, in the plural.
         choices: the values of a text that is one of a few; None for any text.
         cost: what a change makes the engine do.
-        numbered: a choice may be followed by a number: ``cuda:1``.
+        numbered: choices that may be followed by a number: ``cuda:1``.
         many: a text that lists several things, with semicolons between.
         parse: of a text with a form: raises ``ValueError`` with one sentence.
         label: its name on the screen; empty where the name of the field will do.
@@ -85,7 +85,7 @@ class Setting:
     unit: str = ""
     choices: tuple[str, ...] | None = None
     cost: Cost = Cost.NOTHING
-    numbered: bool = False
+    numbered: tuple[str, ...] = ()
     many: bool = False
     parse: Callable[[str], object] | None = None
     label: str = ""
@@ -101,7 +101,7 @@ class Setting:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
         label = name.replace("_", " ")
         if self.choices is not None:
-            if value in self.choices or (self.numbered and self._is_numbered_choice(value)):
+            if value in self.choices or self._is_numbered_choice(value):
                 return None
             return f"{label} is {value!r}; it must be one of {', '.join(self.choices)}"
         if kind in (bool, str):
@@ -129,16 +129,20 @@ class Setting:
 
     def _is_numbered_choice(self, value: object) -> bool:
         name, colon, number = str(value).partition(":")
-        return isinstance(value, str) and bool(colon) and name in (self.choices or ()) and number.isdecimal()
+        return isinstance(value, str) and bool(colon) and name in self.numbered and number.isdecimal()
 
     def span(self) -> str:
         """The range in words: ``between 0 and 1``."""
         unit = f" {self.unit}" if self.unit else ""
         if self.low is not None and self.high is not None:
-            return f"between {self.low:g} and {self.high:g}{unit}"
+            return f"between {_number(self.low)} and {_number(self.high)}{unit}"
         if self.low is not None:
-            return f"at least {self.low:g}{unit}"
-        return f"at most {self.high:g}{unit}" if self.high is not None else "a finite number"
+            return f"at least {_number(self.low)}{unit}"
+        return f"at most {_number(self.high)}{unit}" if self.high is not None else "a finite number"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 _KINDS = {bool: "yes or no", str: "text", int: "whole number", float: "number"}
@@ -154,7 +158,7 @@ def setting(
     unit: str = "",
     choices: tuple[str, ...] | None = None,
     cost: Cost = Cost.NOTHING,
-    numbered: bool = False,
+    numbered: tuple[str, ...] = (),
     many: bool = False,
     parse: Callable[[str], object] | None = None,
     label: str = "",

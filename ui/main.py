@@ -10,12 +10,14 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from app.commands.terminal import say
 from app.prompt_history import PromptHistory, history_path, load_history, save_history
 from app.qt_libraries import how_to_install, missing_libraries
 from app.session import Session
 from app.settings import default_path
 from app.settings_file import save
 from app.settings_owner import SettingsOwner
+from app.signals import handled_by
 from app.sinks import CallbackSink
 from app.sources import Source, SourceError, open_source
 from app.standing import Values
@@ -123,13 +125,15 @@ def _start_again(old: Window, chosen: Values) -> None:
 
 def _until_closed(application: QApplication) -> int:
     # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second.
-    before = signal.signal(signal.SIGINT, lambda *_: application.closeAllWindows())
+    # So do the signals of a system that shuts down: what is kept is kept then, and a recording is finished.
+    before = handled_by(lambda *_: application.closeAllWindows())
     hook, sys.excepthook = sys.excepthook, partial(_tell_unforeseen, application)
     try:
         return application.exec()
     finally:
         sys.excepthook = hook
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _tell_unforeseen(
@@ -155,5 +159,5 @@ def _keep(window: Window) -> None:
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"vitrail: {message}\n")
+    say(message)
     return MISUSED

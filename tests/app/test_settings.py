@@ -58,6 +58,10 @@ def test_costs() -> None:
         ({"height": 128}, (640, 320), (256, 128)),
         ({"width": 512, "height": 64}, (10, 10), (512, 64)),
         ({"width": 64}, (4000, 100), (64, 64)),  # never below the smallest side
+        ({}, (2000, 20), (8192, 80)),  # nor above the largest, however long and thin the source is
+        ({}, (4, 20000), (64, 8192)),
+        ({"height": 256}, (20000, 4), (8192, 256)),
+        ({"width": 256}, (4, 20000), (256, 8192)),
     ],
 )
 def test_picture_size(values: dict[str, Any], source: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -68,7 +72,7 @@ def test_picture_size(values: dict[str, Any], source: tuple[int, int], expected:
 @given(width=st.integers(1, 5000), height=st.integers(1, 5000), default=st.integers(8, 1024))
 def test_picture_size_is_always_one_that_streams(width: int, height: int, default: int) -> None:
     for side in picture_size(Settings(), width, height, default):
-        assert side >= module.SMALLEST_SIDE
+        assert module.SMALLEST_SIDE <= side <= module.LARGEST_SIDE
         assert side % module.SIZE_STEP == 0
 
 

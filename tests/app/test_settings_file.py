@@ -51,22 +51,6 @@ def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
     assert isinstance(chosen["strength"], float)
 
 
-def test_a_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "settings.json"
-    save({}, path)
-    before = path.read_bytes()
-
-    def full(self: Path, text: str, **_: object) -> None:
-        self.write_bytes(text[:10].encode())
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
-        save(CHOSEN, path)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["settings.json"]
-
-
 def test_no_file_is_no_news(tmp_path: Path) -> None:
     assert load(tmp_path / "settings.json") == ({}, [])
 

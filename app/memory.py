@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.capture import Captured, EndOfSource
 from app.frame import Frame
+from app.messages import Captured, EndOfSource
 from app.settings import Settings
 from app.status import StatusBoard
 from app.tensors import give_memory_back

@@ -8,17 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.adapter_gate import AdapterGate
-from app.capture import Captured, EndOfSource
 from app.change_tracker import ChangeTracker
 from app.engine import Engine, EngineOutput, Loader, ModelFacts, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.memory import Ladder, Retake, StepDown
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics
 from app.model_swap import ModelSwap
 from app.settings import Settings
 from app.status import StatusBoard
-from app.styled import Styled
 from app.tensors import give_memory_back, mark, stacked
 from app.words import remarks, runnable
 from pipeline.out_of_memory import ran_out_of_memory
@@ -144,11 +143,12 @@ class WorkerThread(threading.Thread):
         if self._must_reset:
             self._reset()
         while True:
-            if self._end is not None:
-                self._pass_on_end(self._end)
-                if self._once:
-                    return
+            if self._end is not None and self._pass_on_end(self._end):
+                return
             item = self._retake.next() or self._next_input()
+            if item.epoch != self._board.epoch:
+                self._metrics.dropped(isinstance(item, Captured))
+                continue
             if item.epoch != self._epoch:
                 self._begin_source(item)
             if isinstance(item, EndOfSource):
@@ -209,11 +209,14 @@ class WorkerThread(threading.Thread):
         self._outputs.follow(*(LIVE if item.live else FILE))
         self._reset()
 
-    def _pass_on_end(self, end: EndOfSource) -> None:
+    def _pass_on_end(self, end: EndOfSource) -> bool:
+        """Send the end of the source on; True where the thread ends with it."""
         self._end = None
         self._put(end)
-        if self._once:
+        over = self._once and end.epoch == self._board.epoch
+        if over:
             self._outputs.close()
+        return over
 
     def _reset(self) -> None:
         self._changes.forget()
@@ -297,7 +300,7 @@ class WorkerThread(threading.Thread):
             return
         self._retake.left(frames)
         images = images[: len(frames)]
-        styled = Styled(images, frames, self._picture, self._applied, self._live)
+        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live)
         done = mark(images.device)
         self._hand_on()
         if done is None:
@@ -320,6 +323,9 @@ class WorkerThread(threading.Thread):
         self._put(styled)
 
     def _put(self, item: Styled | EndOfSource) -> None:
+        if item.epoch != self._board.epoch:
+            self._metrics.dropped(len(item.frames) if isinstance(item, Styled) else 0)
+            return
         for displaced in self._outputs.put(item):
             if isinstance(displaced, Styled):
                 self._metrics.dropped(len(displaced.frames))

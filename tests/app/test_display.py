@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from app.capture import EndOfSource
 from app.display import DisplayThread
 from app.frame import Frame
 from app.frame_queue import FILE, FrameQueue
+from app.messages import EndOfSource, Styled
 from app.metrics import Metrics
 from app.settings import Settings
 from app.sinks.base import SinkError
 from app.status import SessionState, StatusBoard
-from app.styled import Styled
 from tests.app.fakes import SAFETY_SECONDS, ListSink, picture
 
 
@@ -39,13 +38,13 @@ class Rig:
         """One engine call's worth of pictures."""
         frames = tuple(Frame(index, 0.0, picture(index), media_time=index / 10) for index in indices)
         images = torch.stack([torch.full((3, 8, 16), index / 255) for index in indices])
-        self.queue.put(Styled(images, frames, indices[0]), SAFETY_SECONDS)
+        self.queue.put(Styled(images, frames, indices[0], epoch=1), SAFETY_SECONDS)
 
     def show(self, number: int, *indices: int) -> None:
         """Pictures by their number for frames; each place of a group has a brightness of its own."""
         frames = tuple(Frame(index, 0.0, picture(index), media_time=index / 10) for index in indices)
         images = torch.stack([torch.full((3, 8, 16), (10 * number + place) / 255) for place in range(len(indices))])
-        self.queue.put(Styled(images, frames, number), SAFETY_SECONDS)
+        self.queue.put(Styled(images, frames, number, epoch=1), SAFETY_SECONDS)
 
     def finish(self) -> None:
         self.queue.close()
@@ -97,7 +96,7 @@ def test_values_are_clipped_and_rounded_in_every_dtype(rig: Rig, dtype: torch.dt
     rig.thread.add(sink)
     rig.thread.start()
     image = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5]).reshape(1, 1, 1, 5).expand(1, 3, 1, 5).to(dtype)
-    rig.queue.put(Styled(image, (Frame(0, 0.0, picture(0)),), 0))
+    rig.queue.put(Styled(image, (Frame(0, 0.0, picture(0)),), 0, epoch=1))
     rig.finish()
     assert sink.frames[0].pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
 
@@ -147,7 +146,7 @@ def test_an_error_of_the_thread_itself_finishes_the_sinks(rig: Rig) -> None:
     sink = ListSink()
     rig.thread.add(sink)
     rig.thread.start()
-    rig.queue.put(Styled(torch.zeros(1, 2, 3), (Frame(0, 0.0, picture(0)),), 0))  # no picture has that shape
+    rig.queue.put(Styled(torch.zeros(1, 2, 3), (Frame(0, 0.0, picture(0)),), 0, epoch=1))  # no picture has that shape
     rig.thread.join(SAFETY_SECONDS)
     assert len(rig.errors) == 1
     assert sink.closed == 1
@@ -242,7 +241,7 @@ def test_the_memory_of_a_steady_picture_takes_the_same_picture_in_once(rig: Rig)
     tensor = torch.full((3, 64, 64), 0.5)
     for index, number in enumerate((0, 1, 1, 1)):
         frame = Frame(index, index / 30, picture(index), tensor)
-        rig.queue.put(Styled(torch.full((1, 3, 64, 64), number / 2), (frame,), number, steady), SAFETY_SECONDS)
+        rig.queue.put(Styled(torch.full((1, 3, 64, 64), number / 2), (frame,), number, 1, steady), SAFETY_SECONDS)
     rig.finish()
     first, second, *again = [int(frame.pixels[0, 0, 0]) for frame in sink.frames]
     assert first < second < 128, "mixed with the one before"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from app.styled import Styled
+from app.messages import Styled
 from app.tensors import mark, stacked
 from pipeline.config import StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, FakeEngine

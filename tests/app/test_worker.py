@@ -214,7 +214,11 @@ def test_nothing_of_an_old_source_reaches_the_engine_or_ends_the_thread() -> Non
 
 
 def test_a_picture_that_the_engine_is_at_while_another_source_is_asked_for_is_not_sent() -> None:
-    rig = rig_for(FakeEngine(script=lambda call: call or rig.board.begin_source("Opening another") and None))
+    def replace_source(call: int) -> None:
+        if call == 0:
+            rig.board.begin_source("Opening another")
+
+    rig = rig_for(FakeEngine(script=replace_source))
     rig.put(0, epoch=1)
     rig.end(epoch=1)
     rig.put(100, epoch=2)
@@ -422,7 +426,7 @@ def test_an_engine_that_fails_while_the_source_stalls_goes_on_with_the_next_fram
     rig.thread.start()
     rig.put(0, live=True)
     rig.put(1, live=True)
-    until(lambda: engine.events[-1] == "reset" and "idle" in engine.events)
+    until(lambda: engine.events[-1:] == ["reset"] and "idle" in engine.events)
     rig.put(2, live=True)
     rig.end(live=True)
     rig.thread.join(SAFETY_SECONDS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from app.cameras import OUR_LABEL, our_outputs
 from app.fitting import laid_on
 from app.frame import Frame
 from app.sinks.background import BackgroundSink
@@ -19,7 +20,7 @@ _PACKAGE = "The package pyvirtualcam is missing: uv sync --extra virtual-camera 
 _DRIVERS = {
     "linux": (
         "Install the driver once (Debian, Ubuntu: sudo apt install v4l2loopback-dkms; Fedora: v4l2loopback from RPM "
-        'Fusion), then load it: sudo modprobe v4l2loopback exclusive_caps=1 card_label="Vitrail".'
+        f'Fusion), then load it: sudo modprobe v4l2loopback exclusive_caps=1 card_label="{OUR_LABEL}".'
     ),
     "win32": (
         "Install OBS Studio (winget install OBSProject.OBSStudio), start it once, press 'Start Virtual Camera' and "
@@ -78,6 +79,7 @@ class VirtualCameraSink:
             reason = str(error).rstrip(".")
             raise SinkError(f"No virtual camera can be opened ({reason}). {driver_help()}") from error
         self.device = self._camera.device
+        our_outputs.add(str(self.device))
         self.name = f"virtual camera ({self.device})"
 
     def write(self, frame: Frame) -> None:
@@ -92,6 +94,7 @@ class VirtualCameraSink:
     def close(self) -> None:
         """Let go of the camera."""
         camera, self._camera = self._camera, None
+        our_outputs.discard(str(self.device))
         if camera is not None:
             with contextlib.suppress(RuntimeError, OSError):  # it is given up either way
                 camera.close()

@@ -18,6 +18,7 @@ import numpy as np
 from app.cameras import backend, cameras, may_open, users_of
 from app.frame import Frame
 from app.sources.base import SourceError, SourceStalled
+from app.sources.in_use import InUse
 
 _FPS = 30.0  # to ask for: many drivers begin with less
 _FITS_UNCOMPRESSED = 640 * 480  # pixels
@@ -63,8 +64,7 @@ class CameraSource:
         self._which = which
         self._size = size
         self._connect = connect or _connect
-        self._closed = threading.Event()
-        self._busy = threading.Lock()  # a device must not be pulled away from a driver that is at work
+        self._in_use = InUse(self._let_go)
         self._device: Device | None = None
         self._index = 0
         self._number = 0  # of the device
@@ -77,8 +77,8 @@ class CameraSource:
             SourceStalled: it worked before, and cannot be opened now.
             SourceError: there is no such camera, or another program uses it.
         """
-        self._closed.clear()
-        with self._busy:
+        self._in_use.begin()
+        with self._in_use:
             self._let_go()
             self._number, self.name = _find(self._which, lost=self._worked_once)
             if not _hands(self._number).acquire(timeout=_HANDS_SECONDS):
@@ -90,7 +90,6 @@ class CameraSource:
                 raise
             fps = device.get(cv2.CAP_PROP_FPS)
             self.fps = fps if 0 < fps <= 1000 else None
-        self._let_go_if_closed()
 
     def read(self) -> Frame | None:
         """The next picture; None after ``close``.
@@ -98,16 +97,12 @@ class CameraSource:
         Raises:
             SourceStalled: none comes, or the camera was pulled out.
         """
-        try:
-            with self._busy:
-                return None if self._device is None else self._read(self._device)
-        finally:
-            self._let_go_if_closed()
+        with self._in_use:
+            return None if self._device is None else self._read(self._device)
 
     def close(self) -> None:
         """Release the camera; where its driver is at work, as soon as it is done. Never waits."""
-        self._closed.set()
-        self._let_go_if_closed()
+        self._in_use.end()
 
     def why_silent(self) -> str:
         """One sentence on why nothing comes, while the driver is at it."""
@@ -118,7 +113,7 @@ class CameraSource:
             came, bgr = device.read()
         except cv2.error:  # OpenCV's way to say that the device is gone
             came, bgr = False, None
-        if self._closed.is_set():
+        if self._in_use.ended:
             return None
         if not came or bgr is None:
             self._let_go()
@@ -150,14 +145,6 @@ class CameraSource:
             message = _cannot_open(self._number, self.name)
             raise SourceStalled(message) if self._worked_once else SourceError(message)
         return device
-
-    def _let_go_if_closed(self) -> None:
-        # Whoever holds the lock calls this once more after it has given it back.
-        while self._closed.is_set() and self._device is not None and self._busy.acquire(blocking=False):
-            try:
-                self._let_go()
-            finally:
-                self._busy.release()
 
     def _let_go(self) -> None:
         device, self._device = self._device, None

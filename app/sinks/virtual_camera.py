@@ -15,6 +15,9 @@ from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
 
 DEFAULT_SIZE = (1280, 720)
+# While the stream stalls or is paused, the last picture is sent once more so often: programs take a camera that falls
+# silent for one that is broken.
+REPEAT_SECONDS = 0.1
 
 _PACKAGE = "The package pyvirtualcam is missing: uv sync --extra virtual-camera (or pip install pyvirtualcam)."
 _DRIVERS = {
@@ -100,6 +103,21 @@ class VirtualCameraSink:
                 camera.close()
 
 
+def camera_size(width: int, height: int) -> tuple[int, int]:
+    """The size of a camera for pictures of this size: their shape, with a shorter side of 720 pixels, without bars.
+
+    Sides are multiples of 4, as some drivers want them, and at most 1920; where there is no picture yet (0, 0), it is
+    the usual one.
+    """
+    if not width or not height:
+        return DEFAULT_SIZE
+    scale = min(720 / min(width, height), 1920 / max(width, height))
+    return 4 * max(1, round(width * scale / 4)), 4 * max(1, round(height * scale / 4))
+
+
 def virtual_camera(size: tuple[int, int] = DEFAULT_SIZE, *, fps: float = 30.0) -> BackgroundSink:
-    """A virtual camera that the picture never waits for; of the frames that wait for it only the newest is kept."""
-    return BackgroundSink(VirtualCameraSink(size, fps=fps), waiting=1)
+    """A virtual camera that the picture never waits for, and that never falls silent once it has had a picture.
+
+    Of the frames that wait for it only the newest is kept.
+    """
+    return BackgroundSink(VirtualCameraSink(size, fps=fps), waiting=1, repeat_seconds=REPEAT_SECONDS)

@@ -10,6 +10,7 @@ from app.sources.base import Source, SourceError
 from app.sources.camera import CameraSource
 from app.sources.canvas import CanvasSource
 from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
+from app.sources.played import PlayedSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
 from app.sources.text import TextSource
@@ -34,7 +35,7 @@ def open_source(spec: str, *, live: bool = False) -> Source:
             - ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99`` (any part of these)
             - ``text``, ``text:width=512,height=512,fps=24,frames=99``: no picture, for text to image
             - the path of a video, a picture, or a folder of pictures
-        live: play a video in real time and without end, repeat a picture without end, and keep a test card
+        live: play a video or a folder in real time and without end, repeat a picture without end, and keep a test card
             or ``text`` to the clock. Cameras and screens are always live.
 
     Raises:
@@ -55,7 +56,8 @@ def open_source(spec: str, *, live: bool = False) -> Source:
         return _canvas(spec, rest)
     path = Path(spec).expanduser()
     if spec and path.is_dir():
-        return ImageFolderSource(path)
+        folder = ImageFolderSource(path)
+        return PlayedSource(folder) if live else folder
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(path, live=live)
     if path.suffix or (spec and path.exists()):

@@ -133,6 +133,7 @@ class CaptureThread(threading.Thread):
         self._epoch = board.epoch  # of the source that is served
         self._take = 0  # which one the frames of now belong to
         self._delivered = 0  # frames put so far, of all sources
+        self._lost: str | None = None  # what was told that this source has lost
 
     @property
     def feeds(self) -> list[Feed]:
@@ -204,6 +205,7 @@ class CaptureThread(threading.Thread):
     def _serve(self, source: Source) -> None:
         """Read ``source`` to its end, or until it is replaced."""
         self._say(SessionState.STARTING, f"Opening {source.name}")
+        self._lost = None
         delays = retry_delays()
         while (feed := self._begin(source)) is not None:
             frames_before = self._delivered
@@ -225,8 +227,7 @@ class CaptureThread(threading.Thread):
                 self._interrupt.wait(next(delays))
         if self._interrupt.is_set():
             return
-        if source.lost:
-            self._board.notice(source.lost)
+        self._tell_lost(source)
         self._enqueue(EndOfSource(self._epoch, source.live))
 
     def _begin(self, source: Source) -> Feed | None:
@@ -258,6 +259,7 @@ class CaptureThread(threading.Thread):
             self._say(SessionState.RUNNING)
             if live:
                 patience = PATIENCE_SECONDS
+                self._tell_lost(feed.source)  # what is played over and over has no end to tell it at
 
     def _next_frame(self, feed: Feed, patience: float) -> Frame | None:
         """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
@@ -277,6 +279,11 @@ class CaptureThread(threading.Thread):
         size = picture_size(settings, width, height, default_size)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
         return Captured(replace(frame, tensor=tensor, take=self._take), settings, self._epoch, live)
+
+    def _tell_lost(self, source: Source) -> None:
+        if source.lost and source.lost != self._lost:
+            self._lost = source.lost
+            self._board.notice(source.lost)
 
     def _say(self, state: SessionState, message: str = "", error: Exception | None = None) -> None:
         self._board.source(self._epoch, state, message, error)

@@ -16,6 +16,9 @@ _CATCH_UP_SECONDS = 0.5  # what is held up for longer than this goes on from whe
 class PlayedSource:
     """Gives each frame of another source when its time has come, and begins again after the last one.
 
+    Attributes:
+        lost: that of the last round.
+
     Args:
         source: a file, whose frames have a ``media_time``; it is opened anew for each round.
     """
@@ -46,10 +49,10 @@ class PlayedSource:
         """
         frame = self._source.read()
         if frame is None and self._frames_of_round and not self._closing.is_set():
+            self.lost = self._source.lost
             self._source.open()
             self._begin_round(self._zero + self._round_seconds)
             frame = self._source.read()
-        self.lost = self._source.lost or self.lost
         if frame is None or not self._wait_for(frame.media_time or 0.0):
             return None
         index = self._index

@@ -275,6 +275,13 @@ def test_what_a_file_has_lost_is_said(rig: RigMaker) -> None:
     assert [notice.message for notice in one.board.notices] == ["About 7 frames are lost."]
 
 
+def test_what_is_lost_of_a_source_without_an_end_is_said_once(rig: RigMaker) -> None:
+    one = rig(FakeSource(count=None, live=True, lost="a.png was left out."))
+    while one.next_frame().frame.index < 5:
+        pass
+    assert [notice.message for notice in one.board.notices] == ["a.png was left out."]
+
+
 @pytest.mark.parametrize("error", [SourceError("Not a video."), ZeroDivisionError("oops")])
 @pytest.mark.parametrize("where", ["open", "read"])
 def test_a_file_without_a_frame_fails(rig: RigMaker, error: Exception, where: str) -> None:

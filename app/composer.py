@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from app.capture import Captured
 from app.frame import Frame
+from app.messages import Captured, Styled
 from app.reprojection.reprojector import Picture, Reprojector
 from app.reprojection.track import Track
 from app.steadiness import Steadier
-from app.styled import Styled
 
 
 class Composer:
@@ -33,10 +32,7 @@ class Composer:
             captured: the frame, with its settings.
             overtaken: True says that a picture of the model has come in, which goes first.
         """
-        if captured.epoch != self._epoch:
-            self._epoch = captured.epoch
-            self._reprojector.reset()
-            self._steadier.reset()
+        self._follow(captured.epoch)
         picture = self._reprojector.seen(captured.frame, captured.settings.reprojection, overtaken)
         return None if picture is None else self._framed(picture, reprojected=True)
 
@@ -48,6 +44,7 @@ class Composer:
             captured: the frame that it was made for, one of ``styled.frames``.
             styled: the group that it came with.
         """
+        self._follow(styled.epoch)
         mode = styled.settings.reprojection if styled.live else "off"
         if styled.number != self._number:
             self._number, self._made = styled.number, []
@@ -70,7 +67,15 @@ class Composer:
             picture.pixels,
             media_time=frame.media_time,
             original=frame,
+            take=frame.take,
             reprojected=reprojected,
             settings=made.settings if made is not None else None,
             model=made.model if made is not None else "",
         )
+
+    def _follow(self, epoch: int) -> None:
+        """Forget the source before: nothing of it goes on in the pictures of another."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._reprojector.reset()
+            self._steadier.reset()

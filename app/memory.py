@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from app.capture import Captured, EndOfSource
 from app.frame import Frame
+from app.messages import Captured, EndOfSource
 from app.settings import Settings, within_pixels
 from app.settings_owner import SettingsOwner
 from app.standing import NO_LIMITS, Limits, model_of

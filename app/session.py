@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 from typing import Any
 
-from app.capture import Captured, CaptureThread, EndOfSource
+from app.capture import CaptureThread
 from app.catalogue import in_words
 from app.display import DisplayThread
 from app.engine import Loader, ModelFacts, load_engine
 from app.frame_queue import FILE, LIVE, FrameQueue
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics, Snapshot
 from app.report import report
 from app.settings import Settings
@@ -21,7 +22,6 @@ from app.sinks.base import Sink
 from app.sources.base import Source
 from app.standing import Refused, choices_in
 from app.status import Notice, SessionState, Status, StatusBoard
-from app.styled import Styled
 from app.worker import WorkerThread
 
 STOP_SECONDS = 2.0
@@ -168,7 +168,7 @@ class Session:
     @property
     def running(self) -> list[str]:
         """The names of the threads that have not ended."""
-        return [thread.name for thread in self._threads if thread.is_alive()]
+        return [thread.name for thread in (*self._threads, *self._capture.feeds) if thread.is_alive()]
 
     # -- changes while running ----------------------------------------------------------------------------------------
 
@@ -196,12 +196,19 @@ class Session:
         """
         self._worker.cancel_loading()
 
-    def set_source(self, source: Source) -> None:
-        """Go on with another source, at once: frames of the old one that are on their way are discarded.
+    def set_source(self, source: Source, *, cut: bool = False) -> None:
+        """Go on with another source, at once: nothing more of the old one is shown, and its end ends nothing.
 
-        A source object serves once: give a new one even to start the same file or camera again.
+        Args:
+            source: serves once: give a new one even to start the same file or camera again.
+            cut: what is shown from now on begins another take: a recording goes on without the time in between.
         """
-        self._capture.replace(source)
+        self._capture.replace(source, cut=cut)
+
+    @property
+    def open_sources(self) -> list[Source]:
+        """Those that are being opened, are open, or are not let go of yet: more than one where a driver is slow."""
+        return [feed.source for feed in self._capture.feeds]
 
     def add_sink(self, sink: Sink) -> None:
         """Open ``sink`` here and send it every picture from now on. Raises ``SinkError``."""
@@ -293,6 +300,6 @@ class Session:
 
     def _join(self, timeout: float | None) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in (*self._threads, *self._capture.feeds):
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
         return not self.running

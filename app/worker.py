@@ -8,19 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.adapter_gate import AdapterGate
-from app.capture import Captured, EndOfSource
 from app.change_tracker import ChangeTracker
 from app.engine import Engine, EngineOutput, Loader, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.memory import Ladder, Retake
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics
 from app.model_swap import ModelSwap
 from app.settings import Settings
 from app.settings_owner import SettingsOwner
 from app.standing import Refused
 from app.status import StatusBoard
-from app.styled import Styled
 from app.tensors import give_memory_back, mark, stacked
 from app.words import remarks, runnable
 from pipeline.out_of_memory import ran_out_of_memory
@@ -148,11 +147,12 @@ class WorkerThread(threading.Thread):
         if self._must_reset:
             self._reset()
         while True:
-            if self._end is not None:
-                self._pass_on_end(self._end)
-                if self._once:
-                    return
+            if self._end is not None and self._pass_on_end(self._end):
+                return
             item = self._retake.next() or self._next_input()
+            if item.epoch != self._board.epoch:
+                self._metrics.dropped(isinstance(item, Captured))
+                continue
             if item.epoch != self._epoch:
                 self._begin_source(item)
             if isinstance(item, EndOfSource):
@@ -213,11 +213,14 @@ class WorkerThread(threading.Thread):
         self._outputs.follow(*(LIVE if item.live else FILE))
         self._reset()
 
-    def _pass_on_end(self, end: EndOfSource) -> None:
+    def _pass_on_end(self, end: EndOfSource) -> bool:
+        """Send the end of the source on; True where the thread ends with it."""
         self._end = None
         self._put(end)
-        if self._once:
+        over = self._once and end.epoch == self._board.epoch
+        if over:
             self._outputs.close()
+        return over
 
     def _reset(self) -> None:
         self._changes.forget()
@@ -301,10 +304,8 @@ class WorkerThread(threading.Thread):
             return
         self._retake.left(frames)
         images = images[: len(frames)]
-        model = self._board.model
-        styled = Styled(
-            images, frames, self._picture, self._applied, self._live, model=model.name if model is not None else ""
-        )
+        name = self._board.model.name if self._board.model is not None else ""
+        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name)
         done = mark(images.device)
         self._hand_on()
         if done is None:
@@ -327,6 +328,9 @@ class WorkerThread(threading.Thread):
         self._put(styled)
 
     def _put(self, item: Styled | EndOfSource) -> None:
+        if item.epoch != self._board.epoch:
+            self._metrics.dropped(len(item.frames) if isinstance(item, Styled) else 0)
+            return
         for displaced in self._outputs.put(item):
             if isinstance(displaced, Styled):
                 self._metrics.dropped(len(displaced.frames))

@@ -9,11 +9,12 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QWidget
 
+from app.screens import screen_at
 from app.session import Session
 from app.sources import SourceError
 from app.sources.images import read_image
+from app.sources.screen import screens
 from app.weights_file import WeightsError, with_weights
-from app.window_list import WAYLAND_ADVICE, on_wayland
 from ui.bridge import Bridge
 from ui.choice import CANVAS, Choice
 from ui.clean_feed import CleanFeed
@@ -51,7 +52,7 @@ class Dialogs(QObject):
         self._bridge = bridge
         self._open: dict[str, QDialog] = {}
         self.feed: CleanFeed | None = None
-        self.picker: RegionPicker | None = None
+        self.pickers: list[RegionPicker] = []  # one for each screen, while a region is being drawn
 
     @property
     def source(self) -> SourceDialog | None:
@@ -74,15 +75,21 @@ class Dialogs(QObject):
 
     def pick_region(self) -> None:
         """Draw a region over the desktop."""
-        if on_wayland():
-            self.failed.emit(WAYLAND_ADVICE)
+        try:
+            known = screens()
+        except SourceError as error:
+            self.failed.emit(str(error))
             return
-        screen = self._window.screen() or QGuiApplication.primaryScreen()
-        self.picker = RegionPicker(screen)
-        self.picker.picked.connect(self._take_region)
-        self.picker.destroyed.connect(self._forget_picker)
-        self.picker.show()
-        self.picker.activateWindow()
+        self._end_pickers()
+        for screen in QGuiApplication.screens():
+            corner = screen.geometry().topLeft()
+            picker = RegionPicker(screen, screen_at(known, corner.x(), corner.y()))
+            picker.picked.connect(self._take_region)
+            picker.cancelled.connect(self._end_pickers)
+            self.pickers.append(picker)
+        for picker in self.pickers:
+            picker.show()
+        self.pickers[0].activateWindow()
 
     def open_models(self) -> None:
         """Choose a model."""
@@ -153,8 +160,7 @@ class Dialogs(QObject):
         self.show_feed(False)
         for dialog in list(self._open.values()):
             dialog.close()
-        if self.picker is not None:
-            self.picker.close()
+        self._end_pickers()
 
     def _show(self, name: str, dialog: QDialog) -> None:
         before = self._open.pop(name, None)
@@ -179,10 +185,13 @@ class Dialogs(QObject):
             feed.deleteLater()
             self.feed_changed.emit(False)
 
-    def _forget_picker(self) -> None:
-        self.picker = None
+    def _end_pickers(self) -> None:
+        pickers, self.pickers = self.pickers, []
+        for picker in pickers:
+            picker.close()
 
     def _take_region(self, screen: int, region: tuple[int, int, int, int]) -> None:
+        self._end_pickers()
         spec = f"screen:{screen}:{','.join(str(part) for part in region)}"
         self._switch.choose(Choice(spec, f"Region {region[2]} × {region[3]}"))
 

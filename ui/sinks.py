@@ -13,6 +13,7 @@ from app.frame import Frame
 from app.session import Session
 from app.sinks import BackgroundSink, Recorder, SinkError, virtual_camera
 from app.sinks.background import FINISH_SECONDS
+from app.sinks.virtual_camera import camera_size
 from app.snapshot import SnapshotThread
 from ui.seek_bar import clock
 
@@ -90,7 +91,8 @@ class Sinks(QObject):
     def stream(self, on: bool) -> None:
         """Be a camera for other programs, or no more."""
         if on and self.camera is None:
-            camera = virtual_camera()
+            counts = self._session.metrics()
+            camera = virtual_camera(camera_size(counts.width, counts.height))
             if self._attached(camera):
                 self.camera = camera
                 self.told.emit(f"Other programs now see the picture as “{_device(camera)}”.", "done", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cameras import cameras
+from app.cameras import first_camera
 from app.fetching import fetched_words
 from app.session import Session
 from app.standing import Values
@@ -17,11 +17,11 @@ FIRST_PROMPT = "a watercolour"
 
 
 def first_choice(spec: str | None) -> Choice:
-    """The source that was asked for; else the first camera; else the sample clip."""
+    """The source that was asked for; else the first camera that is one; else the sample clip."""
     if spec is not None:
         return Choice(spec, Path(spec).name)
-    found = cameras()
-    return Choice(f"camera:{found[0].index}", found[0].name) if found else Choice(str(clip_path()), "Sample clip")
+    found = first_camera()
+    return Choice(f"camera:{found.index}", found.name) if found else Choice(str(clip_path()), "Sample clip")
 
 
 def first_choices(chosen: Values) -> Values:

@@ -15,7 +15,7 @@ from app.series import Series
 from app.session import Session
 from app.sources import Source
 from app.standing import MODEL_SETTINGS
-from app.status import Notice, SessionState, Status
+from app.status import Notice, Status
 from app.styles import styles_of
 from ui import theme
 from ui.actions import Actions
@@ -34,7 +34,7 @@ from ui.prompt_bar import PromptBar
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
-from ui.sources import SourceSwitch
+from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
@@ -357,9 +357,8 @@ class Window(QMainWindow):
         counts, model = self.session.metrics(), self.session.model
         said = said_of(self.session, paused=self.switch.paused)
         self._show_banner(said)
-        # The light tells the truth: a camera that cannot be opened is not on.
-        watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
-        self.toolbar.show_watching(self.switch.choice.watches if watching else "")
+        # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.
+        self.toolbar.show_watching(watched(self.session.open_sources))
         advice = (
             said.text
             or self.editor.standing.shortage()

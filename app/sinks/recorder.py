@@ -10,6 +10,7 @@ from app.files import names, recordings_folder
 from app.frame import Frame
 from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
+from app.sinks.takes import Takes
 from app.sinks.video import VideoSink
 
 _LOOK_SECONDS = 1.0
@@ -39,6 +40,7 @@ class Recorder(BackgroundSink):
         self._folder = folder if folder is not None else recordings_folder()
         self.path = next(path for path in names(self._folder, ".mp4") if not path.exists())
         self._video = _WatchedVideo(self.path, nominal_fps, quality)
+        self._takes = Takes()
         super().__init__(self._video)
 
     @property
@@ -54,7 +56,12 @@ class Recorder(BackgroundSink):
     def open(self) -> None:
         """Make the folder and start. Raises ``SinkError`` where nothing can be written there."""
         make_folder(self._folder)
+        self._takes = Takes()
         super().open()
+
+    def write(self, frame: Frame) -> None:
+        """As ``BackgroundSink``; the time of a pause is left out."""
+        super().write(self._takes.joined(frame))
 
 
 class _WatchedVideo(VideoSink):

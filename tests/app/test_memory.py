@@ -248,8 +248,8 @@ def test_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_frames_are_run_again_in_order() -> None:
-    from app.capture import Captured, EndOfSource
     from app.frame import Frame
+    from app.messages import Captured, EndOfSource
     from tests.app.fakes import picture
 
     retake = Retake()

@@ -15,18 +15,18 @@ from ui.icons import FOLDER
 
 
 def test_it_starts_on_the_first_camera(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(view, "cameras", lambda: [Camera(2, "Logi"), Camera(4, "Lid")])
+    monkeypatch.setattr(view, "first_camera", lambda: Camera(2, "Logi"))
     choice = view.first_choice(None)
-    assert (choice.spec, choice.name, choice.kind, choice.watches) == ("camera:2", "Logi", "camera", "Camera on")
+    assert (choice.spec, choice.name, choice.kind) == ("camera:2", "Logi", "camera")
     assert isinstance(open_source(choice.spec, live=True), CameraSource)
 
 
 def test_without_a_camera_it_starts_on_the_sample_clip_in_real_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(view, "cameras", list)
+    monkeypatch.setattr(view, "first_camera", lambda: None)
     choice = view.first_choice(None)
     source = open_source(choice.spec, live=True)
     assert isinstance(source, VideoSource)
-    assert (source.name, source.live, choice.watches) == (clip_path().name, True, "")
+    assert (source.name, source.live) == (clip_path().name, True)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ class ContinuousClock:
 
     Attributes:
         joints: how many new pieces there were so far.
+        leap: as given.
 
     Args:
         zero: the time in the file that is to be 0.
@@ -53,7 +54,7 @@ class ContinuousClock:
     def __init__(self, zero: float = 0.0, *, leap: float = LONGEST_GAP, sure: bool = False) -> None:
         self.joints = 0
         self._zero = zero
-        self._leap = leap
+        self.leap = leap
         self._sure = sure
         self._pieces: list[_Piece] = []
         self._tracks: dict[int, _Track] = {}
@@ -76,7 +77,7 @@ class ContinuousClock:
         if track is not None and track.piece == piece and begin > track.last:
             track.step = begin - track.last
         step = track.step if track is not None else 0.0
-        end = begin + min(length if length > 0 else step, LEAP_SECONDS)
+        end = begin + (length if 0 < length <= self.leap else step)
         self._tracks[stream] = _Track(piece, begin, end, step)
         where = self._pieces[piece]
         where.front = max(where.front, begin)
@@ -85,14 +86,14 @@ class ContinuousClock:
     def _piece_of(self, track: _Track | None, begin: float) -> int:
         newest = len(self._pieces) - 1
         if newest < 0:
-            if not self._sure and abs(begin - self._zero) > self._leap:
+            if not self._sure and abs(begin - self._zero) > self.leap:
                 self._zero = begin
             self._pieces.append(_Piece(-self._zero, begin))
             return 0
         if track is None:
             return newest if self._is_near(newest, begin) else self._begin_piece(None, begin)
         ahead = begin - max(track.end, self._pieces[track.piece].front)
-        if begin >= track.last - _BACK_SECONDS and ahead <= self._leap:
+        if begin >= track.last - _BACK_SECONDS and ahead <= self.leap:
             return track.piece
         # Another stream may have gone on to a new piece already. It must not lead this one back, however.
         goes_on = begin + self._pieces[newest].shift >= self._end_of(track) - _APART_SECONDS
@@ -101,7 +102,7 @@ class ContinuousClock:
         return self._begin_piece(track, begin)
 
     def _is_near(self, piece: int, begin: float) -> bool:
-        return abs(begin - self._pieces[piece].front) <= self._leap
+        return abs(begin - self._pieces[piece].front) <= self.leap
 
     def _begin_piece(self, track: _Track | None, begin: float) -> int:
         end = max((self._end_of(other) for other in self._tracks.values()), default=0.0)

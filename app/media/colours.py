@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from app.media.dynamic_range import is_beyond, to_sdr
 from app.media.graphs import Filter
 
-_TABLE_SIZE = 33  # colours on each side of the table; what lies between is interpolated
+_TABLE_SIZE = 49  # colours on each side of the table; what lies between is interpolated, by some levels at the edges
 
 # By the numbers of ITU-T H.273.
 _MATRICES = {
@@ -77,5 +77,4 @@ def _table(transfer: int, primaries: int) -> str:
     side = np.linspace(0, 1, _TABLE_SIZE)
     blue, green, red = np.meshgrid(side, side, side, indexing="ij")
     found = to_sdr(np.stack((red, green, blue), axis=-1).reshape(-1, 3), transfer, primaries)
-    lines = (f"{r:.5f} {g:.5f} {b:.5f}" for r, g, b in found.tolist())
-    return f"LUT_3D_SIZE {_TABLE_SIZE}\n" + "\n".join(lines) + "\n"
+    return f"LUT_3D_SIZE {_TABLE_SIZE}\n" + ("%.4f %.4f %.4f\n" * len(found)) % tuple(found.ravel())

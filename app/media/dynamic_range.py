@@ -50,9 +50,8 @@ def to_sdr(signal: Floats, transfer: int, primaries: int) -> Floats:
         return _camera_curve(_pressed(light, peak=1 / _HLG_WHITE))
     if transfer == PQ:
         light = _light_of_pq(signal) / _REFERENCE_WHITE @ narrow.T
-        return np.clip(_pressed(light, peak=_PQ_PEAK / _REFERENCE_WHITE), 0, 1) ** (1 / 2.4)
-    light = np.clip(signal, 0, 1) ** 2.4 @ narrow.T
-    return np.clip(light, 0, 1) ** (1 / 2.4)
+        return _screen_signal(_pressed(light, peak=_PQ_PEAK / _REFERENCE_WHITE))
+    return _screen_signal(_screen_light(np.clip(signal, 0, 1)) @ narrow.T)
 
 
 def _light_of_pq(signal: Floats) -> Floats:
@@ -78,6 +77,17 @@ def _camera_curve(light: Floats) -> Floats:
     """The BT.709 signal of a scene's light, both 0..1."""
     light = np.clip(light, 0, 1)
     return np.where(light < 0.018, 4.5 * light, 1.099 * light**0.45 - 0.099)
+
+
+def _screen_signal(light: Floats) -> Floats:
+    """The signal, 0..1, for which a computer's screen gives this light (IEC 61966-2-1, "sRGB")."""
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def _screen_light(signal: Floats) -> Floats:
+    """The inverse of ``_screen_signal``."""
+    return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
 
 
 def _pressed(light: Floats, peak: float) -> Floats:

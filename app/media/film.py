@@ -70,6 +70,8 @@ class Film:
         self._period = 1 / (self.fps or _FALLBACK_FPS)
         self._joined = self.length.joined
         self._found = self._damaged = 0
+        self._to_rgb = ToRgb()
+        self._progressive = Deinterlacer()
         self._sought = False
         self._why = ""
 
@@ -84,7 +86,7 @@ class Film:
         if self._grid is not None:
             yield 0.0, self._photo(self._grid)
             return
-        shape = _Shape(self._stream)
+        shape = _Shape(self._stream, self._to_rgb)
         previous = -self._period
         self.end = max(0.0, start - self._period)
         for frame in self._whole_frames(start):
@@ -106,7 +108,7 @@ class Film:
     @property
     def lost(self) -> str | None:
         """After all pictures: one sentence on what could not be read, or was added meanwhile; else None."""
-        promised = self.length.promised
+        promised = 0.0 if self._joined else self.length.promised
         if self._damaged and isinstance(self._stream, VideoStream) and self._stream.average_rate:
             # AVI cuts the duration down to what is there. In a clip that is whole, this number also counts frames that
             # were trimmed off, so it is believed only where there is damage.
@@ -121,6 +123,8 @@ class Film:
             return f"{self._path.name} is damaged or cut short: {self._found} frames were read, {is_lost}"
         if self._has_grown():
             return f"{self._path.name} grew while it was read; {self._found} frames of it were there and were read."
+        if self._progressive.failed:
+            return f"{self._path.name} is interlaced, which this FFmpeg cannot mend: edges that move look like combs."
         return None
 
     @property
@@ -150,7 +154,7 @@ class Film:
 
     def _whole_frames(self, start: float) -> Iterator[av.VideoFrame]:
         """Every frame without damage, no longer interlaced, at the latest from ``start`` on."""
-        progressive = Deinterlacer()
+        self._progressive = progressive = Deinterlacer()
         for frame in self._decoded(self._packets(start)):
             if frame is None or frame.is_corrupt:
                 self._note_damage()
@@ -228,8 +232,8 @@ class Film:
                     continue
                 for frame in packet.decode():
                     assert isinstance(frame, av.VideoFrame)
-                    found[packet.stream.id] = ToRgb()(frame, frame.width)
-            pixels = grid.composed([found[tile] for tile in grid.tiles])
+                    found[packet.stream.id] = self._to_rgb(frame, frame.width)
+            pixels = grid.composed([found[tile] for tile in grid.tiles if tile in found])
         except MEDIA_ERRORS as error:
             raise MediaError(
                 f"{self._path} is a photo of tiles that cannot be put together: {reason(error)}."
@@ -327,9 +331,9 @@ class _Shape:
     Size, shape of the pixels, colours and orientation may change within a film.
     """
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, to_rgb: ToRgb) -> None:
         self._context = stream.codec_context
-        self._to_rgb = ToRgb()
+        self._to_rgb = to_rgb
         self._coded = self._context.sample_aspect_ratio
         self._pixel = _pixel(stream.sample_aspect_ratio)  # the file's own word counts until the codec says another
         self._rotation: int | None = None

@@ -62,6 +62,8 @@ def packets_of(container: InputContainer, streams: Sequence[Stream], clock: Cont
     for packet in container.demux(list(streams)):
         pts, dts = packet.pts, packet.dts
         at, tick = pts if dts is None else dts, tick_of[packet.stream.index]
+        if pts is not None and dts is not None and (pts - dts) * tick > clock.leap:
+            at = pts  # an encoder that reorders pictures gives those after a leap times to decode from before it
         if at is not None and tick:
             ticks = round(clock.shift(packet.stream.index, at * tick, (packet.duration or 0) * tick) / tick)
             if ticks:

@@ -90,6 +90,8 @@ def new_video(container: OutputContainer, codec: str, width: int, height: int, p
     stream = container.add_stream(codec, rate=FPS)
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+    if codec == "libx264":
+        stream.codec_context.options, stream.codec_context.max_b_frames = {"preset": "ultrafast", "crf": "12"}, 2
     return stream
 
 
@@ -104,6 +106,7 @@ def transport_stream(
     codec: str = "libx264",
     pause: tuple[int, float] = (0, 0.0),
     aspect: Fraction | None = None,
+    loud: float = 1.0,
 ) -> Path:
     """A transport stream whose clock begins at ``start`` seconds, with a tone as long as the pictures.
 
@@ -116,7 +119,7 @@ def transport_stream(
         if aspect:
             video.codec_context.sample_aspect_ratio = aspect
         audio = new_sound(container, sound, channels, rate) if sound else None
-        chunk, samples, at = 1152 if sound == "mp2" else 1024, tone(len(pictures) / FPS, channels, rate), 0
+        chunk, samples, at = 1152 if sound == "mp2" else 1024, loud * tone(len(pictures) / FPS, channels, rate), 0
         for number, picture in enumerate(pictures):
             late = pause[1] if pause[1] and number >= pause[0] else 0.0
             frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 LEAP_SECONDS = 10.0  # in formats that are received or joined; FFmpeg's limit as well (its option dts_delta_threshold)
 LONGEST_GAP = 3600.0  # in all others, where a picture may well stand for minutes
-_BACK_SECONDS = 0.5  # less than this is disorder among packets and no new beginning
+_BACK_SECONDS = 0.1  # less than this is disorder among packets and no new beginning; FFmpeg's limit as well
+_REORDERED_SECONDS = 0.5  # the same for pictures by the times at which they are shown, in the order of their decoding
 _APART_SECONDS = 1.0  # streams of one recording end within this, as a rule
 
 
@@ -30,7 +31,8 @@ class _Track:
     piece: int
     last: float
     end: float
-    step: float = 0.0
+    step: float
+    in_order: bool
 
 
 class ContinuousClock:
@@ -64,26 +66,28 @@ class ContinuousClock:
         """The time in the file that is 0 here, by its first piece."""
         return self._zero
 
-    def shift(self, stream: int, begin: float, length: float) -> float:
+    def shift(self, stream: int, begin: float, length: float, *, in_order: bool = True) -> float:
         """What to add to the times of this packet.
 
         Args:
             stream: any number that stands for the packet's stream.
             begin: when it is decoded, or shown, by the file's clock; finite.
             length: how long it lasts; 0 where the file does not say.
+            in_order: whether ``begin`` is the time at which it is decoded, which never goes back in a sound file.
         """
         track = self._tracks.get(stream)
-        piece = self._piece_of(track, begin)
+        in_order_since = in_order and (track is None or track.in_order)
+        piece = self._piece_of(track, begin, _BACK_SECONDS if in_order_since else _REORDERED_SECONDS)
         if track is not None and track.piece == piece and begin > track.last:
             track.step = begin - track.last
         step = track.step if track is not None else 0.0
         end = begin + (length if 0 < length <= self.leap else step)
-        self._tracks[stream] = _Track(piece, begin, end, step)
+        self._tracks[stream] = _Track(piece, begin, end, step, in_order)
         where = self._pieces[piece]
         where.front = max(where.front, begin)
         return where.shift
 
-    def _piece_of(self, track: _Track | None, begin: float) -> int:
+    def _piece_of(self, track: _Track | None, begin: float, back: float) -> int:
         newest = len(self._pieces) - 1
         if newest < 0:
             if not self._sure and abs(begin - self._zero) > self.leap:
@@ -93,7 +97,7 @@ class ContinuousClock:
         if track is None:
             return newest if self._is_near(newest, begin) else self._begin_piece(None, begin)
         ahead = begin - max(track.end, self._pieces[track.piece].front)
-        if begin >= track.last - _BACK_SECONDS and ahead <= self.leap:
+        if begin >= track.last - back and ahead <= self.leap:
             return track.piece
         # Another stream may have gone on to a new piece already. It must not lead this one back, however.
         goes_on = begin + self._pieces[newest].shift >= self._end_of(track) - _APART_SECONDS

@@ -65,7 +65,9 @@ def packets_of(container: InputContainer, streams: Sequence[Stream], clock: Cont
         if pts is not None and dts is not None and (pts - dts) * tick > clock.leap:
             at = pts  # an encoder that reorders pictures gives those after a leap times to decode from before it
         if at is not None and tick:
-            ticks = round(clock.shift(packet.stream.index, at * tick, (packet.duration or 0) * tick) / tick)
+            length = (packet.duration or 0) * tick
+            shift = clock.shift(packet.stream.index, at * tick, length, in_order=at == dts)
+            ticks = round(shift / tick)
             if ticks:
                 packet.pts = None if pts is None else pts + ticks
                 packet.dts = None if dts is None else dts + ticks

@@ -77,8 +77,7 @@ class EvenSound:
         kept = np.ascontiguousarray(samples[:, known + early :], np.float32)
         if not kept.shape[1]:
             return
-        placed = AudioFrame.from_ndarray(
-            np.nan_to_num(kept, nan=0, posinf=1, neginf=-1), format=_FORMAT, layout=self._layout.name
-        )
+        heard = np.clip(np.nan_to_num(kept), -1, 1)  # what is louder than full is not to be heard, nor to be encoded
+        placed = AudioFrame.from_ndarray(heard, format=_FORMAT, layout=self._layout.name)
         placed.sample_rate, placed.time_base, placed.pts = self._rate, Fraction(1, self._rate), begin + early
         yield placed

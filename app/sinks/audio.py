@@ -24,7 +24,7 @@ _TAKEN_AS_IT_IS = {
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le"},
     ".mkv": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "vorbis", "flac", "pcm_s16le"},
 }
-_AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # in samples a second
+_CD_RATE, _USUAL_RATE = 44_100, 48_000  # samples a second; every other rate becomes the latter
 _AAC_BITS = 96_000  # a second and channel, at which nothing is heard of the encoding
 
 
@@ -164,8 +164,7 @@ def _in_order(packets: Iterator[Packet]) -> _Items:
 
 def _aac_stream(output: OutputContainer, source: AudioCodecContext, *, mono: bool) -> AudioStream:
     """A stream of AAC in ``output``: stereo, or where the source is, and ``mono`` is allowed, mono."""
-    rate = next((rate for rate in _AAC_RATES if rate >= source.sample_rate), _AAC_RATES[-1])
-    stream = output.add_stream("aac", rate=rate if source.sample_rate else _AAC_RATES[-1])
+    stream = output.add_stream("aac", rate=_CD_RATE if source.sample_rate == _CD_RATE else _USUAL_RATE)
     # Not the source's own layout: raw sound often does not say which of its channels is which.
     channels = 1 if mono and source.layout.nb_channels == 1 else 2
     stream.codec_context.layout = "mono" if channels == 1 else "stereo"

@@ -61,14 +61,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     except (KeyboardInterrupt, Misuse):
         # What is done by then is a film that can be played, and has a report like any other.
         if arguments.report is not None and (so_far := session.report()) is not None:
-            write_report(arguments.report, so_far)
+            write_report(arguments.report, so_far | _size_in(sink))
         raise
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
     if arguments.report is not None:
         made = {"frames_reprojected": smooth.made} if smooth else {}
-        write_report(arguments.report, (session.report() or {}) | made)
-    say(console, f"{arguments.output}: {summary(session)}")
+        write_report(arguments.report, (session.report() or {}) | made | _size_in(sink))
+    say(console, f"{arguments.output}: {summary(session, sink.size if isinstance(sink, VideoSink) else None)}")
     if smooth:
         say(console, f"{smooth.made} pictures in between were carried along the motion, for {arguments.fps:g} fps")
     return 0
@@ -142,6 +142,11 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
         return ImageSink(path)
     sound = came_from if audio and isinstance(source, VideoSource) else None
     return VideoSink(path, audio_from=sound, nominal_fps=lambda: fps or source.fps)
+
+
+def _size_in(sink: Sink) -> dict[str, int]:
+    """The report's width and height where all pictures of ``sink`` have one size, whatever that of the last one was."""
+    return dict(zip(("width", "height"), sink.size, strict=True)) if isinstance(sink, VideoSink) and sink.size else {}
 
 
 def check_report(path: Path) -> None:

@@ -10,13 +10,16 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from app.drawing import Drawing
+from app.drawing_file import canvas_folder, keep_drawing, kept_drawing
 from app.prompt_history import history_path, load_history, save_history
 from app.qt_libraries import how_to_install, missing_libraries
 from app.session import Session
 from app.settings import Settings, default_path, save
 from app.sinks import CallbackSink
 from app.sources import Source, SourceError, open_source
-from ui.choice import Choice
+from app.sources.canvas import CanvasSource
+from ui.choice import CANVAS, Choice
 from ui.state import WindowState, load_state, save_state, state_path
 from ui.view import first_choice, first_settings
 
@@ -67,7 +70,13 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
     return _until_closed(application)
 
 
-def open_window(choice: Choice, source: Source, settings: Settings, state: WindowState | None = None) -> Window:
+def open_window(
+    choice: Choice,
+    source: Source,
+    settings: Settings,
+    state: WindowState | None = None,
+    drawing: Drawing | None = None,
+) -> Window:
     """Show a window on a session, which starts once the window is there, and ends with it.
 
     Args:
@@ -75,6 +84,7 @@ def open_window(choice: Choice, source: Source, settings: Settings, state: Windo
         source: where the pictures come from.
         settings: to start with.
         state: how the window looked the last time.
+        drawing: on the canvas; by default that of the last time.
     """
     from PySide6.QtCore import QTimer
 
@@ -84,11 +94,22 @@ def open_window(choice: Choice, source: Source, settings: Settings, state: Windo
     bridge = Bridge()
     session = Session(source, settings, [CallbackSink(bridge.put)], listener=bridge.tell)
     prompts = load_history(history_path())
-    window = Window(session, bridge, choice, source, state=state, prompts=prompts, on_close=_keep)
+    drawing = drawing or _drawing_for(choice, source)
+    window = Window(session, bridge, choice, source, state=state, prompts=prompts, drawing=drawing, on_close=_keep)
     window.restart_asked.connect(partial(_start_again, window))
     window.show()
     QTimer.singleShot(PAINTED_MS, partial(_start, session))
     return window
+
+
+def _drawing_for(choice: Choice, source: Source) -> Drawing | None:
+    """The drawing of the last time. A source that is the canvas shows it too, at the size that it was asked for."""
+    drawing = kept_drawing(canvas_folder())
+    if drawing is not None and isinstance(source, CanvasSource):
+        if choice.spec != CANVAS and drawing.size != source.drawing.size:
+            drawing.resize(*source.drawing.size)
+        source.drawing = drawing
+    return drawing
 
 
 def _start(session: Session) -> None:
@@ -104,7 +125,9 @@ def _start_again(old: Window, settings: Settings) -> None:
     except SourceError:
         choice = first_choice(None)
         source = open_source(choice.spec, live=True)
-    new = open_window(choice, source, settings, old.state())  # before the other closes: the last one ends the program
+    new = open_window(
+        choice, source, settings, old.state(), old.switch.drawing
+    )  # before the other closes: the last one ends the program
     _open.add(new)
     old.close()
     old.deleteLater()
@@ -141,6 +164,10 @@ def _keep(window: Window) -> None:
         save_history(window.prompts, history_path())
     except OSError as error:
         logger.warning("the settings could not be kept: %s", error)
+    try:
+        keep_drawing(window.switch.drawing, canvas_folder())
+    except OSError as error:
+        logger.warning("the drawing could not be kept: %s", error)
 
 
 def _refuse(message: str) -> int:

@@ -59,11 +59,15 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
         return _refuse(str(error))
     try:
         from PySide6.QtWidgets import QApplication
+
+        from ui.icons import application_icon
     except ImportError as error:
         return _refuse(f"the window cannot be loaded ({error}); try: vitrail doctor")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     application.setApplicationName("Vitrail")
+    application.setDesktopFileName("vitrail")  # by which Wayland and task bars know whose window it is
+    application.setWindowIcon(application_icon())
     window = open_window(choice, source, first_settings(settings), load_state(state_path()))
     if notes:
         window.toast.tell(" ".join(notes), "warning")

@@ -266,6 +266,7 @@ class Window(QMainWindow):
             part.setVisible(not on)
         self.side.setVisible(not on and self.commands["panel"].isChecked())
         self.seek_bar.follow(None if on else self.switch.video)
+        self.viewer.pointer_hides = on
         state = self.windowState()
         full = Qt.WindowState.WindowFullScreen
         self.setWindowState(state | full if on else state & ~full)

@@ -43,6 +43,7 @@ class Desktop:
 
         screen = self.display.screen()
         half = screen.width_in_pixels // 2
+        outputs = screen.root.xrandr_get_screen_resources().outputs[:1]  # or what they show is a third monitor
         for name, left in (("LEFT", 0), ("RIGHT", half)):
             _request_of_monitor(rq)(
                 display=self.display.display,
@@ -51,7 +52,7 @@ class Desktop:
                 name=self.display.intern_atom(name),
                 primary=not left,
                 automatic=0,
-                outputs=[],
+                outputs=[] if left else outputs,
                 x=left,
                 y=0,
                 width=half,

@@ -24,13 +24,14 @@ from app.cameras import Camera
 from app.engine import Loaded
 from app.fetching import Progress
 from app.settings import Settings
+from app.sources import open_source
 from app.sources.idle import IdleSource
 from app.status import SessionState
 from app.window_list import NoWindows
 from app.window_list import Window as OtherWindow
 from pipeline.models.errors import ModelError
 from tests.app.fakes import FACTS, FakeEngine
-from tests.ui.scripted import open_scripted, run_card
+from tests.ui.scripted import CARD, open_scripted, run_card
 from ui import source_dialog
 from ui.choice import Choice
 from ui.dialogs import canvas_choice
@@ -122,11 +123,25 @@ def test_a_pause_closes_the_source(qtbot: QtBot, window: Window):
     qtbot.waitUntil(lambda: window.session.state is SessionState.RUNNING)
 
 
-def test_the_light_is_on_only_while_a_camera_is(qtbot: QtBot, window: Window):
+def test_the_light_is_on_only_while_a_camera_is(qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch):
+    def light() -> str:
+        return window.toolbar.watched.text()
+
     window.switch.choose(Choice("camera:77", "Gone"))
     qtbot.waitUntil(lambda: window.session.state is SessionState.STALLED)
     qtbot.waitUntil(lambda: window.banner.button.text() == "Choose a source")
-    assert window.toolbar.watched.text() == ""
+    assert light() == ""
+    card = open_source(CARD.spec, live=True)  # in the place of a camera that works
+    monkeypatch.setattr("ui.sources.open_source", lambda *_, **__: card)
+    window.switch.choose(Choice("camera:0", "Lid"))
+    qtbot.waitUntil(lambda: light() != "")
+    assert window.session.state is SessionState.RUNNING
+    window.commands["pause"].trigger()
+    assert light() == ""
+    window.commands["pause"].trigger()
+    qtbot.waitUntil(lambda: light() != "")
+    window.switch.choose(CARD)
+    qtbot.waitUntil(lambda: light() == "")
 
 
 def test_painting_changes_the_drawing_and_can_be_undone(qtbot: QtBot, window: Window):

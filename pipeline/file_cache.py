@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -66,7 +67,8 @@ class FileCache:
     def store(self, key: str, content: bytes) -> None:
         """Keep ``content``, whole or not at all."""
         path = self.path(key)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        # Of this thread alone: two that write one entry at once must not meet in a draft.
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:

@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import app.commands.logs
 from app.cli import main
@@ -179,8 +180,12 @@ def test_results_for_a_code_page_go_out(environment: dict[str, str], tmp_path: P
     ("set_by_user", "turns"), [({}, "1000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7")]
 )
 def test_threads_of_pytorch_spin_briefly(environment: dict[str, str], set_by_user: dict[str, str], turns: str) -> None:
-    """As OpenMP itself says once torch has loaded it."""
-    script = "import sys, app.cli; sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; app.cli.main(); import torch"
+    """As OpenMP itself says once the library that torch brings is loaded."""
+    (library,) = (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")
+    script = (
+        "import ctypes, sys, app.cli; sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; app.cli.main();"
+        f"ctypes.CDLL({str(library)!r})"
+    )
     asked = {**environment, "OMP_DISPLAY_ENV": "verbose"} | set_by_user
     done = subprocess.run([sys.executable, "-c", script], env=asked, capture_output=True, text=True, check=True)
     assert f"GOMP_SPINCOUNT = '{turns}'" in done.stderr

@@ -8,11 +8,11 @@ import os
 from typing import Any, NoReturn
 
 from app.commands.misuse import Misuse
-from app.commands.paths import expanded
 from app.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings, multiple_of_step
 from pipeline.adapter_list import quoted
 from pipeline.config import StreamConfig
 from pipeline.setting import Setting, described
+from pipeline.user_path import expanded
 
 # In the settings, 0 leaves a side open; on a command line, one just does not name it.
 _SIDES = ("width", "height")

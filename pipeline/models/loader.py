@@ -63,15 +63,7 @@ def load_model(
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
     path = find_model(spec, progress)
-    name = (
-        EMBEDDED
-        if spec == EMBEDDED
-        else path.stem
-        if path.is_file()
-        else path.name
-        if is_there(user_path(spec))
-        else spec
-    )
+    name = spec if spec == EMBEDDED or not is_there(user_path(spec)) else path.stem if path.is_file() else path.name
     file = _File(
         path, autoencoder, chosen_device, chosen_dtype, in_main_memory=memory == "offload", dtype_asked=dtype != "auto"
     )

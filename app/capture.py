@@ -15,6 +15,7 @@ from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.metrics import Metrics
 from app.settings import Settings, picture_size
 from app.sources.base import Source, SourceError
+from app.standing import Standing
 from app.status import SessionState, StatusBoard
 from app.tensors import from_planes
 from app.words import of_words
@@ -113,7 +114,7 @@ class CaptureThread(threading.Thread):
     Args:
         source: what to read from first.
         queue: takes ``Captured`` and ``EndOfSource``; its policy follows the source.
-        read_settings: gives the settings of now.
+        read_standing: gives how the settings stand now.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
         once: end the thread at the end of the source, instead of waiting for another.
@@ -124,7 +125,7 @@ class CaptureThread(threading.Thread):
         self,
         source: Source,
         queue: FrameQueue[Captured | EndOfSource],
-        read_settings: Callable[[], Settings],
+        read_standing: Callable[[], Standing],
         board: StatusBoard,
         metrics: Metrics,
         fail: Callable[[Exception], None],
@@ -134,7 +135,7 @@ class CaptureThread(threading.Thread):
     ) -> None:
         super().__init__(name="vitrail-capture", daemon=True)
         self._queue = queue
-        self._read_settings = read_settings
+        self._read_standing = read_standing
         self._board = board
         self._metrics = metrics
         self._fail = fail
@@ -252,9 +253,10 @@ class CaptureThread(threading.Thread):
             self._board.source(SessionState.RUNNING)
 
     def _prepared(self, frame: Frame, default_size: int, live: bool) -> Captured:
-        settings = of_words(self._read_settings()) if frame.blank else self._read_settings()
+        standing = self._read_standing()
+        settings = of_words(standing.in_force) if frame.blank else standing.in_force
         height, width = frame.pixels.shape[:2]
-        size = picture_size(settings, width, height, default_size)
+        size = picture_size(settings, width, height, default_size, standing.limits.pixels)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
         return Captured(replace(frame, tensor=tensor), settings, self._epoch, live)
 

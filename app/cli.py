@@ -106,12 +106,13 @@ def _open_app(source: str | None) -> int:
     except ImportError as error:
         logger.error("the window cannot be loaded", exc_info=error)
         raise Misuse(f"the window cannot be loaded ({error}); {_WITHOUT_WINDOW}") from error
-    from app.settings import default_path, load
+    from app.settings import default_path
+    from app.settings_file import load
 
-    settings, notes = load(default_path())
+    chosen, notes = load(default_path())
     for note in notes:
         say(note)
-    return run(settings, source, notes)
+    return run(chosen, source, notes)
 
 
 def _complain(message: str, code: int) -> int:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # to import torch takes seconds, which a source alone should 
     import numpy as np
     import torch
 
+    from app.settings import Settings
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -28,6 +30,8 @@ class Frame:
         blank: there is no picture in ``pixels``, only its size: one is to be made of words alone.
         changes: where ``pixels`` differ from earlier frames of the source, where it knows (a drawing does).
         reprojected: whether this is an earlier picture carried along the motion, and none that the model made anew.
+        settings: on a styled frame, those with which the picture was made.
+        model: on a styled frame, the name of the model that made it.
     """
 
     index: int
@@ -39,3 +43,5 @@ class Frame:
     changes: Changes | None = None
     reprojected: bool = False
     blank: bool = False
+    settings: Settings | None = None
+    model: str = ""

@@ -16,14 +16,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from app.catalogue import catalogue, value_of
 from app.files import TooLargeError, read_whole
 from app.json_files import encodable, few, write_text
-from app.settings import Settings, default_path, from_dict
-from pipeline.setting import Setting, described
+from app.settings import Settings, default_path
+from app.settings_file import from_dict
+from pipeline.setting import Setting, Value, described
 
 VERSION = 1
 SUFFIX = ".toml"
-_PICTURE = ("width", "height", "fit")
+_PICTURE = tuple(name for name, one in catalogue().items() if one.setting.portable and not one.path)
 _LARGEST_FILE = 256 * 1024
 _LONGEST_NAME = 120  # bytes of UTF-8; file systems take 255 with all that is added
 
@@ -38,16 +40,16 @@ class Preset:
 
     Attributes:
         name: for people, one line.
-        settings: of which ``applied_to`` takes what makes the look.
+        settings: of which ``look`` takes what makes the look.
     """
 
     name: str
     settings: Settings
 
-    def applied_to(self, settings: Settings) -> Settings:
-        """``settings`` with this look; model, device and the like stay."""
-        picture = {name: getattr(self.settings, name) for name in _PICTURE}
-        return replace(settings, **_groups(self.settings), **picture)
+    @property
+    def look(self) -> dict[str, Value]:
+        """The values that make the look, by name; model, device and the like are not among them."""
+        return {name: value_of(self.settings, one) for name, one in catalogue().items() if one.setting.portable}
 
 
 def presets_folder() -> Path:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from app.engine import ModelFacts
 from app.files import names, open_ordinary, snapshots_folder
 from app.json_files import DamagedError, encodable, few, parse_json, to_json
-from app.settings import Settings, from_dict
+from app.settings import Settings
+from app.settings_file import from_dict
 from app.sinks.base import SinkError
 from app.sinks.recorder import make_folder
 
@@ -26,9 +26,7 @@ class SnapshotError(Exception):
     """No settings can be read from the file. The message is one sentence for the user."""
 
 
-def save_snapshot(
-    pixels: np.ndarray, settings: Settings, model: ModelFacts | None = None, folder: Path | None = None
-) -> Path:
+def save_snapshot(pixels: np.ndarray, settings: Settings, model: str = "", folder: Path | None = None) -> Path:
     """Write a PNG into ``folder``, under a name that no file has; takes some 50 ms for a large picture.
 
     Beside the settings in JSON (chunk ``vitrail``) it carries the prompt as the usual ``Description``.
@@ -36,7 +34,7 @@ def save_snapshot(
     Args:
         pixels: (H, W, 3) uint8 RGB.
         settings: those that the picture was made with.
-        model: that made it; its name goes into the file.
+        model: the name of the model that made it.
         folder: made where it is missing; the user's folder for pictures by default.
 
     Returns:
@@ -50,7 +48,7 @@ def save_snapshot(
 
     folder = folder if folder is not None else snapshots_folder()
     make_folder(folder)
-    inside = {"version": _VERSION, "model": model.name if model else "", "settings": dataclasses.asdict(settings)}
+    inside = {"version": _VERSION, "model": model, "settings": dataclasses.asdict(settings)}
     text = PngInfo()
     text.add_itxt("Software", "Vitrail")
     text.add_itxt("Description", encodable(settings.stream.prompt))
@@ -90,7 +88,7 @@ class SnapshotThread(threading.Thread):
         self,
         pixels: np.ndarray,
         settings: Settings,
-        model: ModelFacts | None = None,
+        model: str = "",
         folder: Path | None = None,
         *,
         then: Callable[[], None] = lambda: None,

@@ -23,6 +23,7 @@ class Styled:
             that the similarity filter found alike.
         settings: those in force when they were made.
         live: whether newer pictures may take their place.
+        model: the name of the model that made them.
     """
 
     images: torch.Tensor
@@ -30,3 +31,4 @@ class Styled:
     number: int
     settings: Settings = field(default_factory=Settings)
     live: bool = False
+    model: str = ""

@@ -57,11 +57,11 @@ class Presets(QObject):
         """Take up the look of this file. False where it cannot be read, which ``told`` says."""
         try:
             preset, notes = load_preset(path)
-            settings = preset.applied_to(self._editor.settings)
-        except (PresetError, ValueError) as error:
+            look = preset.look
+        except PresetError as error:
             self.told.emit(str(error), "error")
             return False
-        self._editor.replace(settings, f"preset {preset.name}")
+        self._editor.adopt(look, f"preset {preset.name}")
         self.told.emit(" ".join([f"“{preset.name}” is on.", *notes]), "warning" if notes else "done")
         return True
 
@@ -88,10 +88,9 @@ class Presets(QObject):
         """Take up the settings inside a snapshot of ours. False where the picture has none."""
         try:
             found, notes = settings_of_snapshot(path)
-            settings = Preset(path.stem, found).applied_to(self._editor.settings)
-        except (SnapshotError, ValueError):
+        except SnapshotError:
             return False
-        self._editor.replace(settings, f"settings of {path.name}")
+        self._editor.adopt(Preset(path.stem, found).look, f"settings of {path.name}")
         self.told.emit(" ".join([f"The look of {path.name} is on.", *notes]), "warning" if notes else "done")
         return True
 

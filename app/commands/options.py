@@ -81,8 +81,8 @@ def _help(known: Setting, kind: type, default: object) -> str:
 
 
 def chosen_in(arguments: argparse.Namespace) -> frozenset[str]:
-    """Names of the stream's settings that the command line names, so that no model's recommendation replaces them."""
-    return frozenset(_given(arguments, StreamConfig))
+    """Names of the settings that the command line names, so that no model's recommendation replaces them."""
+    return frozenset({**_given(arguments, StreamConfig), **_given(arguments, Settings)})
 
 
 def _given(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.catalogue import catalogue, with_values
 from app.presets import (
     Preset,
     PresetError,
@@ -43,8 +44,8 @@ def test_a_look_comes_back_whole():
 def test_a_look_leaves_the_machines_settings_alone():
     mine = Settings(model="mine", device="cpu", dtype="float32", mirror=False, frame_buffer=2)
     preset, _ = from_text(to_text(Preset("Ink", LOOK)))
-    after = preset.applied_to(mine)
-    assert after == replace(mine, stream=LOOK.stream, width=512, height=384, fit="pad")
+    after = with_values(mine, catalogue(), preset.look)
+    assert after == replace(mine, stream=LOOK.stream, width=512, height=384, fit="pad", steadiness=LOOK.steadiness)
 
 
 def test_the_text_explains_itself_and_is_stable():

@@ -20,6 +20,8 @@ from app.frame import Frame
 from app.frame_queue import Closed, FrameQueue, Policy
 from app.metrics import Metrics
 from app.settings import Settings
+from app.settings_owner import SettingsOwner
+from app.standing import choices_in
 from app.status import SessionState, StatusBoard
 from app.styled import Styled
 from app.worker import MOST_FAILURES, STALL_SECONDS, WorkerThread
@@ -44,8 +46,9 @@ class Rig:
         self.board = StatusBoard()
         self.metrics = Metrics()
         self.errors: list[Exception] = []
+        owner = SettingsOwner(choices_in(self.settings))
         self.thread = WorkerThread(
-            self.inputs, self.outputs, self.settings, loader, self.board, self.metrics, self._fail, once=once
+            self.inputs, self.outputs, owner, loader, self.board, self.metrics, self._fail, once=once
         )
 
     def _fail(self, error: Exception) -> None:
@@ -396,7 +399,7 @@ def test_an_engine_that_fails_while_the_source_stalls_goes_on_with_the_next_fram
     rig.thread.start()
     rig.put(0, live=True)
     rig.put(1, live=True)
-    until(lambda: engine.events[-1] == "reset" and "idle" in engine.events)
+    until(lambda: engine.events[-1:] == ["reset"] and "idle" in engine.events)
     rig.put(2, live=True)
     rig.end(live=True)
     rig.thread.join(SAFETY_SECONDS)

@@ -27,22 +27,32 @@ def written(name: str, content: str | bytes, folder: Path) -> Path:
 
 def _settings() -> Iterator[Case]:
     def of(**values: object) -> str:
-        return json.dumps(values)
+        return json.dumps({"version": 2, "chosen": values})
 
     cases: dict[str, tuple[str | bytes, Values]] = {
         "nothing in it": ("{}", Values()),
+        "no choices": (of(), Values()),
+        "of the first edition": (
+            '{"stream":{"prompt":"ink"},"mirror":true}',
+            Values({"stream.prompt": "ink", "mirror": True}),
+        ),
+        "of tomorrow": ('{"version":3,"chosen":{}}', DAMAGED),
+        "choices that are none": ('{"version":2,"chosen":[1]}', DAMAGED),
         "a prompt": (of(stream={"prompt": "ink"}), Values({"stream.prompt": "ink"})),
-        "half a character": ('{"stream":{"prompt":"ink \\ud83c"}}', Values({"stream.prompt": "ink \ud83c"})),
+        "half a character": (
+            '{"version":2,"chosen":{"prompt":"ink \\ud83c"}}',
+            Values({"stream.prompt": "ink \ud83c"}),
+        ),
         "right to left": (of(stream={"prompt": "שלום"}), Values({"stream.prompt": "שלום"})),
         "a long prompt": (of(stream={"prompt": "x" * 100_000}), Values({"stream.prompt": "x" * 100_000})),
         "out of range": (of(stream={"strength": 7, "steps": 3}), Values({"stream.steps": 3}, ("strength is 7; it",))),
         "a number as text": (of(stream={"steps": "3"}), Values(notes=("steps is '3'; it must be a whole number",))),
         "a text as number": (of(stream={"prompt": 3}), Values(notes=("prompt is 3; it must be a text",))),
         "yes as number": (of(mirror=1), Values(notes=("mirror is 1; it must be a yes or no",))),
-        "no number": ('{"stream":{"strength":NaN}}', Values(notes=("strength is nan",))),
-        "endless": ('{"stream":{"strength":Infinity}}', Values(notes=("strength is inf",))),
-        "400 digits": ('{"stream":{"seed":1' + "0" * 400 + "}}", Values(notes=("seed is 1000",))),
-        "5,000 digits": ('{"stream":{"seed":1' + "0" * 5000 + "}}", DAMAGED),
+        "no number": ('{"version":2,"chosen":{"strength":NaN}}', Values(notes=("strength is nan",))),
+        "endless": ('{"version":2,"chosen":{"strength":Infinity}}', Values(notes=("strength is inf",))),
+        "400 digits": ('{"version":2,"chosen":{"seed":1' + "0" * 400 + "}}", Values(notes=("seed is 1000",))),
+        "5,000 digits": ('{"version":2,"chosen":{"seed":1' + "0" * 5000 + "}}", DAMAGED),
         "a list": (of(stream={"prompt": ["ink"]}), Values(notes=("prompt is .* it must be a text",))),
         "nothing": (of(stream={"prompt": None}), Values(notes=("prompt is None; it must be a text",))),
         "a group that is none": (of(stream=3, mirror=True), Values({"mirror": True}, ("is not a group of settings",))),
@@ -55,11 +65,11 @@ def _settings() -> Iterator[Case]:
         "many unknown": (json.dumps({f"x{n}": n for n in range(5000)}), Values(notes=("x",) * 7 + ("4993 more",))),
         "an unknown of a megabyte": (of(**{"x" * 10**6: 1}), Values(notes=("is not known|…",))),
         "empty": ("", DAMAGED),
-        "broken off": ('{"stream":{"prompt":"in', DAMAGED),
+        "broken off": ('{"version":2,"chosen":{"prompt":"in', DAMAGED),
         "no object": ("[1]", DAMAGED),
         "null": ("null", DAMAGED),
         "zeros": (bytes(4000), DAMAGED),
-        "Latin-1": ('{"stream":{"prompt":"café"}}'.encode("latin-1"), DAMAGED),
+        "Latin-1": ('{"version":2,"chosen":{"prompt":"café"}}'.encode("latin-1"), DAMAGED),
         "UTF-16": ('{"mirror":true}'.encode("utf-16"), DAMAGED),
         "nested objects": ('{"a":' * 100_000 + "1" + "}" * 100_000, DAMAGED),
         "nested lists": ("[" * 200_000 + "]" * 200_000, DAMAGED),

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from app.commands.misuse import Misuse
-from app.commands.options import chosen_in, settings_from
+from app.commands.options import chosen_in, settings_from, without_effect
 from app.commands.paths import check_apart, model_files
 from app.json_files import write_json
 from app.reprojection.smooth import SmoothSink
@@ -66,6 +66,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
+    for note in without_effect(arguments, session.settings, source.live):
+        say(console, note)
+    if arguments.no_audio and not isinstance(sink, VideoSink):
+        say(console, "--no-audio had no effect: pictures have no sound")
     if arguments.report is not None:
         made = {"frames_reprojected": smooth.made} if smooth else {}
         write_report(arguments.report, (session.report() or {}) | made)

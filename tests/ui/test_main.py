@@ -77,17 +77,17 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.usefixtures("qapp")
 def test_a_signal_closes_the_window_which_keeps_the_settings(monkeypatch: pytest.MonkeyPatch, name: str):
-    kept: list[Settings] = []
+    kept: list[bool] = []
     monkeypatch.setattr(main, "missing_libraries", list)
-    monkeypatch.setattr(main, "_keep", lambda window: kept.append(window.session.settings))
+    monkeypatch.setattr(main, "_keep", lambda window: kept.append(window.session.settings.mirror))
     monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
     monkeypatch.setattr(main, "load_state", lambda _: WindowState())
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
     number = getattr(signal, name)
     before = signal.getsignal(number)
     QTimer.singleShot(200, lambda: signal.raise_signal(number))
-    assert main.run(Settings(mirror=True), "testcard:width=64,height=64") == 0
-    assert [settings.mirror for settings in kept] == [True]
+    assert main.run({"mirror": True}, "testcard:width=64,height=64") == 0
+    assert kept == [True]
     assert signal.getsignal(number) is before
 
 

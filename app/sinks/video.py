@@ -94,9 +94,9 @@ class VideoSink:
         if self._path.suffix.lower() not in VIDEO_SUFFIXES:
             kinds = ", ".join(VIDEO_SUFFIXES)
             raise SinkError(f"{self._path.name} is not a kind of video that can be written; use one of {kinds}.")
+        check_writable(self._path)
         if self._audio_from is not None and _same_file(self._path, self._audio_from):
             raise SinkError(f"{self._path} is also the input; give the output another name.")
-        check_writable(self._path)
 
     def write(self, frame: Frame) -> None:
         """Add a frame. What came before an error stays playable.

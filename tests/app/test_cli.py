@@ -16,7 +16,7 @@ import app.cli
 import app.commands.logs
 import app.settings
 from app.cli import main
-from app.commands.options import settings_from
+from app.commands.options import settings_from, without_effect
 from app.commands.parser import build_parser
 from app.settings import Settings
 from app.settings_file import save
@@ -217,6 +217,26 @@ def test_a_side_is_rounded_and_that_is_said() -> None:
     assert settings.width == 336
     assert "333" in notes[0]
     assert "336" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ("--steps 2 --strength 0.5", []),
+        ("--guidance full --guidance-scale 3", []),
+        ("--guidance-scale 3", ["--guidance-scale had no effect: it needs --guidance"]),
+        ("--tcd-gamma 0.5", ["--tcd-gamma had no effect: it needs --solver tcd"]),
+        ("--sparse-overlay", ["--sparse-overlay had no effect: it needs --sparse"]),
+        ("--timesteps 99,9 --steps 2", ["--steps had no effect: it needs no --timesteps"]),
+        ("--reprojection on", ["--reprojection had no effect: it is for sources that do not wait"]),
+    ],
+)
+def test_a_flag_that_does_nothing_is_named(flags: str, notes: list[str]) -> None:
+    arguments = build_parser().parse_args(["render", "a", "b", *flags.split()])
+    settings, _ = settings_from(arguments)
+    found = without_effect(arguments, settings, live=False)
+    assert len(found) == len(notes)
+    assert all(words in note for note, words in zip(found, notes, strict=True))
 
 
 @pytest.mark.parametrize("command", [["--help"], ["render", "--help"], ["demo", "--help"], ["--version"]])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,8 +18,9 @@ from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.messages import Captured, EndOfSource
 from app.metrics import Metrics
-from app.settings import Settings, picture_size
+from app.settings import picture_size
 from app.sources.base import Diagnosed, Source, SourceError
+from app.standing import Standing
 from app.status import SessionState, StatusBoard
 from app.tensors import from_planes
 from app.words import of_words
@@ -31,6 +34,7 @@ LONGEST_RETRY_SECONDS = 5.0
 # picture, and a file, of which every frame counts, may be slow.
 PATIENCE_SECONDS = 2.0
 FIRST_PATIENCE_SECONDS = 10.0
+LOST_AGAIN_SECONDS = 10.0
 
 
 def prepare(pixels: np.ndarray, width: int, height: int, fit: str, mirror: bool) -> torch.Tensor:
@@ -97,7 +101,7 @@ class CaptureThread(threading.Thread):
     Args:
         source: what to read from first.
         queue: takes ``Captured`` and ``EndOfSource``; its policy follows the source.
-        read_settings: gives the settings of now.
+        read_standing: gives how the settings stand now.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
         once: end the thread at the end of the source, instead of waiting for another.
@@ -108,7 +112,7 @@ class CaptureThread(threading.Thread):
         self,
         source: Source,
         queue: FrameQueue[Captured | EndOfSource],
-        read_settings: Callable[[], Settings],
+        read_standing: Callable[[], Standing],
         board: StatusBoard,
         metrics: Metrics,
         fail: Callable[[Exception], None],
@@ -118,7 +122,7 @@ class CaptureThread(threading.Thread):
     ) -> None:
         super().__init__(name="vitrail-capture", daemon=True)
         self._queue = queue
-        self._read_settings = read_settings
+        self._read_standing = read_standing
         self._board = board
         self._metrics = metrics
         self._fail = fail
@@ -133,7 +137,8 @@ class CaptureThread(threading.Thread):
         self._epoch = board.epoch  # of the source that is served
         self._take = 0  # which one the frames of now belong to
         self._delivered = 0  # frames put so far, of all sources
-        self._lost: str | None = None  # what was told that this source has lost
+        self._lost: str | None = None  # what was told that this source has lost, and
+        self._lost_told = -math.inf  # when
 
     @property
     def feeds(self) -> list[Feed]:
@@ -205,7 +210,7 @@ class CaptureThread(threading.Thread):
     def _serve(self, source: Source) -> None:
         """Read ``source`` to its end, or until it is replaced."""
         self._say(SessionState.STARTING, f"Opening {source.name}")
-        self._lost = None
+        self._lost, self._lost_told = None, -math.inf
         delays = retry_delays()
         while (feed := self._begin(source)) is not None:
             frames_before = self._delivered
@@ -259,7 +264,7 @@ class CaptureThread(threading.Thread):
             self._say(SessionState.RUNNING)
             if live:
                 patience = PATIENCE_SECONDS
-                self._tell_lost(feed.source)  # what is played over and over has no end to tell it at
+                self._tell_lost_of_live(feed.source)
 
     def _next_frame(self, feed: Feed, patience: float) -> Frame | None:
         """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
@@ -274,15 +279,21 @@ class CaptureThread(threading.Thread):
                     left = None
 
     def _prepared(self, frame: Frame, default_size: int, live: bool) -> Captured:
-        settings = of_words(self._read_settings()) if frame.blank else self._read_settings()
+        standing = self._read_standing()
+        settings = of_words(standing.in_force) if frame.blank else standing.in_force
         height, width = frame.pixels.shape[:2]
-        size = picture_size(settings, width, height, default_size)
+        size = picture_size(settings, width, height, default_size, standing.limits.pixels)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
         return Captured(replace(frame, tensor=tensor, take=self._take), settings, self._epoch, live)
 
+    def _tell_lost_of_live(self, source: Source) -> None:
+        """What is played over and over has no end to tell at what was lost; and it may become more with each frame."""
+        if time.monotonic() >= self._lost_told + LOST_AGAIN_SECONDS:
+            self._tell_lost(source)
+
     def _tell_lost(self, source: Source) -> None:
         if source.lost and source.lost != self._lost:
-            self._lost = source.lost
+            self._lost, self._lost_told = source.lost, time.monotonic()
             self._board.notice(source.lost)
 
     def _say(self, state: SessionState, message: str = "", error: Exception | None = None) -> None:

@@ -22,6 +22,7 @@ class Composer:
         self._steadier = Steadier(track)
         self._number = -1  # of the model's last pictures
         self._made: list[np.ndarray] = []  # these, made steady
+        self._of: Styled | None = None  # what the last picture came with
         self._epoch = 0
 
     def seen(self, captured: Captured, overtaken: Callable[[], bool]) -> Frame | None:
@@ -33,7 +34,7 @@ class Composer:
         """
         self._follow(captured.epoch)
         picture = self._reprojector.seen(captured.frame, captured.settings.reprojection, overtaken)
-        return None if picture is None else _framed(picture, reprojected=True)
+        return None if picture is None else self._framed(picture, reprojected=True)
 
     def styled(self, pixels: np.ndarray, captured: Frame, styled: Styled) -> Frame | None:
         """A picture of the model: as it is to be shown, or None where the next of its group takes its place at once.
@@ -54,7 +55,8 @@ class Composer:
         pixels = self._made[place]  # the very same picture again has nothing to be mixed with
         if captured is not styled.frames[-1] and self._reprojector.ahead_of(captured, mode):
             return None
-        return _framed(self._reprojector.styled(pixels, captured, mode, same=again))
+        self._of = styled
+        return self._framed(self._reprojector.styled(pixels, captured, mode, same=again))
 
     def _follow(self, epoch: int) -> None:
         """Forget the source before: nothing of it goes on in the pictures of another."""
@@ -63,9 +65,17 @@ class Composer:
             self._reprojector.reset()
             self._steadier.reset()
 
-
-def _framed(picture: Picture, *, reprojected: bool = False) -> Frame:
-    of = picture.frame
-    return Frame(
-        of.index, of.captured_at, picture.pixels, None, of.media_time, of, reprojected=reprojected, take=of.take
-    )
+    def _framed(self, picture: Picture, *, reprojected: bool = False) -> Frame:
+        """The picture as a frame; one that is carried along was made as the last one of the model was."""
+        frame, made = picture.frame, self._of
+        return Frame(
+            frame.index,
+            frame.captured_at,
+            picture.pixels,
+            media_time=frame.media_time,
+            original=frame,
+            take=frame.take,
+            reprojected=reprojected,
+            settings=made.settings if made is not None else None,
+            model=made.model if made is not None else "",
+        )

@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # to import torch takes seconds, which a source alone should 
     import numpy as np
     import torch
 
+    from app.settings import Settings
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -30,6 +32,8 @@ class Frame:
         take: which uninterrupted stretch of the session it belongs to, counted from 0. A pause begins another: to a
             recording, whatever lies between two takes was not.
         reprojected: whether this is an earlier picture carried along the motion, and none that the model made anew.
+        settings: on a styled frame, those with which the picture was made.
+        model: on a styled frame, the name of the model that made it.
     """
 
     index: int
@@ -42,3 +46,5 @@ class Frame:
     reprojected: bool = False
     blank: bool = False
     take: int = 0
+    settings: Settings | None = None
+    model: str = ""

@@ -54,6 +54,7 @@ class Styled:
         epoch: number of their source.
         settings: those in force when they were made.
         live: whether newer pictures may take their place.
+        model: the name of the model that made them.
     """
 
     images: torch.Tensor
@@ -62,3 +63,4 @@ class Styled:
     epoch: int
     settings: Settings = field(default_factory=Settings)
     live: bool = False
+    model: str = ""

@@ -15,9 +15,7 @@ from app.sources import SourceError
 from app.sources.images import read_image
 from app.sources.screen import screens
 from app.weights_file import WeightsError, with_weights
-from pipeline.setting import Cost
 from ui.bridge import Bridge
-from ui.catalogue import value_of
 from ui.choice import CANVAS, Choice
 from ui.clean_feed import CleanFeed
 from ui.editor import Editor
@@ -149,14 +147,10 @@ class Dialogs(QObject):
         """Follow the model on its way in."""
         if self.models is None:
             return
-        model = self._session.model
-        serving = self._session.serving
-        wanted = self._session.settings
-        missed = serving is not None and not self._session.loading and serving.model != wanted.model
+        model, refused = self._session.model, self._session.refused_model
         error = ""
-        if missed:
-            notices = [notice.message for notice in self._session.notices if notice.message.startswith(wanted.model)]
-            error = notices[-1] if notices else ""
+        if refused is not None and not self._session.loading:
+            error = f"{refused.value}: {refused.reason}; the model before it goes on"
         self.models.show_serving(
             model.name if model else "", loading=self._session.loading, fetched=self._session.fetched, error=error
         )
@@ -205,9 +199,7 @@ class Dialogs(QObject):
         serving = self._session.serving
         self._session.cancel_loading()
         if serving is not None:
-            known = self._editor.entries
-            mine = {name: value_of(serving, one) for name, one in known.items() if one.setting.cost is Cost.MODEL}
-            self._editor.change(**mine)
+            self._session.owner.keep_model(self._session.settings, serving)
 
 
 def canvas_choice() -> Choice:

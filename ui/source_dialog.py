@@ -138,7 +138,7 @@ class SourceDialog(QDialog):
         self._offer_sizes()
         self.size_.setAccessibleName("Picture size of the camera")
         self.mirror.setAccessibleName("Mirror")
-        self.mirror.setChecked(self._editor.value("mirror"))
+        self.mirror.setChecked(bool(self._editor.value("mirror")))
         options = QHBoxLayout()
         for name, part in (("Picture", self.size_), ("Mirror", self.mirror)):
             options.addWidget(QLabel(name))

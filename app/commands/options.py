@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from typing import Any, NoReturn
 
 from app.commands.misuse import Misuse
-from app.settings import SMALLEST_SIDE, Settings, multiple_of_step
+from app.commands.paths import expanded
+from app.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings, multiple_of_step
+from pipeline.adapter_list import quoted
 from pipeline.config import StreamConfig
 from pipeline.setting import Setting, described
 
@@ -78,19 +81,29 @@ def _help(known: Setting, kind: type, default: object) -> str:
 
 
 def chosen_in(arguments: argparse.Namespace) -> frozenset[str]:
-    """Names of the stream's settings that the command line names, so that no model's recommendation replaces them."""
-    return frozenset(_given(arguments, StreamConfig))
+    """Names of the settings that the command line names, so that no model's recommendation replaces them."""
+    return frozenset({**_given(arguments, StreamConfig), **_given(arguments, Settings)})
 
 
 def _given(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
     names = [name for name, _, _ in described(kind)]
     given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
-    return {name: "; ".join(value) if isinstance(value, list) else value for name, value in given.items()}
+    return {name: "; ".join(map(_entry, value)) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _entry(text: str) -> str:
+    """One ``--lora``: a file where there is one of that name, its strength behind it or not; else a list of them."""
+    if os.path.lexists(expanded(text)):
+        return quoted(text)
+    name, colon, strength = text.rpartition(":")
+    return f"{quoted(name)}:{strength}" if colon and os.path.lexists(expanded(name)) else text
 
 
 def _side(name: str, side: int, notes: list[str]) -> int:
     if side < SMALLEST_SIDE:
         raise Misuse(f"{name} is {side}; it must be at least {SMALLEST_SIDE} pixels")
+    if side > LARGEST_SIDE:
+        raise Misuse(f"{name} is {side}; it must be at most {LARGEST_SIDE} pixels")
     rounded = multiple_of_step(side)
     if rounded != side:
         notes.append(f"{name} {side} is taken as {rounded}, the nearest that the model can do")

@@ -48,7 +48,7 @@ class AudioCopy:
         self._pending: tuple[float, Packet | AudioFrame] | None = None
         self._items: _Items = iter(())
         try:
-            self._input = av.open(str(source), metadata_errors="replace")
+            self._input = av.open(str(source.absolute()), metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             self._input = None
             self.lost = f"The sound of {source.name} was left out: {error.strerror}."

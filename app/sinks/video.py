@@ -17,6 +17,7 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from app.files import NOT_ORDINARY
 from app.fitting import laid_on
 from app.frame import Frame
 from app.sinks.audio import AudioCopy
@@ -126,8 +127,9 @@ class VideoSink:
     def _start(self, pixels: np.ndarray) -> None:
         height, width = pixels.shape[:2]
         options = _mux_options(self._path.suffix.lower())
+        # FFmpeg takes "12:30.mp4" for an address of the protocol 12; nothing that begins with a slash is one.
         self._container = container = av.open(
-            str(self._path), "w", format=_FORMATS[self._path.suffix.lower()], options=options
+            str(self._path.absolute()), "w", format=_FORMATS[self._path.suffix.lower()], options=options
         )
         codec = "libx264" if "libx264" in codecs_available else "mpeg4"
         if codec == "mpeg4":
@@ -201,12 +203,14 @@ _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 def check_writable(path: Path) -> None:
     """Raise ``SinkError`` with one sentence where no file can be written at ``path``; leaves everything as it was."""
-    if not path.parent.is_dir():
-        raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise SinkError(f"{path} cannot be written: it is a folder.")
-    existed = path.exists()
     try:
+        if not path.parent.is_dir():
+            raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
+        if path.is_dir():
+            raise SinkError(f"{path} cannot be written: it is a folder.")
+        existed = path.exists()
+        if path.is_fifo() or path.is_socket():  # to open one may take for ever
+            raise SinkError(f"{path} cannot be written: {NOT_ORDINARY}.")
         with path.open("ab"):
             pass
     except OSError as error:

@@ -237,7 +237,7 @@ def _open_container(path: Path) -> InputContainer:
     if not size:
         raise SourceError(f"{path} is empty (0 bytes).")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path.absolute()), metadata_errors="replace")
     except FileEnds as error:
         raise SourceError(f"{path} breaks off before its first frame.") from error
     except (FFmpegError, OSError) as error:

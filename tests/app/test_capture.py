@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.sources.base import SourceError, SourceStalled
 from app.sources.pacing import waited_until
 from app.sources.testcard import TestCardSource
+from app.standing import Standing, choices_in
 from app.status import SessionState, Status, StatusBoard
 from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource, until
 
@@ -40,7 +41,13 @@ class Rig:
         if with_model:
             self.board.model = FACTS
         self.thread = CaptureThread(
-            source, self.queue, lambda: self.settings, self.board, self.metrics, self._fail, once=once
+            source,
+            self.queue,
+            lambda: Standing(choices_in(self.settings)),
+            self.board,
+            self.metrics,
+            self._fail,
+            once=once,
         )
         self.thread.start()
 

@@ -19,6 +19,8 @@ from app.cli import main
 from app.commands.options import settings_from
 from app.commands.parser import build_parser
 from app.settings import Settings
+from app.settings_file import save
+from app.standing import Values
 from pipeline.backends.openvino.package import is_installed
 from pipeline.config import StreamConfig
 from tests.app.media import add_clicks, cards, clicks, write_clip
@@ -371,25 +373,24 @@ def test_without_qt_it_says_what_works(capsys: pytest.CaptureFixture[str], monke
 def test_the_app_opens_with_the_saved_settings_and_the_source(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[tuple[Settings, str | None]] = []
-
+    opened: list[tuple[Values, str | None]] = []
     shown: list[str] = []
 
     class FakeWindow:
         @staticmethod
-        def run(settings: Settings, source: str | None, notes: list[str]) -> int:
-            opened.append((settings, source))
+        def run(chosen: Values, source: str | None, notes: list[str]) -> int:
+            opened.append((chosen, source))
             shown.extend(notes)
             return 0
 
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     monkeypatch.setitem(sys.modules, "ui.main", FakeWindow)  # pyright: ignore[reportArgumentType]
     path = app.settings.default_path()
-    app.settings.save(Settings(mirror=True), path)
+    save({"mirror": True}, path)
     assert main(["--source", "testcard"]) == 0
     path.write_text("{", encoding="utf-8")
     assert main([]) == 0
-    assert opened == [(Settings(mirror=True), "testcard"), (Settings(), None)]
+    assert opened == [({"mirror": True}, "testcard"), ({}, None)]
     assert len(shown) == 1
     assert "damaged" in complaint(capsys)
 

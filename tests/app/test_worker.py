@@ -20,6 +20,8 @@ from app.frame_queue import Closed, FrameQueue, Policy
 from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics
 from app.settings import Settings
+from app.settings_owner import SettingsOwner
+from app.standing import choices_in
 from app.status import SessionState, StatusBoard
 from app.worker import MOST_FAILURES, STALL_SECONDS, WorkerThread
 from pipeline.config import StreamConfig
@@ -43,8 +45,9 @@ class Rig:
         self.board = StatusBoard()
         self.metrics = Metrics()
         self.errors: list[Exception] = []
+        owner = SettingsOwner(choices_in(self.settings))
         self.thread = WorkerThread(
-            self.inputs, self.outputs, self.settings, loader, self.board, self.metrics, self._fail, once=once
+            self.inputs, self.outputs, owner, loader, self.board, self.metrics, self._fail, once=once
         )
 
     def _fail(self, error: Exception) -> None:

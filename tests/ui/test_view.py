@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from app.cameras import Camera
-from app.settings import Settings
 from app.sources import open_source
 from app.sources.camera import CameraSource
 from app.sources.video import VideoSource
@@ -51,17 +50,9 @@ def test_a_source_has_a_kind_and_an_icon(spec: str, kind: str):
 
 
 def test_a_prompt_is_given_where_there_is_none():
-    assert view.first_settings(None).stream.prompt == view.FIRST_PROMPT
-    mine = view.with_stream(Settings(mirror=True), prompt="ink")
-    assert view.first_settings(mine) is mine
-
-
-def test_settings_change_by_value():
-    before = Settings()
-    after = view.with_stream(before, strength=0.3)
-    assert (before.stream.strength, after.stream.strength) == (0.8, 0.3)
-    with pytest.raises(ValueError, match="strength"):
-        view.with_stream(before, strength=3)
+    assert view.first_choices({}) == {"prompt": view.FIRST_PROMPT}
+    assert view.first_choices({"prompt": " ", "mirror": True}) == {"prompt": view.FIRST_PROMPT, "mirror": True}
+    assert view.first_choices({"prompt": "ink"}) == {"prompt": "ink"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,12 @@
+"""Every kind of input that people have had trouble with, each made anew with its right value or its right message.
+
+No file of anybody's is in it: PyAV, Pillow, numpy and safetensors write them. ``tests/app/test_corpus.py`` gives each to
+the door that it comes in by.
+"""
+
+from __future__ import annotations
+
+from tests import corpus_pictures
+from tests.corpus_case import Case
+
+CASES: tuple[Case, ...] = (*corpus_pictures.CASES,)

@@ -46,7 +46,7 @@ class ToRgb:
         if self._table is None or kind != self._kind or not self._table.fits(wide):
             self._table, self._kind = _table_filter(wide, *kind), kind
         (graded,) = self._table(wide)
-        return np.right_shift(np.asarray(graded.to_ndarray(), np.uint16), 8).astype(np.uint8)
+        return _high_bytes(graded)
 
 
 class _Meaning(TypedDict, total=False):
@@ -61,6 +61,15 @@ def _meaning(frame: av.VideoFrame) -> _Meaning:
     matrix = _MATRICES.get(frame.colorspace, Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
     return {"src_colorspace": matrix, "src_color_range": ColorRange.JPEG if full else ColorRange.MPEG}
+
+
+def _high_bytes(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a frame in ``gbrp16le``: planes of green, blue and red, each number its low byte first."""
+    pixels = np.empty((frame.height, frame.width, 3), np.uint8)
+    for plane, channel in zip(frame.planes, (1, 2, 0), strict=True):
+        lines = np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)
+        pixels[..., channel] = lines[: frame.height, 1 : 2 * frame.width : 2]
+    return pixels
 
 
 def _table_filter(like: av.VideoFrame, transfer: int, primaries: int) -> Filter:

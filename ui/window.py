@@ -9,12 +9,14 @@ from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
+from app.drawing import Drawing
 from app.hints import hint, origin_of
 from app.prompt_history import PromptHistory
 from app.series import Series
 from app.session import Session
 from app.sources import Source
-from app.status import Notice, SessionState, Status
+from app.standing import MODEL_SETTINGS
+from app.status import Notice, Status
 from app.styles import styles_of
 from ui import theme
 from ui.actions import Actions
@@ -33,7 +35,7 @@ from ui.prompt_bar import PromptBar
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
-from ui.sources import SourceSwitch
+from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
@@ -57,10 +59,11 @@ class Window(QMainWindow):
         source: the object itself, where the caller has it.
         state: how the window looked the last time.
         prompts: of the past.
+        drawing: on the canvas; an empty one by default.
         on_close: called with the window, once the session has stopped.
 
     Signals:
-        restart_asked: the session is over, and the user wants another one with these settings.
+        restart_asked: the session is over, and the user wants another one with these choices.
     """
 
     restart_asked = Signal(object)
@@ -74,6 +77,7 @@ class Window(QMainWindow):
         *,
         state: WindowState | None = None,
         prompts: PromptHistory | None = None,
+        drawing: Drawing | None = None,
         on_close: Callable[[Window], None] = lambda _: None,
     ) -> None:
         super().__init__()
@@ -88,7 +92,7 @@ class Window(QMainWindow):
         self._series = Series()
         self.editor = Editor(session)
         self.commands = Actions(self)
-        self.switch = SourceSwitch(session, choice, source)
+        self.switch = SourceSwitch(session, choice, source, drawing)
         self.sinks = Sinks(session, lambda: self.switch.fps, lambda: self.viewer.frame)
         self.presets = Presets(self.editor, self)
         self.dialogs = Dialogs(self, session, self.editor, self.switch, bridge)
@@ -97,7 +101,7 @@ class Window(QMainWindow):
         self.toast = Toast(self.viewer)
         self.toolbar = Toolbar(self.commands)
         self.seek_bar = SeekBar()
-        self.canvas = CanvasPane(self.switch.drawing, self.dialogs.import_picture)
+        self.canvas = CanvasPane(self.switch.drawing)
         self.panel = Panel(self.editor)
         self.prompt_bar = PromptBar(self.editor, self.panel.beside_prompt)
         self.strip = Strip()
@@ -121,6 +125,7 @@ class Window(QMainWindow):
             self.dialogs.close()
             self.sinks.close()
             self._bridge.detach(self.viewer.presenter)
+            self.editor.close()
             self.session.stop()
             self._on_close(self)
         event.accept()
@@ -172,7 +177,7 @@ class Window(QMainWindow):
         self._bridge.attach(self.viewer.presenter)
         self._bridge.pictured.connect(self._show_picture)
         self._bridge.told.connect(self._show_message)
-        self.editor.changed.connect(lambda _: self._follow_settings())
+        self.editor.changed.connect(self._follow_settings)
         self.editor.refused.connect(lambda _, reason: self.toast.tell(reason, "warning"))
         self.switch.changed.connect(self._show_source)
         self.sinks.changed.connect(self._show_sinks)
@@ -182,6 +187,9 @@ class Window(QMainWindow):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
+        self.canvas.laying_asked.connect(self.dialogs.import_picture)
+        self.canvas.opening_asked.connect(self.dialogs.open_drawing)
+        self.canvas.saving_asked.connect(self.dialogs.save_drawing)
         self.toolbar.mode_chosen.connect(self.show_mode)
         self.viewer.full_screen_asked.connect(self.commands["full_screen"].trigger)
         for name, act in self._what_to_do().items():
@@ -260,6 +268,7 @@ class Window(QMainWindow):
             part.setVisible(not on)
         self.side.setVisible(not on and self.commands["panel"].isChecked())
         self.seek_bar.follow(None if on else self.switch.video)
+        self.viewer.pointer_hides = on
         state = self.windowState()
         full = Qt.WindowState.WindowFullScreen
         self.setWindowState(state | full if on else state & ~full)
@@ -305,7 +314,8 @@ class Window(QMainWindow):
 
     def _restart(self) -> None:
         # Whatever ended the session may lie in the model; the one inside always loads.
-        self.restart_asked.emit(replace(self.session.settings, model="embedded", device="auto", dtype="auto"))
+        chosen = self.editor.standing.chosen
+        self.restart_asked.emit({name: value for name, value in chosen.items() if name not in MODEL_SETTINGS})
 
     # -- what the session says ----------------------------------------------------------------------------------------
 
@@ -321,14 +331,14 @@ class Window(QMainWindow):
         self._refresh()
 
     def _follow_settings(self) -> None:
-        for name, label in (("undo", self.editor.history.undo_label), ("redo", self.editor.history.redo_label)):
+        for name, label in (("undo", self.editor.undo_label), ("redo", self.editor.redo_label)):
             action = self.commands[name]
             action.setEnabled(label is not None)
             action.setToolTip(f"{name.capitalize()} {label}" if label else name.capitalize())
         self._meant.start()
 
     def _keep_prompt(self) -> None:
-        self.prompts.add(self.session.settings.stream.prompt)
+        self.prompts.add(self.editor.settings.stream.prompt)
         self.prompt_bar.show_recent(self.prompts.prompts)
 
     def _show_source(self) -> None:
@@ -354,10 +364,13 @@ class Window(QMainWindow):
         counts, model = self.session.metrics(), self.session.model
         said = said_of(self.session, paused=self.switch.paused)
         self._show_banner(said)
-        # The light tells the truth: a camera that cannot be opened is not on.
-        watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
-        self.toolbar.show_watching(self.switch.choice.watches if watching else "")
-        advice = said.text or hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.drops)
+        # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.
+        self.toolbar.show_watching(watched(self.session.open_sources))
+        advice = (
+            said.text
+            or self.editor.standing.shortage()
+            or hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.recent_drops())
+        )
         if model is not None:  # before, there is nothing to measure, and torch is still on its way in
             self._series.add(counts)
         self.side.show_model(model)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.files import names, recordings_folder
+from app.frame import Frame
 from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
+from app.sinks.takes import Takes
 from app.sinks.video import VideoSink
 
 
@@ -35,6 +37,7 @@ class Recorder(BackgroundSink):
         self._folder = folder if folder is not None else recordings_folder()
         self.path = next(path for path in names(self._folder, ".mp4") if not path.exists())
         self._video = VideoSink(self.path, nominal_fps=nominal_fps, quality=quality)
+        self._takes = Takes()
         super().__init__(self._video)
 
     @property
@@ -50,7 +53,12 @@ class Recorder(BackgroundSink):
     def open(self) -> None:
         """Make the folder and start. Raises ``SinkError`` where nothing can be written there."""
         make_folder(self._folder)
+        self._takes = Takes()
         super().open()
+
+    def write(self, frame: Frame) -> None:
+        """As ``BackgroundSink``; the time of a pause is left out."""
+        super().write(self._takes.joined(frame))
 
 
 def make_folder(folder: Path) -> None:

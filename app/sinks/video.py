@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import stat
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
+from app.files import NOT_ORDINARY
 from app.fitting import laid_on
 from app.frame import Frame
 from app.media.clock import LONGEST_GAP
@@ -94,9 +94,9 @@ class VideoSink:
         if self._path.suffix.lower() not in VIDEO_SUFFIXES:
             kinds = ", ".join(VIDEO_SUFFIXES)
             raise SinkError(f"{self._path.name} is not a kind of video that can be written; use one of {kinds}.")
+        check_writable(self._path)
         if self._audio_from is not None and _same_file(self._path, self._audio_from):
             raise SinkError(f"{self._path} is also the input; give the output another name.")
-        check_writable(self._path)
 
     def write(self, frame: Frame) -> None:
         """Add a frame. What came before an error stays playable.
@@ -155,8 +155,9 @@ class VideoSink:
     def _start(self, pixels: np.ndarray) -> None:
         height, width = pixels.shape[:2]
         options = _mux_options(self._path.suffix.lower())
+        # FFmpeg takes "12:30.mp4" for an address of the protocol 12; nothing that begins with a slash is one.
         self._container = container = av.open(
-            str(self._path), "w", format=_FORMATS[self._path.suffix.lower()], options=options
+            str(self._path.absolute()), "w", format=_FORMATS[self._path.suffix.lower()], options=options
         )
         codec = "libx264" if "libx264" in codecs_available else "mpeg4"
         if codec == "mpeg4":
@@ -237,15 +238,14 @@ _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 def check_writable(path: Path) -> None:
     """Raise ``SinkError`` with one sentence where no file can be written at ``path``; leaves everything as it was."""
-    if not path.parent.is_dir():
-        raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise SinkError(f"{path} cannot be written: it is a folder.")
     try:
+        if not path.parent.is_dir():
+            raise SinkError(f"{path} cannot be written: there is no folder {path.parent}.")
+        if path.is_dir():
+            raise SinkError(f"{path} cannot be written: it is a folder.")
         existed = path.exists()
-        if existed and (stat.S_ISFIFO(path.stat().st_mode) or stat.S_ISSOCK(path.stat().st_mode)):
-            # To open it would wait for somebody who reads; and the end of a film is written back at its beginning.
-            raise SinkError(f"{path} cannot be written: it is a pipe; give the name of a file.")
+        if path.is_fifo() or path.is_socket():  # to open one may take for ever
+            raise SinkError(f"{path} cannot be written: {NOT_ORDINARY}.")
         with path.open("ab"):
             pass
     except (OSError, ValueError) as error:

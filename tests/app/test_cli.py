@@ -19,11 +19,13 @@ import app.cli
 import app.commands.logs
 import app.settings
 from app.cli import main
-from app.commands.options import settings_from
+from app.commands.options import settings_from, without_effect
 from app.commands.parser import build_parser
 from app.metrics import Metrics
 from app.settings import Settings
+from app.settings_file import save
 from app.sinks import VideoSink
+from app.standing import Values
 from pipeline.backends.openvino.package import is_installed
 from pipeline.config import StreamConfig
 from tests.app.media import add_clicks, cards, clicks, write_clip
@@ -223,6 +225,26 @@ def test_a_side_is_rounded_and_that_is_said() -> None:
     assert "336" in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ("--steps 2 --strength 0.5", []),
+        ("--guidance full --guidance-scale 3", []),
+        ("--guidance-scale 3", ["--guidance-scale had no effect: it needs --guidance"]),
+        ("--tcd-gamma 0.5", ["--tcd-gamma had no effect: it needs --solver tcd"]),
+        ("--sparse-overlay", ["--sparse-overlay had no effect: it needs --sparse"]),
+        ("--timesteps 99,9 --steps 2", ["--steps had no effect: it needs no --timesteps"]),
+        ("--reprojection on", ["--reprojection had no effect: it is for sources that do not wait"]),
+    ],
+)
+def test_a_flag_that_does_nothing_is_named(flags: str, notes: list[str]) -> None:
+    arguments = build_parser().parse_args(["render", "a", "b", *flags.split()])
+    settings, _ = settings_from(arguments)
+    found = without_effect(arguments, settings, live=False)
+    assert len(found) == len(notes)
+    assert all(words in note for note, words in zip(found, notes, strict=True))
+
+
 @pytest.mark.parametrize("command", [["--help"], ["render", "--help"], ["demo", "--help"], ["--version"]])
 def test_help_is_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -331,7 +353,7 @@ def test_pipes_are_no_clips_and_no_outputs(capsys: pytest.CaptureFixture[str], c
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
     assert main(["render", str(pipe), str(tmp_path / "out.mp4"), *NO_MODEL_NEEDED]) == 2
-    assert "is no file but a pipe" in complaint(capsys)
+    assert "it is no ordinary file" in complaint(capsys)
     assert main(["render", str(clip), str(pipe), *NO_MODEL_NEEDED]) == 2
     assert "it is a pipe; give the name of a file" in complaint(capsys)
 
@@ -452,25 +474,24 @@ def test_without_qt_it_says_what_works(capsys: pytest.CaptureFixture[str], monke
 def test_the_app_opens_with_the_saved_settings_and_the_source(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[tuple[Settings, str | None]] = []
-
+    opened: list[tuple[Values, str | None]] = []
     shown: list[str] = []
 
     class FakeWindow:
         @staticmethod
-        def run(settings: Settings, source: str | None, notes: list[str]) -> int:
-            opened.append((settings, source))
+        def run(chosen: Values, source: str | None, notes: list[str]) -> int:
+            opened.append((chosen, source))
             shown.extend(notes)
             return 0
 
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     monkeypatch.setitem(sys.modules, "ui.main", FakeWindow)  # pyright: ignore[reportArgumentType]
     path = app.settings.default_path()
-    app.settings.save(Settings(mirror=True), path)
+    save({"mirror": True}, path)
     assert main(["--source", "testcard"]) == 0
     path.write_text("{", encoding="utf-8")
     assert main([]) == 0
-    assert opened == [(Settings(mirror=True), "testcard"), (Settings(), None)]
+    assert opened == [({"mirror": True}, "testcard"), ({}, None)]
     assert len(shown) == 1
     assert "damaged" in complaint(capsys)
 

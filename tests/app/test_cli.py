@@ -355,7 +355,7 @@ def test_pipes_are_no_clips_and_no_outputs(capsys: pytest.CaptureFixture[str], c
     assert main(["render", str(pipe), str(tmp_path / "out.mp4"), *NO_MODEL_NEEDED]) == 2
     assert "it is no ordinary file" in complaint(capsys)
     assert main(["render", str(clip), str(pipe), *NO_MODEL_NEEDED]) == 2
-    assert "it is a pipe; give the name of a file" in complaint(capsys)
+    assert "cannot be written: it is no ordinary file" in complaint(capsys)
 
 
 @pytest.mark.parametrize("size", [(333, 251), (65, 64), (64, 201)])

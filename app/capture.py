@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -32,6 +34,7 @@ LONGEST_RETRY_SECONDS = 5.0
 # picture, and a file, of which every frame counts, may be slow.
 PATIENCE_SECONDS = 2.0
 FIRST_PATIENCE_SECONDS = 10.0
+LOST_AGAIN_SECONDS = 10.0
 
 
 def prepare(pixels: np.ndarray, width: int, height: int, fit: str, mirror: bool) -> torch.Tensor:
@@ -134,7 +137,8 @@ class CaptureThread(threading.Thread):
         self._epoch = board.epoch  # of the source that is served
         self._take = 0  # which one the frames of now belong to
         self._delivered = 0  # frames put so far, of all sources
-        self._lost: str | None = None  # what was told that this source has lost
+        self._lost: str | None = None  # what was told that this source has lost, and
+        self._lost_told = -math.inf  # when
 
     @property
     def feeds(self) -> list[Feed]:
@@ -206,7 +210,7 @@ class CaptureThread(threading.Thread):
     def _serve(self, source: Source) -> None:
         """Read ``source`` to its end, or until it is replaced."""
         self._say(SessionState.STARTING, f"Opening {source.name}")
-        self._lost = None
+        self._lost, self._lost_told = None, -math.inf
         delays = retry_delays()
         while (feed := self._begin(source)) is not None:
             frames_before = self._delivered
@@ -260,7 +264,7 @@ class CaptureThread(threading.Thread):
             self._say(SessionState.RUNNING)
             if live:
                 patience = PATIENCE_SECONDS
-                self._tell_lost(feed.source)  # what is played over and over has no end to tell it at
+                self._tell_lost_of_live(feed.source)
 
     def _next_frame(self, feed: Feed, patience: float) -> Frame | None:
         """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
@@ -282,9 +286,14 @@ class CaptureThread(threading.Thread):
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
         return Captured(replace(frame, tensor=tensor, take=self._take), settings, self._epoch, live)
 
+    def _tell_lost_of_live(self, source: Source) -> None:
+        """What is played over and over has no end to tell at what was lost; and it may become more with each frame."""
+        if time.monotonic() >= self._lost_told + LOST_AGAIN_SECONDS:
+            self._tell_lost(source)
+
     def _tell_lost(self, source: Source) -> None:
         if source.lost and source.lost != self._lost:
-            self._lost = source.lost
+            self._lost, self._lost_told = source.lost, time.monotonic()
             self._board.notice(source.lost)
 
     def _say(self, state: SessionState, message: str = "", error: Exception | None = None) -> None:

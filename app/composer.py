@@ -58,6 +58,13 @@ class Composer:
         self._of = styled
         return self._framed(self._reprojector.styled(pixels, captured, mode, same=again))
 
+    def _follow(self, epoch: int) -> None:
+        """Forget the source before: nothing of it goes on in the pictures of another."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._reprojector.reset()
+            self._steadier.reset()
+
     def _framed(self, picture: Picture, *, reprojected: bool = False) -> Frame:
         """The picture as a frame; one that is carried along was made as the last one of the model was."""
         frame, made = picture.frame, self._of
@@ -72,10 +79,3 @@ class Composer:
             settings=made.settings if made is not None else None,
             model=made.model if made is not None else "",
         )
-
-    def _follow(self, epoch: int) -> None:
-        """Forget the source before: nothing of it goes on in the pictures of another."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._reprojector.reset()
-            self._steadier.reset()

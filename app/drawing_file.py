@@ -6,9 +6,10 @@ before: what is seen, and what lies under the strokes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import tempfile
+import threading
 from pathlib import Path
 
 import cv2
@@ -76,7 +77,10 @@ def keep_drawing(drawing: Drawing, folder: Path) -> None:
 
 
 def kept_drawing(folder: Path) -> Drawing | None:
-    """The drawing of the last run, with nothing to undo; None where there is none, or it is damaged (the log says)."""
+    """The drawing of the last run, with nothing to undo; None where there is none.
+
+    One that is damaged is set aside (``.bad``), so that the next one does not replace it, and the log says so.
+    """
     if not (folder / _SEEN).exists():
         return None
     try:
@@ -86,7 +90,9 @@ def kept_drawing(folder: Path) -> Drawing | None:
             ground = None
         return Drawing.of(pixels, ground)
     except (SourceError, ValueError) as error:
-        logger.warning("the drawing in %s cannot be taken up again: %s", folder, error)
+        logger.warning("the drawing in %s cannot be taken up again, and is set aside: %s", folder, error)
+        with contextlib.suppress(OSError):
+            (folder / _SEEN).replace(folder / f"{_SEEN}.bad")
         return None
 
 
@@ -95,11 +101,10 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"the picture cannot be encoded as {path.suffix}")
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.tobytes())
-        Path(draft).replace(path)
+        draft.write_bytes(data.tobytes())
+        draft.replace(path)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise

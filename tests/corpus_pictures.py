@@ -151,7 +151,8 @@ def _modes() -> Iterator[Case]:
     def of(mode: str) -> Callable[[], Image.Image]:
         return lambda: quarters().convert(mode)
 
-    grey: dict[tuple[int, int], Colour] = dict(zip(PLACES, ((76,) * 3, (150,) * 3, (29,) * 3, WHITE), strict=True))
+    levels: tuple[Colour, ...] = ((76, 76, 76), (150, 150, 150), (29, 29, 29), WHITE)
+    grey = dict(zip(PLACES, levels, strict=True))
     yield picture("grey", partial(saved, "a.png", of("L")), Frames(colours=grey))
     yield picture("black and white", partial(saved, "a.png", lambda: Image.new("1", (8, 8), 1)), Frames(size=(8, 8)))
     yield picture("palette", partial(saved, "a.png", lambda: quarters().quantize()), Frames(colours=QUARTERS))

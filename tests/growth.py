@@ -20,7 +20,8 @@ class Slope:
 
     Attributes:
         mb_per_hour: 2**20 bytes in an hour, by least squares.
-        error: one standard error of it, as if what is left of the line were noise.
+        error: one standard error of it, as if each sample were off the line by chance alone; memory that swings for
+            longer than from one sample to the next makes it several times as much.
     """
 
     mb_per_hour: float

@@ -12,7 +12,6 @@ from app.sources.base import Source, SourceError
 from app.sources.camera import CameraSource
 from app.sources.canvas import CanvasSource
 from app.sources.images import IMAGE_SUFFIXES, AnimationSource, ImageFolderSource, ImageSource
-from app.sources.played import PlayedSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
 from app.sources.text import TextSource
@@ -41,7 +40,7 @@ def open_source(spec: str, *, live: bool = False) -> Source:
 
             A file of that name comes first, so that ``camera:front.mp4`` may be one. Only the single words ``camera``,
             ``screen``, ``canvas``, ``testcard`` and ``text`` are never a path; ``./text`` is.
-        live: play a video or a folder in real time and without end, repeat a picture without end, and keep a test card
+        live: play a video in real time and without end, repeat a picture without end, and keep a test card
             or ``text`` to the clock. Cameras and screens are always live.
 
     Raises:
@@ -68,16 +67,14 @@ def open_source(spec: str, *, live: bool = False) -> Source:
 def _file(spec: str, live: bool) -> Source:
     path = user_path(spec)
     if spec and is_folder(path):
-        folder = ImageFolderSource(path)
-        return PlayedSource(folder) if live else folder
+        return ImageFolderSource(path, live=live)
     if spec and is_there(path) and not is_file(path):
         raise SourceError(f"{path} cannot be read: {NOT_ORDINARY}.")
     kind = kind_of(path)
     if kind in (Kind.STILL, Kind.CODED) or (kind is Kind.UNKNOWN and path.suffix.lower() in IMAGE_SUFFIXES):
         return ImageSource(path, live=live)
     if kind is Kind.ANIMATED:
-        animation = AnimationSource(path)
-        return PlayedSource(animation) if live else animation
+        return AnimationSource(path, live=live)
     if path.suffix or (spec and os.path.lexists(path)):
         return VideoSource(path, realtime=live, loop=live)
     raise SourceError(

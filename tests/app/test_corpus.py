@@ -199,7 +199,7 @@ def check_text(case: Case, folder: Path) -> None:
     history = PromptHistory([prompt])
     save_history(history, folder / "prompts.json")
     assert load_history(folder / "prompts.json").prompts == history.prompts
-    kept, _ = settings_of_snapshot(save_snapshot(np.zeros((8, 8, 3), np.uint8), settings, None, folder / "pictures"))
+    kept, _ = settings_of_snapshot(save_snapshot(np.zeros((8, 8, 3), np.uint8), settings, folder=folder / "pictures"))
     assert kept == settings
     preset, notes = load_preset(save_preset(Preset("look", settings), folder / "presets"))
     assert (preset.settings.stream.prompt, notes) == (encodable(prompt), [])

@@ -85,9 +85,11 @@ def test_nothing_kept_and_a_damaged_one_are_an_empty_canvas(tmp_path: Path, capl
     assert caplog.text == ""
     keep_drawing(painted(), tmp_path)
     whole = (tmp_path / "drawing.png").read_bytes()
-    (tmp_path / "drawing.png").write_bytes(b"")
+    (tmp_path / "drawing.png").write_bytes(whole[:99])
     assert kept_drawing(tmp_path) is None
     assert "cannot be taken up again" in caplog.text
+    keep_drawing(Drawing(), tmp_path)  # as the window does at its end
+    assert (tmp_path / "drawing.png.bad").read_bytes() == whole[:99]
     (tmp_path / "drawing.png").write_bytes(whole)
     cv2.imwrite(str(tmp_path / "ground.png"), np.zeros((70, 70, 3), np.uint8))  # of another drawing
     again = kept_drawing(tmp_path)

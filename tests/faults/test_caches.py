@@ -129,8 +129,8 @@ def test_what_cannot_be_kept_is_told_and_leaves_no_draft(
 WRITER = """
 import sys
 from pathlib import Path
-from pipeline.backends.engine_cache import EngineCache
-cache = EngineCache(Path(sys.argv[1]))
+from pipeline.file_cache import FileCache
+cache = FileCache(Path(sys.argv[1]), "engine", 1, 2**30)
 for number in range(int(sys.argv[2])):
     cache.store("shared", bytes([number % 256]) * 50_000)
 """

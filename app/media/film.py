@@ -28,9 +28,9 @@ from app.media.reading import (
     length_of,
     may_be_joined,
     open_media,
+    ordinary_size,
     packets_of,
     streams_of,
-    why_no_file,
 )
 from app.media.tiles import Grid, Photo, read_photo
 from app.media.tracks import film_of
@@ -256,13 +256,11 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream, Grid | None]:
 
 def _opened(path: Path) -> InputContainer:
     try:
-        why = why_no_file(path)
+        size = ordinary_size(path)
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise MediaError(f"{path} cannot be read: {reason(error)}.") from error
-    if why:
-        raise MediaError(f"{path} {why}.")
+    if not size:
+        raise MediaError(f"{path} is empty (0 bytes).")
     try:
         return open_media(path)
     except FileEnds as error:

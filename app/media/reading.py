@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 
+from app.files import open_ordinary
 from app.media.clock import LEAP_SECONDS, LONGEST_GAP, ContinuousClock
 from app.media.errors import MEDIA_ERRORS
 from app.media.tracks import film_of, sound_of
@@ -27,17 +28,10 @@ def open_media(path: Path) -> InputContainer:
     return av.open(str(path.absolute()), metadata_errors="replace")
 
 
-def why_no_file(path: Path) -> str | None:
-    """Why FFmpeg must not be given this path, as the end of a sentence; None where it may. It never waits.
-
-    Raises:
-        OSError: there is nothing there, or it may not be looked at.
-        ValueError: this cannot be a path.
-    """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        return "is no file but a folder" if stat.S_ISDIR(found.st_mode) else "is no file but a pipe or a device"
-    return None if found.st_size else "is empty (0 bytes)"
+def ordinary_size(path: Path) -> int:
+    """Bytes of a file that FFmpeg may be given: to open a pipe could wait for ever. Raises ``OSError`` for others."""
+    with open_ordinary(path) as file:
+        return file.seek(0, os.SEEK_END)
 
 
 def may_be_joined(container: InputContainer) -> bool:

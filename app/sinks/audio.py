@@ -13,7 +13,7 @@ from av.packet import Packet
 
 from app.media.clock import LONGEST_GAP
 from app.media.errors import MEDIA_ERRORS, reason
-from app.media.reading import clock_of, may_be_joined, open_media, packets_of, streams_of, why_no_file
+from app.media.reading import clock_of, may_be_joined, open_media, ordinary_size, packets_of, streams_of
 from app.media.sound import EvenSound
 from app.media.tracks import film_of, sound_of
 
@@ -54,8 +54,7 @@ class AudioCopy:
         self._pending: tuple[float, Packet | AudioFrame] | None = None
         self._items: _Items = iter(())
         try:
-            if (why := why_no_file(source)) is not None:
-                raise ValueError(f"it {why}")
+            ordinary_size(source)
             self._input = open_media(source)
             self._start(self._input, suffix)
         except MEDIA_ERRORS as error:

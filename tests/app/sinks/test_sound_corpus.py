@@ -251,7 +251,7 @@ def test_nothing_of_the_sound_is_read_from_what_is_no_file(tmp_path: Path):
     for frame in frames_of(VideoSource(write_clip(tmp_path / "in.mp4", cards(3)))):
         sink.write(frame)
     sink.close()
-    assert sink.lost == "The sound of folder.mp4 was left out: it is no file but a folder."
+    assert sink.lost == "The sound of folder.mp4 was left out: is a directory."
 
 
 def test_the_sound_of_a_codec_without_a_decoder_is_left_out_and_told(tmp_path: Path):

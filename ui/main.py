@@ -129,9 +129,8 @@ def _start_again(old: Window, settings: Settings) -> None:
     except SourceError:
         choice = first_choice(None)
         source = open_source(choice.spec, live=True)
-    new = open_window(
-        choice, source, settings, old.state(), old.switch.drawing
-    )  # before the other closes: the last one ends the program
+    # Before the other closes: the last one ends the program.
+    new = open_window(choice, source, settings, old.state(), old.switch.drawing)
     _open.add(new)
     old.close()
     old.deleteLater()

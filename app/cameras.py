@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import av
 import cv2
 from av.error import FFmpegError
 
+from app.v4l2 import Capability, capability_of
+
 _SYSFS = Path("/sys/class/video4linux")
 _DEV, _PROC = Path("/dev"), Path("/proc")
 
 # Sizes that nearly every camera can give one of; each gives the nearest that it has.
-CAMERA_SIZES = ((640, 480), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
-LOOK_SECONDS = 2.0
+CAMERA_SIZES = ((640, 480), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160), (320, 240))
+# The name that ``app/sinks/virtual_camera.py`` has people give the device that Vitrail writes to on Linux.
+OUR_LABEL = "Vitrail"
+# What this process writes to at the moment: a path on Linux, a name elsewhere. It is no camera to read from: the
+# picture would be made of itself.
+our_outputs: set[str] = set()
+
+_PROFILER_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,65 +38,39 @@ class Camera:
     Attributes:
         index: the number that OpenCV knows it by, under ``backend()``.
         name: what the driver calls it.
+        virtual: whether a program stands behind it, which perhaps sends nothing: to be chosen, but not by itself.
     """
 
     index: int
     name: str
+    virtual: bool = False
+
+
+class Listed(Protocol):
+    """What is used of an entry of FFmpeg's listings (``av.device.DeviceInfo``)."""
+
+    name: str
+    description: str
+    media_types: list[str]
 
 
 def cameras() -> list[Camera]:
-    """The cameras of this machine in the order of their numbers; empty where there are none or none can be listed."""
-    if sys.platform.startswith("linux"):
-        return linux_cameras()
-    return _cameras_of_ffmpeg("dshow" if sys.platform == "win32" else "avfoundation")
+    """The cameras of this machine in the order of their numbers; empty where there are none or none can be listed.
 
-
-class CameraListing:
-    """The cameras as they come and go, for whoever wants to ask often: asking never waits.
-
-    Args:
-        seconds: how old an answer may be before another look is taken, on a thread of its own: on Windows and macOS
-            it can take a good part of a second.
-        look: takes a look; for tests.
-        clock: seconds, monotonic.
+    It may take a good part of a second on Windows and macOS.
     """
+    if sys.platform.startswith("linux"):
+        return linux_cameras(ours=our_outputs)
+    if sys.platform == "win32":
+        found = directshow_cameras(_listed("dshow"))
+    else:
+        found = profiler_cameras(_profiler_report()) or avfoundation_cameras(_listed("avfoundation"))
+    return [camera for camera in found if camera.name not in our_outputs]
 
-    def __init__(
-        self,
-        *,
-        seconds: float = LOOK_SECONDS,
-        look: Callable[[], list[Camera]] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._seconds = seconds
-        self._look = look if look is not None else cameras
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._seen: tuple[Camera, ...] = ()
-        self._looked: float | None = None
-        self._looking: threading.Thread | None = None
 
-    @property
-    def cameras(self) -> tuple[Camera, ...]:
-        """The cameras as last seen, in the order of their numbers; empty before the first look is done."""
-        with self._lock:
-            stale = self._looked is None or self._clock() - self._looked >= self._seconds
-            if stale and (self._looking is None or not self._looking.is_alive()):
-                self._looked = self._clock()
-                self._looking = threading.Thread(target=self._refresh, name="vitrail-cameras", daemon=True)
-                self._looking.start()
-            return self._seen
-
-    def wait(self, timeout: float | None = None) -> tuple[Camera, ...]:
-        """The cameras once the look that is under way, if any, is done."""
-        self.cameras  # noqa: B018 - begins a look
-        looking = self._looking
-        if looking is not None:
-            looking.join(timeout)
-        return self._seen
-
-    def _refresh(self) -> None:
-        self._seen = tuple(self._look())
+def first_camera() -> Camera | None:
+    """The camera to begin with where nobody has chosen one; None where there is none but virtual ones."""
+    return next((camera for camera in cameras() if not camera.virtual), None)
 
 
 def backend() -> int:
@@ -98,18 +81,70 @@ def backend() -> int:
     return cv2.CAP_DSHOW if sys.platform == "win32" else cv2.CAP_AVFOUNDATION
 
 
-def linux_cameras(sysfs: Path = _SYSFS) -> list[Camera]:
+def linux_cameras(
+    sysfs: Path = _SYSFS,
+    *,
+    dev: Path = _DEV,
+    ask: Callable[[Path], Capability | None] = capability_of,
+    ours: Collection[str] = (),
+) -> list[Camera]:
     """Cameras that the kernel lists under ``sysfs``.
 
     One camera may have several device nodes, of which the later ones carry no pictures but metadata; only the first
-    counts.
+    counts. A node that only takes pictures is none, and neither is a loopback device that is ours: by its label,
+    or because this process writes to it (``ours``).
     """
     found = []
     for node in sysfs.glob("video*"):
         number = node.name.removeprefix("video")
-        if number.isdecimal() and _text(node / "index") in ("0", ""):
-            found.append(Camera(int(number), _text(node / "name") or node.name))
+        if not number.isdecimal() or _text(node / "index") not in ("0", ""):
+            continue
+        said = ask(dev / node.name)
+        name = _text(node / "name") or (said.card if said else "") or node.name
+        virtual = said is not None and said.virtual
+        if (said and not said.captures) or (virtual and name == OUR_LABEL) or str(dev / node.name) in ours:
+            continue
+        found.append(Camera(int(number), name, virtual))
     return sorted(found, key=lambda camera: camera.index)
+
+
+def directshow_cameras(listed: Sequence[Listed]) -> list[Camera]:
+    """Windows's cameras, from FFmpeg's listing. Not run on Windows; tested on recorded listings.
+
+    FFmpeg lists the category of video inputs, in the order in which OpenCV numbers them, and the sound inputs after it.
+    A device that tells no type before it is running, such as OBS's virtual camera, is listed without one: it counts.
+    """
+    return [
+        Camera(index, _name_of(one), _is_virtual(_name_of(one)))
+        for index, one in enumerate(listed)
+        if "video" in one.media_types or not one.media_types
+    ]
+
+
+def avfoundation_cameras(listed: Sequence[Listed]) -> list[Camera]:
+    """macOS's cameras, from FFmpeg's listing. Not run on macOS; tested on recorded listings.
+
+    FFmpeg lists the screens with the cameras, after them, and OpenCV does not know them. Where there are several
+    cameras their order may not be OpenCV's: see ``profiler_cameras``.
+    """
+    return [
+        Camera(int(one.name), _name_of(one), _is_virtual(_name_of(one)))
+        for one in listed
+        if "video" in one.media_types and one.name.isdecimal() and not one.description.startswith("Capture screen ")
+    ]
+
+
+def profiler_cameras(report: str) -> list[Camera]:
+    """macOS's cameras, from ``system_profiler -json SPCameraDataType``. Not run on macOS; tested on recorded reports.
+
+    OpenCV numbers cameras by the order of their unique identifiers, which FFmpeg does not tell.
+    """
+    try:
+        entries = json.loads(report)["SPCameraDataType"]
+        known = sorted((str(one["spcamera_unique-id"]), str(one["_name"])) for one in entries)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [Camera(index, name, _is_virtual(name)) for index, (_, name) in enumerate(known)]
 
 
 def users_of(index: int, *, dev: Path = _DEV, proc: Path = _PROC) -> list[str]:
@@ -144,10 +179,25 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _cameras_of_ffmpeg(kind: str) -> list[Camera]:
+def _name_of(one: Listed) -> str:
+    return one.description or one.name
+
+
+def _is_virtual(name: str) -> bool:
+    return "virtual camera" in name.casefold()
+
+
+def _listed(kind: str) -> Sequence[Listed]:
     try:
-        devices = av.enumerate_input_devices(kind)
+        return av.enumerate_input_devices(kind)
     except (ValueError, OSError, FFmpegError):
-        return []
-    seen = [device for device in devices if "video" in device.media_types]
-    return [Camera(index, device.description or device.name) for index, device in enumerate(seen)]
+        return ()
+
+
+def _profiler_report() -> str:
+    """What macOS tells of its cameras; empty where it tells nothing."""
+    order = ("system_profiler", "-json", "SPCameraDataType")
+    try:
+        return subprocess.run(order, capture_output=True, text=True, timeout=_PROFILER_SECONDS, check=True).stdout
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""

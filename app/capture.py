@@ -1,20 +1,26 @@
-"""The first thread: from a source to tensors in the input queue."""
+"""The first thread: from a source's frames to tensors in the input queue."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from app.feed import Feed
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
+from app.messages import Captured, EndOfSource
 from app.metrics import Metrics
-from app.settings import Settings, picture_size
-from app.sources.base import Source, SourceError
+from app.settings import picture_size
+from app.sources.base import Diagnosed, Source, SourceError
+from app.standing import Standing
 from app.status import SessionState, StatusBoard
 from app.tensors import from_planes
 from app.words import of_words
@@ -24,32 +30,11 @@ if TYPE_CHECKING:
 
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A prepared frame, with all that the worker must know to treat it rightly.
-
-    Attributes:
-        frame: with its tensor.
-        settings: as they were when it was captured. They travel with the frame, so that a change meets exactly the
-            frames that came after it, however long the queue.
-        epoch: which source it came from: 1, 2, ... by the session's count.
-        live: whether newer frames may take its place.
-    """
-
-    frame: Frame
-    settings: Settings
-    epoch: int
-    live: bool
-
-
-@dataclass(frozen=True, slots=True)
-class EndOfSource:
-    """Source number ``epoch`` has delivered its last frame."""
-
-    epoch: int
-    live: bool
+# A live source that is at one call for so long has stalled. Devices take their time to open and to give a first
+# picture, and a file, of which every frame counts, may be slow.
+PATIENCE_SECONDS = 2.0
+FIRST_PATIENCE_SECONDS = 10.0
+LOST_AGAIN_SECONDS = 10.0
 
 
 def prepare(pixels: np.ndarray, width: int, height: int, fit: str, mirror: bool) -> torch.Tensor:
@@ -104,7 +89,10 @@ def retry_delays() -> Iterator[float]:
 
 
 class CaptureThread(threading.Thread):
-    """Opens the source, reads, prepares and queues its frames; replaces and retries it.
+    """Takes the frames of a source, prepares and queues them; replaces the source and tries it again.
+
+    The source itself is opened and read on a thread of its own (``app/feed.py``). One that hangs is said to, and left
+    behind where another is asked for, which is then opened at once.
 
     A live source that stalls or breaks is closed and opened again, after 0.25 s, 0.5 s, ... 5 s, until it gives
     frames or is replaced. A file that breaks off counts as ended there, with a notice; one of which nothing can be
@@ -113,7 +101,7 @@ class CaptureThread(threading.Thread):
     Args:
         source: what to read from first.
         queue: takes ``Captured`` and ``EndOfSource``; its policy follows the source.
-        read_settings: gives the settings of now.
+        read_standing: gives how the settings stand now.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
         once: end the thread at the end of the source, instead of waiting for another.
@@ -124,7 +112,7 @@ class CaptureThread(threading.Thread):
         self,
         source: Source,
         queue: FrameQueue[Captured | EndOfSource],
-        read_settings: Callable[[], Settings],
+        read_standing: Callable[[], Standing],
         board: StatusBoard,
         metrics: Metrics,
         fail: Callable[[Exception], None],
@@ -134,7 +122,7 @@ class CaptureThread(threading.Thread):
     ) -> None:
         super().__init__(name="vitrail-capture", daemon=True)
         self._queue = queue
-        self._read_settings = read_settings
+        self._read_standing = read_standing
         self._board = board
         self._metrics = metrics
         self._fail = fail
@@ -142,19 +130,25 @@ class CaptureThread(threading.Thread):
         self._sights = sights
         self._lock = threading.Lock()
         self._next: Source | None = source
-        self._current: Source | None = None
+        self._feed: Feed | None = None
+        self._feeds: tuple[Feed, ...] = ()  # the present one, and those left behind that have not ended
         self._interrupt = threading.Event()  # a new source or the end: whatever the thread waits for, it looks again
         self._halted = False
-        self._epoch = 0
+        self._epoch = board.epoch  # of the source that is served
+        self._take = 0  # which one the frames of now belong to
         self._delivered = 0  # frames put so far, of all sources
+        self._lost: str | None = None  # what was told that this source has lost, and
+        self._lost_told = -math.inf  # when
+
+    @property
+    def feeds(self) -> list[Feed]:
+        """The threads of sources that have not ended; all but one at most are left behind."""
+        return [feed for feed in self._feeds if feed.is_alive()]
 
     def run(self) -> None:
         try:
             while (source := self._take_next()) is not None:
-                try:
-                    self._serve(source)
-                finally:
-                    source.close()
+                self._serve(source)
                 if self._once and not self._interrupt.is_set():
                     return
         except Closed:
@@ -162,14 +156,21 @@ class CaptureThread(threading.Thread):
         except Exception as error:  # noqa: BLE001 - a source may raise anything; nothing may end a thread unseen
             if not self._halted:
                 self._fail(error)
+        finally:
+            with self._lock:
+                self._leave()
 
-    def replace(self, source: Source) -> None:
-        """Go on with another source; what of the old one is still queued is discarded.
+    def replace(self, source: Source, *, cut: bool = False) -> None:
+        """Go on with another source; whatever is still on its way of the old one is discarded. Never waits.
 
-        A source object serves once: give a new one even to start the same file or camera again.
+        Args:
+            source: serves once: give a new one even to start the same file or camera again.
+            cut: its frames begin another take (``Frame.take``).
         """
         with self._lock:
             self._next = source
+            self._take += cut
+            self._board.begin_source(f"Opening {source.name}")
             self._interrupt_source()
 
     def halt(self) -> None:
@@ -179,14 +180,16 @@ class CaptureThread(threading.Thread):
             self._interrupt_source()
 
     def _interrupt_source(self) -> None:
-        # Whatever the thread may be blocked in: the wait for a model, a full queue, or the source's own read. Under the
-        # lock, so that the thread cannot already be at the next source, whose frames must not be touched.
+        # Whatever the thread may be waiting for: a model, room in the queue, the next frame, the next attempt.
         self._interrupt.set()
         self._discard_queued()
+        self._leave()
         self._board.wake()
-        if self._current is not None:
-            # A driver may hang in close as well as in read; whoever asked for the change must not hang with it.
-            threading.Thread(target=self._current.close, name="vitrail-release", daemon=True).start()
+
+    def _leave(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.leave()
 
     def _discard_queued(self) -> None:
         self._count_dropped(self._queue.clear())
@@ -197,9 +200,8 @@ class CaptureThread(threading.Thread):
             source, self._next = self._next, None
             if self._halted or source is None:
                 return None
-            self._current = source
             self._interrupt.clear()
-            self._epoch += 1
+            self._epoch = self._board.epoch
             # A frame of the old source may have been put after the swap had emptied the queue.
             self._discard_queued()
             self._queue.follow(*(LIVE if source.live else FILE))
@@ -207,12 +209,13 @@ class CaptureThread(threading.Thread):
 
     def _serve(self, source: Source) -> None:
         """Read ``source`` to its end, or until it is replaced."""
-        self._board.source(SessionState.STARTING, f"Opening {source.name}")
+        self._say(SessionState.STARTING, f"Opening {source.name}")
+        self._lost, self._lost_told = None, -math.inf
         delays = retry_delays()
-        while not self._interrupt.is_set():
+        while (feed := self._begin(source)) is not None:
             frames_before = self._delivered
             try:
-                self._read_to_end(source)
+                self._read_to_end(feed)
                 break
             except SourceError as error:
                 if self._interrupt.is_set():
@@ -225,41 +228,86 @@ class CaptureThread(threading.Thread):
                     break
                 if delivered:
                     delays = retry_delays()
-                self._board.source(SessionState.STALLED, str(error), error)
-                source.close()
+                self._say(SessionState.STALLED, str(error), error)
                 self._interrupt.wait(next(delays))
         if self._interrupt.is_set():
             return
-        if source.lost:
-            self._board.notice(source.lost)
+        self._tell_lost(source)
         self._enqueue(EndOfSource(self._epoch, source.live))
 
-    def _read_to_end(self, source: Source) -> None:
-        source.open()
+    def _begin(self, source: Source) -> Feed | None:
+        """Another attempt at ``source``; None where it is not wanted any more."""
+        with self._lock:
+            if self._interrupt.is_set():
+                return None
+            self._feed = feed = Feed(source, partial(self._wait_for_model, self._epoch), self._metrics)
+            feed.start()
+            self._feeds = (*self.feeds, feed)
+            return feed
+
+    def _wait_for_model(self, epoch: int, feed: Feed) -> bool:
+        # Were frames read before, the first ones would count the loading as their latency.
         if self._board.model is None:
-            # Were frames read already, the first ones would count the loading as their latency.
-            self._board.source(SessionState.LOADING, "Loading the model")
-        while (model := self._board.wait_for_model(self._interrupt.is_set)) and not self._interrupt.is_set():
-            frame = source.read()
-            if frame is None or self._interrupt.is_set():
-                return
-            self._metrics.captured(frame.captured_at)
-            captured = self._prepared(frame, model.default_size, source.live)
-            if self._sights is not None and source.live and captured.settings.reprojection != "off":
+            self._board.source(epoch, SessionState.LOADING, "Loading the model")
+        return self._board.wait_for_model(lambda: feed.left) is not None
+
+    def _read_to_end(self, feed: Feed) -> None:
+        live, patience = feed.source.live, FIRST_PATIENCE_SECONDS
+        while (frame := self._next_frame(feed, patience)) is not None and not self._interrupt.is_set():
+            model = self._board.model
+            assert model is not None, "no frame is read before"
+            captured = self._prepared(frame, model.default_size, live)
+            if self._sights is not None and live and captured.settings.reprojection != "off":
                 self._sights.put(captured)  # first: the motion to a frame is then known before its picture comes
             self._enqueue(captured)
             self._delivered += 1
-            self._board.source(SessionState.RUNNING)
+            self._say(SessionState.RUNNING)
+            if live:
+                patience = PATIENCE_SECONDS
+                self._tell_lost_of_live(feed.source)
+
+    def _next_frame(self, feed: Feed, patience: float) -> Frame | None:
+        """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
+        left: float | None = patience
+        while True:
+            try:
+                return feed.next(left)
+            except TimeoutError:
+                left = patience - max(0.0, feed.silent_seconds)
+                if left <= 0:
+                    self._say(SessionState.STALLED, silence_of(feed.source))
+                    left = None
 
     def _prepared(self, frame: Frame, default_size: int, live: bool) -> Captured:
-        settings = of_words(self._read_settings()) if frame.blank else self._read_settings()
+        standing = self._read_standing()
+        settings = of_words(standing.in_force) if frame.blank else standing.in_force
         height, width = frame.pixels.shape[:2]
-        size = picture_size(settings, width, height, default_size)
+        size = picture_size(settings, width, height, default_size, standing.limits.pixels)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
-        return Captured(replace(frame, tensor=tensor), settings, self._epoch, live)
+        return Captured(replace(frame, tensor=tensor, take=self._take), settings, self._epoch, live)
+
+    def _tell_lost_of_live(self, source: Source) -> None:
+        """What is played over and over has no end to tell at what was lost; and it may become more with each frame."""
+        if time.monotonic() >= self._lost_told + LOST_AGAIN_SECONDS:
+            self._tell_lost(source)
+
+    def _tell_lost(self, source: Source) -> None:
+        if source.lost and source.lost != self._lost:
+            self._lost, self._lost_told = source.lost, time.monotonic()
+            self._board.notice(source.lost)
+
+    def _say(self, state: SessionState, message: str = "", error: Exception | None = None) -> None:
+        self._board.source(self._epoch, state, message, error)
 
     def _enqueue(self, item: Captured | EndOfSource) -> None:
         self._count_dropped(self._queue.put(item))
 
     def _count_dropped(self, items: list[Captured | EndOfSource]) -> None:
         self._metrics.dropped(sum(isinstance(item, Captured) for item in items))
+
+
+def silence_of(source: Source) -> str:
+    """One sentence on a source that does not answer."""
+    if isinstance(source, Diagnosed):
+        return source.why_silent()
+    return f"{source.name} does not answer; check the disk, network or device that it comes from."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.capture import Captured
 from app.changes import in_tensor
+from app.messages import Captured
 
 # (left, top, right, bottom) in pixels of the tensor, as the engine takes them.
 Corners = tuple[int, int, int, int]

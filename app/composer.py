@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from app.capture import Captured
 from app.frame import Frame
+from app.messages import Captured, Styled
 from app.reprojection.reprojector import Picture, Reprojector
 from app.reprojection.track import Track
 from app.steadiness import Steadier
-from app.styled import Styled
 
 
 class Composer:
@@ -23,6 +22,7 @@ class Composer:
         self._steadier = Steadier(track)
         self._number = -1  # of the model's last pictures
         self._made: list[np.ndarray] = []  # these, made steady
+        self._of: Styled | None = None  # what the last picture came with
         self._epoch = 0
 
     def seen(self, captured: Captured, overtaken: Callable[[], bool]) -> Frame | None:
@@ -32,12 +32,9 @@ class Composer:
             captured: the frame, with its settings.
             overtaken: True says that a picture of the model has come in, which goes first.
         """
-        if captured.epoch != self._epoch:
-            self._epoch = captured.epoch
-            self._reprojector.reset()
-            self._steadier.reset()
+        self._follow(captured.epoch)
         picture = self._reprojector.seen(captured.frame, captured.settings.reprojection, overtaken)
-        return None if picture is None else _framed(picture, reprojected=True)
+        return None if picture is None else self._framed(picture, reprojected=True)
 
     def styled(self, pixels: np.ndarray, captured: Frame, styled: Styled) -> Frame | None:
         """A picture of the model: as it is to be shown, or None where the next of its group takes its place at once.
@@ -47,6 +44,7 @@ class Composer:
             captured: the frame that it was made for, one of ``styled.frames``.
             styled: the group that it came with.
         """
+        self._follow(styled.epoch)
         mode = styled.settings.reprojection if styled.live else "off"
         if styled.number != self._number:
             self._number, self._made = styled.number, []
@@ -57,9 +55,27 @@ class Composer:
         pixels = self._made[place]  # the very same picture again has nothing to be mixed with
         if captured is not styled.frames[-1] and self._reprojector.ahead_of(captured, mode):
             return None
-        return _framed(self._reprojector.styled(pixels, captured, mode, same=again))
+        self._of = styled
+        return self._framed(self._reprojector.styled(pixels, captured, mode, same=again))
 
+    def _follow(self, epoch: int) -> None:
+        """Forget the source before: nothing of it goes on in the pictures of another."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._reprojector.reset()
+            self._steadier.reset()
 
-def _framed(picture: Picture, *, reprojected: bool = False) -> Frame:
-    of = picture.frame
-    return Frame(of.index, of.captured_at, picture.pixels, None, of.media_time, of, reprojected=reprojected)
+    def _framed(self, picture: Picture, *, reprojected: bool = False) -> Frame:
+        """The picture as a frame; one that is carried along was made as the last one of the model was."""
+        frame, made = picture.frame, self._of
+        return Frame(
+            frame.index,
+            frame.captured_at,
+            picture.pixels,
+            media_time=frame.media_time,
+            original=frame,
+            take=frame.take,
+            reprojected=reprojected,
+            settings=made.settings if made is not None else None,
+            model=made.model if made is not None else "",
+        )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
-from app.capture import Captured, EndOfSource
 from app.composer import Composer
 from app.frame import Frame
 from app.frame_queue import Closed, FrameQueue
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics
 from app.sinks.base import Sink
 from app.status import SessionState, StatusBoard
-from app.styled import Styled
 from app.tensors import ToHost
 
 
@@ -27,7 +27,7 @@ class DisplayThread(threading.Thread):
     (a network, a virtual camera) should have a thread of its own behind a ``FrameQueue``.
 
     Args:
-        queue: gives ``Styled`` and ``EndOfSource``.
+        queue: gives ``Styled`` and ``EndOfSource``; what is not of the newest source is dropped.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
         sights: gives the frames of live sources as they are captured; made beside ``queue``. None: nothing is carried.
@@ -102,27 +102,39 @@ class DisplayThread(threading.Thread):
             self._jobs.extend((outlet, outlet.close) for outlet in self._snapshot())
             return
         if isinstance(item, EndOfSource):
-            self._board.source(SessionState.ENDED, "The source is at its end")
-        elif isinstance(item, Captured):
+            self._board.source(item.epoch, SessionState.ENDED, "The source is at its end")
+        elif isinstance(item, Styled):
+            self._plan_styled(item)
+        elif item.epoch == self._board.epoch:
             carried = self._composer.seen(item, overtaken=lambda: len(self._queue) > 0)
             if carried is not None:
-                self._plan(carried, lambda: self._metrics.reprojected(carried.captured_at))
-        else:
-            self._plan_styled(item)
+                self._plan(carried, item.epoch, lambda: self._metrics.reprojected(carried.captured_at), lambda: None)
 
     def _plan_styled(self, styled: Styled) -> None:
+        if styled.epoch != self._board.epoch:
+            self._metrics.dropped(len(styled.frames))
+            return
         for captured, pixels in zip(styled.frames, self._to_host(styled.images), strict=True):
             frame = self._composer.styled(pixels, captured, styled)
             if frame is None:
                 self._metrics.dropped()
             else:
-                self._plan(frame, lambda frame=frame, captured=captured: self._count(frame, captured))
+                count = partial(self._count, frame, captured)
+                self._plan(frame, styled.epoch, count, self._metrics.dropped)
 
-    def _plan(self, frame: Frame, count: Callable[[], None]) -> None:
-        """Line up the writing of this picture to every sink."""
+    def _plan(self, frame: Frame, epoch: int, count: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Line up the writing of this picture to every sink, and then ``count``.
+
+        As soon as another source is asked for, sinks that do not have it yet are left out, and ``lost`` takes the
+        place of ``count``.
+        """
+
+        def one_of(of_now: Callable[[], None], of_the_past: Callable[[], None]) -> Callable[[], None]:
+            return lambda: of_now() if epoch == self._board.epoch else of_the_past()
+
         for outlet in self._snapshot():
-            self._jobs.append((outlet, lambda outlet=outlet: outlet.write(frame)))
-        self._jobs.append((None, count))
+            self._jobs.append((outlet, one_of(partial(outlet.write, frame), lambda: None)))
+        self._jobs.append((None, one_of(count, lost)))
 
     def _count(self, frame: Frame, captured: Frame) -> None:
         height, width = frame.pixels.shape[:2]

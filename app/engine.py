@@ -194,7 +194,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
         defaults=model.defaults,
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
-    config = adapted(settings.stream, {}, with_loras(model.defaults, settings.stream))
+    config = adapted(settings.stream, with_loras(model.defaults, settings.stream))
     stream = Stream(model, runnable(config, facts.timesteps), backend)
     notes = (*model.notes, *stream.notes, *remarks(None, config, facts.sees_input, facts.timesteps))
     return Loaded(stream, facts, notes, backend.close, config, stream.news)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # to import torch takes seconds, which a source alone should 
     import numpy as np
     import torch
 
+    from app.settings import Settings
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -27,7 +29,11 @@ class Frame:
             index and times are that frame's.
         blank: there is no picture in ``pixels``, only its size: one is to be made of words alone.
         changes: where ``pixels`` differ from earlier frames of the source, where it knows (a drawing does).
+        take: which uninterrupted stretch of the session it belongs to, counted from 0. A pause begins another: to a
+            recording, whatever lies between two takes was not.
         reprojected: whether this is an earlier picture carried along the motion, and none that the model made anew.
+        settings: on a styled frame, those with which the picture was made.
+        model: on a styled frame, the name of the model that made it.
     """
 
     index: int
@@ -39,3 +45,6 @@ class Frame:
     changes: Changes | None = None
     reprojected: bool = False
     blank: bool = False
+    take: int = 0
+    settings: Settings | None = None
+    model: str = ""

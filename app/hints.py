@@ -14,6 +14,7 @@ ENOUGH = 30  # frames before anything is said: the first ones tell little
 _MUCH_SLOWER = 0.75
 _LATE_MS = 500.0
 _SMOOTH_FPS = 24.0
+_MANY_DROPS = 5  # a single frame more or less is no news
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ def hint(now: Snapshot, settings: Settings, origin: Origin, sink_drops: int = 0)
         return _slow_engine(now, settings)
     if not behind and now.fps_out < _SMOOTH_FPS and (slow := _slow_source(now, origin)):
         return slow
-    if sink_drops:
-        return f"The recording or camera leaves out frames ({sink_drops} so far): this machine has too much to do."
+    if sink_drops >= _MANY_DROPS:
+        return f"The recording or camera has left out {sink_drops} frames lately: this machine has too much to do."
     if behind:
         return (
             f"{now.fps_in:.0f} frames a second come in and {now.fps_out:.0f} go out, though the model is fast enough: "

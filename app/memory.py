@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
-from app.capture import Captured, EndOfSource
 from app.frame import Frame
-from app.settings import Settings
+from app.messages import Captured, EndOfSource
+from app.settings import Settings, within_pixels
+from app.settings_owner import SettingsOwner
+from app.standing import NO_LIMITS, Limits, model_of
 from app.status import StatusBoard
 from app.tensors import give_memory_back
 from pipeline.config import MEMORY_MODES
@@ -30,7 +32,9 @@ class MemoryShort(Exception):
     """Memory does not suffice, whatever is given up. The message is one sentence for the user."""
 
 
-def stepped_down(settings: Settings, size: tuple[int, int] | None, *, live: bool) -> tuple[Settings, str] | None:
+def stepped_down(
+    settings: Settings, size: tuple[int, int] | None, limits: Limits = NO_LIMITS, *, live: bool
+) -> tuple[Limits, str] | None:
     """The next step down from ``settings``, which ran out of memory, and what it costs, in words.
 
     First frames go through the model one at a time, then in slices, then its weights move to main memory, where the
@@ -40,21 +44,25 @@ def stepped_down(settings: Settings, size: tuple[int, int] | None, *, live: bool
     Args:
         size: (width, height) of the pictures; None where memory ran out while the model was loaded, for which only
             keeping its weights apart is any help.
+        limits: that hold already, which the next step adds to where they were found for the same model.
 
     Returns:
-        None where there is nothing left to give up.
+        The limits from now on; None where there is nothing left to give up.
     """
+    model = model_of(settings)
+    present = limits if limits.model == model else Limits(model=model)
     if size is not None and settings.frame_buffer > 1:
-        return replace(settings, frame_buffer=1), "frames go through the model one at a time"
+        return replace(present, frame_buffer=1), "frames go through the model one at a time"
     following = MEMORY_MODES[MEMORY_MODES.index(settings.memory) + 1 :]
     for mode in following[-1:] if size is None else following:
         if mode != "offload" or has_own_memory(settings):
-            return replace(settings, memory=mode), _WORDS[mode]
+            return replace(present, memory=mode), _WORDS[mode]
     if size is None or not live or min(size) * SMALLER < SMALLEST_SHORT_SIDE:
         return None
-    width, height = (max(64, int(side * SMALLER) // 64 * 64) for side in size)
+    pixels = int(size[0] * size[1] * SMALLER**2)
+    width, height = within_pixels(*size, pixels)
     words = f"the picture is made {width}x{height} instead of {size[0]}x{size[1]}"
-    return replace(settings, width=width, height=height), words
+    return replace(present, pixels=pixels), words
 
 
 def too_little(settings: Settings, size: tuple[int, int] | None) -> MemoryShort:
@@ -77,36 +85,28 @@ def has_own_memory(settings: Settings) -> bool:
         return False
 
 
-def eased(settings: Settings, limit: Settings) -> Settings:
-    """``settings`` that ask no more of the memory than ``limit`` does; pictures keep their size."""
-    mode = max(settings.memory, limit.memory, key=MEMORY_MODES.index)
-    return replace(settings, memory=mode, frame_buffer=min(settings.frame_buffer, limit.frame_buffer))
-
-
-# Gives settings that need less memory than these do, or None where there are none. Besides the settings it is told the
-# (width, height) of the pictures that memory was too short for (None: while loading), and whether they are live.
-StepDown = Callable[[Settings, tuple[int, int] | None, bool], Settings | None]
-
-
 class Ladder:
     """Goes down step by step where memory is short. Used by the worker's thread alone.
 
     Args:
-        step_down: finds the next step, and sees that coming frames follow it.
-        board: where to say that nothing is left.
+        owner: of the settings, which coming frames follow.
+        board: where to say what is given up, and that nothing is left.
     """
 
-    def __init__(self, step_down: StepDown, board: StatusBoard) -> None:
-        self._step_down = step_down
+    def __init__(self, owner: SettingsOwner, board: StatusBoard) -> None:
+        self._owner = owner
         self._board = board
-        self._limit: tuple[Settings, float] | None = None  # the last step, and when it was taken
+        self._last: tuple[Limits, float] | None = None  # the last step, and when it was taken
         self._told = False
 
     def within(self, item: Captured) -> Settings:
-        """The settings of ``item``, less what they ask of memory where it was captured before the last step."""
-        if self._limit is None or item.frame.captured_at > self._limit[1]:
+        """The settings of ``item``, less what they ask of memory where it was captured before the last step.
+
+        Its picture has its size already, so the size stays.
+        """
+        if self._last is None or item.frame.captured_at > self._last[1]:
             return item.settings
-        return eased(item.settings, self._limit[0])
+        return replace(self._last[0], pixels=None).applied_to(item.settings)
 
     def fits(self) -> None:
         """A call has had memory enough."""
@@ -120,9 +120,7 @@ class Ladder:
         A live session waits there, and is to try again: another program may have ended.
         """
         give_memory_back(error)
-        lower = self._step_down(present, size, live)
-        if lower is not None:
-            self._limit = lower, time.monotonic()
+        if self._step(present, size, live=live) is not None:
             return None
         if not live:
             return too_little(present, size)
@@ -135,11 +133,23 @@ class Ladder:
     def step_before_loading(self, error: Exception | None, present: Settings) -> Settings:
         """Settings with which a model may be loaded that did not fit. Raises ``MemoryShort`` where there are none."""
         give_memory_back(error)
-        lower = self._step_down(present, None, False)
-        if lower is None:
+        limits = self._step(present, None, live=False)
+        if limits is None:
             raise too_little(present, None) from error
-        self._limit = lower, time.monotonic()
-        return lower
+        return limits.applied_to(present)
+
+    def _step(self, present: Settings, size: tuple[int, int] | None, *, live: bool) -> Limits | None:
+        before = self._owner.standing
+        step = stepped_down(present, size, before.limits, live=live)
+        if step is None:
+            return None
+        limits, words = step
+        self._owner.limit(limits)
+        after = self._owner.standing
+        if (after.in_force, after.limits.pixels) != (before.in_force, before.limits.pixels):
+            self._board.notice(f"Memory is short: {words}.")
+        self._last = limits, time.monotonic()
+        return limits
 
 
 class Retake:

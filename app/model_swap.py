@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from app.engine import Loader, ModelLoading
 from app.fetching import FetchCancelled
 from app.settings import Settings
+from app.standing import model_of
 
 
 class ModelSwap:
-    """Loads what is wanted beside what serves, one model at a time. Used by the worker's thread alone.
+    """Loads what is wanted beside what serves, one model at a time.
+
+    Used by the worker's thread, but for ``loading``, ``fetched``, ``serving`` and ``cancel``, which any thread may ask.
 
     However often the mind is changed meanwhile, there is never more than one model in memory beside the one that
     serves: what is wanted next waits until the one on its way is in, which is then given away unused.
@@ -18,13 +21,11 @@ class ModelSwap:
     Args:
         loader: makes an engine of settings.
         on_done: called on the loading thread when there is a result.
-        model_of: what of the settings says which model it is.
     """
 
-    def __init__(self, loader: Loader, on_done: Callable[[], None], model_of: Callable[[Settings], Hashable]) -> None:
+    def __init__(self, loader: Loader, on_done: Callable[[], None]) -> None:
         self._loader = loader
         self._on_done = on_done
-        self._model_of = model_of
         self._serving: Settings | None = None
         self._wanted: Settings | None = None
         self._loading: ModelLoading | None = None
@@ -65,7 +66,8 @@ class ModelSwap:
     @property
     def loading(self) -> bool:
         """Whether a model is on its way in."""
-        return self._loading is not None and not self._loading.done
+        loading = self._loading  # read once: the worker may set it to None at any time
+        return loading is not None and not loading.done
 
     @property
     def fetched(self) -> tuple[int, int] | None:
@@ -106,4 +108,4 @@ class ModelSwap:
         return self._serving is not None and self._same(settings, self._serving)
 
     def _same(self, one: Settings, other: Settings) -> bool:
-        return self._model_of(one) == self._model_of(other)
+        return model_of(one) == model_of(other)

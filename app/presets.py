@@ -6,7 +6,9 @@ to a moment: model, device, number format, mirror.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -14,13 +16,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app.settings import Settings, default_path, from_dict, write_text
-from pipeline.setting import Setting, described
+from app.catalogue import catalogue, value_of
+from app.files import TooLargeError, read_whole
+from app.json_files import encodable, few, write_text
+from app.settings import Settings, default_path
+from app.settings_file import from_dict
+from pipeline.setting import Setting, Value, described
 
 VERSION = 1
 SUFFIX = ".toml"
-_PICTURE = ("width", "height", "fit")
+_PICTURE = tuple(name for name, one in catalogue().items() if one.setting.portable and not one.path)
 _LARGEST_FILE = 256 * 1024
+_LONGEST_NAME = 120  # bytes of UTF-8; file systems take 255 with all that is added
 
 
 class PresetError(Exception):
@@ -33,16 +40,16 @@ class Preset:
 
     Attributes:
         name: for people, one line.
-        settings: of which ``applied_to`` takes what makes the look.
+        settings: of which ``look`` takes what makes the look.
     """
 
     name: str
     settings: Settings
 
-    def applied_to(self, settings: Settings) -> Settings:
-        """``settings`` with this look; model, device and the like stay."""
-        picture = {name: getattr(self.settings, name) for name in _PICTURE}
-        return replace(settings, **_groups(self.settings), **picture)
+    @property
+    def look(self) -> dict[str, Value]:
+        """The values that make the look, by name; model, device and the like are not among them."""
+        return {name: value_of(self.settings, one) for name, one in catalogue().items() if one.setting.portable}
 
 
 def presets_folder() -> Path:
@@ -90,15 +97,15 @@ def from_text(text: str, name: str = "") -> tuple[Preset, list[str]]:
     strangers = [f"{key}" for key in found] + [f"picture.{key}" for key in picture if key not in _PICTURE]
     notes += [f"The setting {key!r} does not belong into a preset; it is ignored." for key in strangers]
     settings, more = from_dict(groups | {key: value for key, value in picture.items() if key in _PICTURE})
-    return Preset(title or "Unnamed", settings), notes + more
+    return Preset(title or "Unnamed", settings), few(notes + more)
 
 
 def load_preset(path: Path) -> tuple[Preset, list[str]]:
     """Read a preset file; the notes are those of ``from_text``. Raises ``PresetError``."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise PresetError(f"{path.name} is too large for a preset.")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_whole(path, _LARGEST_FILE).decode("utf-8-sig")
+    except TooLargeError as error:
+        raise PresetError(f"{path.name} is too large for a preset.") from error
     except OSError as error:
         raise PresetError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -109,14 +116,35 @@ def load_preset(path: Path) -> tuple[Preset, list[str]]:
         raise PresetError(f"{path.name}: {error}") from error
 
 
-def save_preset(preset: Preset, folder: Path | None = None) -> Path:
-    """Write a preset as a file named after it; one of the same name is replaced. Raises ``PresetError``."""
-    path = (folder or presets_folder()) / (_file_name(preset.name) + SUFFIX)
+def save_preset(preset: Preset, folder: Path | None = None, *, replace: bool = False) -> Path:
+    """Write a preset as a file named after it.
+
+    No other preset is ever written over: names that would make the same file ("ink/wash", "ink?wash") make two.
+
+    Args:
+        preset: what to write.
+        folder: the user's own by default.
+        replace: a preset of the very same name may be replaced; ask the user before.
+
+    Returns:
+        The file.
+
+    Raises:
+        PresetError: there is one of the same name that may not be replaced, or it cannot be written.
+    """
+    path, taken = _place(preset.name, folder or presets_folder())
+    if taken and not replace:
+        raise PresetError(f"There is a preset “{preset.name}” already; give this one another name.")
     try:
         write_text(path, to_text(preset))
     except OSError as error:
         raise PresetError(f"The preset {path} cannot be written: {error.strerror}.") from error
     return path
+
+
+def is_taken(name: str, folder: Path | None = None) -> bool:
+    """Whether there is a preset of this name."""
+    return _place(name, folder or presets_folder())[1]
 
 
 def list_presets(folder: Path | None = None) -> list[Path]:
@@ -137,9 +165,8 @@ def import_preset(path: Path, folder: Path | None = None) -> tuple[Path, list[st
         PresetError: it is no preset, or cannot be written.
     """
     preset, notes = load_preset(path)
-    taken = {one.stem.casefold() for one in list_presets(folder)}
     name, number = preset.name, 1
-    while _file_name(name).casefold() in taken:
+    while is_taken(name, folder):
         number += 1
         name = f"{preset.name} {number}"
     return save_preset(replace(preset, name=name), folder), notes
@@ -176,8 +203,27 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _place(name: str, folder: Path) -> tuple[Path, bool]:
+    """The file for a preset of this name, and whether it holds that preset already; no other one is in it."""
+    stem, wanted = _file_name(name), " ".join(encodable(name).split()).casefold()
+    # Not all file systems tell small letters from large ones, and presets are passed on.
+    there = {path.name.casefold(): path for path in list_presets(folder)}
+    for number in itertools.count(1):
+        path = folder / f"{stem if number == 1 else f'{stem} {number}'}{SUFFIX}"
+        path = there.get(path.name.casefold(), path)
+        if not os.path.lexists(path):
+            return path, False
+        try:
+            if load_preset(path)[0].name.casefold() == wanted:
+                return path, True
+        except PresetError:
+            continue  # it is the user's, whatever it is
+    raise AssertionError("numbers never end")
+
+
 def _file_name(name: str) -> str:
-    """A name that every file system takes."""
-    plain = re.sub(r"[^\w \-]", "", name)[:80].strip(" .")
+    """A name that every file system takes, as near to ``name`` as can be: Windows allows the least."""
+    plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "", encodable(name)).strip(" .")
+    plain = plain.encode()[:_LONGEST_NAME].decode(errors="ignore").strip(" .")
     reserved = re.fullmatch(r"(?i)con|prn|aux|nul|com\d|lpt\d", plain)
     return plain if plain and not reserved else f"preset {plain}".strip()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.settings import default_path, read_json, write_json
+from app.json_files import read_kept, write_json
+from app.settings import default_path
 
 KEPT_PROMPTS = 200
 
@@ -44,7 +45,7 @@ def history_path() -> Path:
 
 def load_history(path: Path) -> PromptHistory:
     """What was kept; an empty history where nothing was or the file is damaged, which the log then says."""
-    found = read_json(path)
+    found = read_kept(path)
     return PromptHistory(one for one in found if isinstance(one, str)) if isinstance(found, list) else PromptHistory()
 
 

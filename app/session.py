@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 from typing import Any
 
-from app.capture import Captured, CaptureThread, EndOfSource
+from app.capture import CaptureThread
+from app.catalogue import in_words
 from app.display import DisplayThread
 from app.engine import Loader, ModelFacts, load_engine
 from app.frame_queue import FILE, LIVE, FrameQueue
-from app.memory import stepped_down
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics, Snapshot
-from app.model_defaults import adapted, difference, with_loras
 from app.report import report
 from app.settings import Settings
+from app.settings_owner import Origin, SettingsChanged, SettingsOwner
 from app.sinks.base import Sink
 from app.sources.base import Source
+from app.standing import Refused, choices_in
 from app.status import Notice, SessionState, Status, StatusBoard
-from app.styled import Styled
 from app.worker import WorkerThread
 
 STOP_SECONDS = 2.0
@@ -51,11 +51,13 @@ class Session:
 
     Args:
         source: where frames come from.
-        settings: how they are treated.
+        settings: how they are treated, or the owner of the settings where the caller has one, with the choices of a
+            person in it. What is other than by default in plain settings counts as chosen.
         sinks: where they go; they are opened here, on the caller's thread.
         loader: makes an engine of settings.
         once: end with the source.
-        chosen: names of the stream's settings that no model's recommendation may change.
+        chosen: names of settings that are as they were chosen, also where that is the default: no model's
+            recommendation changes them.
         listener: told of every new status and every notice, on the thread where it arose; it must be quick and must
             not raise.
 
@@ -66,7 +68,7 @@ class Session:
     def __init__(
         self,
         source: Source,
-        settings: Settings | None = None,
+        settings: Settings | SettingsOwner | None = None,
         sinks: Iterable[Sink] = (),
         *,
         loader: Loader = load_engine,
@@ -74,11 +76,10 @@ class Session:
         chosen: Collection[str] = (),
         listener: Callable[[Status | Notice], None] | None = None,
     ) -> None:
-        self._settings = settings or Settings()
+        if not isinstance(settings, SettingsOwner):
+            settings = SettingsOwner(choices_in(settings or Settings(), chosen))
+        self.owner = settings
         self._once = once
-        self._chosen = frozenset(chosen)
-        self._defaults: Mapping[str, Any] = {}  # of the model
-        self._recommended: Mapping[str, Any] = {}  # of the model with its LoRAs
         self._metrics = Metrics()
         self._board = StatusBoard(listener)
         self._inputs: FrameQueue[Captured | EndOfSource] = FrameQueue(*FILE)
@@ -87,7 +88,7 @@ class Session:
         self._capture = CaptureThread(
             source,
             self._inputs,
-            lambda: self._settings,
+            lambda: self.owner.standing,
             self._board,
             self._metrics,
             self._fail,
@@ -97,18 +98,17 @@ class Session:
         self._worker = WorkerThread(
             self._inputs,
             self._outputs,
-            self._settings,
+            self.owner,
             loader,
             self._board,
             self._metrics,
             self._fail,
             once=once,
-            on_model=self._follow_model,
-            step_down=self._step_down,
         )
         self._display = DisplayThread(self._outputs, self._board, self._metrics, self._fail, self._sights)
         self._threads: tuple[threading.Thread, ...] = (self._capture, self._worker, self._display)
         self._started = False
+        self.owner.listen(self._tell_recommended)
         try:
             for sink in sinks:
                 self._display.add(sink)
@@ -168,24 +168,26 @@ class Session:
     @property
     def running(self) -> list[str]:
         """The names of the threads that have not ended."""
-        return [thread.name for thread in self._threads if thread.is_alive()]
+        return [thread.name for thread in (*self._threads, *self._capture.feeds) if thread.is_alive()]
 
     # -- changes while running ----------------------------------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:
         """The settings that the next frame is captured with."""
-        return self._settings
+        return self.owner.in_force
 
     def update(self, settings: Settings) -> None:
-        """Go on with other settings from the next captured frame on. Never waits."""
-        before, self._settings = self._settings, settings
-        if settings.stream.loras != before.stream.loras:
-            self._recommend("these LoRAs")
+        """Go on with other settings from the next captured frame on. Never waits.
+
+        What is other than now counts as chosen. Who changes single settings uses ``owner``, which loses no change that
+        somebody else makes at the same time.
+        """
+        self.owner.follow(settings)
 
     def set_model(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
         """Go on with another model; the present one serves until it is loaded, and after that if it cannot be."""
-        self.update(replace(self._settings, model=model, device=device, dtype=dtype))
+        self.owner.choose({"model": model, "device": device, "dtype": dtype}, Origin.PROGRAM)
 
     def cancel_loading(self) -> None:
         """Give up a model's download; what has arrived is kept. Where no model serves yet, the session then fails.
@@ -194,12 +196,19 @@ class Session:
         """
         self._worker.cancel_loading()
 
-    def set_source(self, source: Source) -> None:
-        """Go on with another source, at once: frames of the old one that are on their way are discarded.
+    def set_source(self, source: Source, *, cut: bool = False) -> None:
+        """Go on with another source, at once: nothing more of the old one is shown, and its end ends nothing.
 
-        A source object serves once: give a new one even to start the same file or camera again.
+        Args:
+            source: serves once: give a new one even to start the same file or camera again.
+            cut: what is shown from now on begins another take: a recording goes on without the time in between.
         """
-        self._capture.replace(source)
+        self._capture.replace(source, cut=cut)
+
+    @property
+    def open_sources(self) -> list[Source]:
+        """Those that are being opened, are open, or are not let go of yet: more than one where a driver is slow."""
+        return [feed.source for feed in self._capture.feeds]
 
     def add_sink(self, sink: Sink) -> None:
         """Open ``sink`` here and send it every picture from now on. Raises ``SinkError``."""
@@ -246,6 +255,11 @@ class Session:
         return self._worker.serving
 
     @property
+    def refused_model(self) -> Refused | None:
+        """The model that was wanted last and could not be had; None where another has come in since."""
+        return self._worker.refused_model
+
+    @property
     def loading(self) -> bool:
         """Whether a model is on its way in, the first one or another."""
         return self._worker.loading
@@ -262,36 +276,17 @@ class Session:
     def report(self) -> dict[str, Any] | None:
         """The report of the session so far (see ``app/report.py``); None until a model is loaded."""
         model = self.model
-        return report(self.metrics(), self._settings, model) if model else None
+        return report(self.metrics(), self.settings, model) if model else None
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def _follow_model(self, facts: ModelFacts) -> None:
-        """Take what a new model recommends, where nothing else was chosen."""
-        self._defaults = facts.defaults
-        self._recommend(f"{facts.name} with its LoRAs" if self._settings.stream.loras else facts.name)
-
-    def _recommend(self, what: str) -> None:
-        """Take what the model with its LoRAs recommends, which ``what`` has changed, where nothing else was chosen."""
-        present = self._settings.stream
-        before, self._recommended = self._recommended, with_loras(self._defaults, present)
-        stream = adapted(present, before, self._recommended, self._chosen)
-        if stream != present:
-            self._board.notice(f"As suits {what}: {difference(present, stream)}.")
-            self._settings = replace(self._settings, stream=stream)
-
-    def _step_down(self, present: Settings, size: tuple[int, int] | None, live: bool) -> Settings | None:
-        """Ask less of the memory than ``present`` does; see ``app.memory.stepped_down``. None: that is the least."""
-        step = stepped_down(present, size, live=live)
-        if step is None:
-            return None
-        lower, words = step
-        names = [one.name for one in fields(Settings) if getattr(lower, one.name) != getattr(present, one.name)]
-        settings = replace(self._settings, **{name: getattr(lower, name) for name in names})
-        if settings != self._settings:
-            self._board.notice(f"Memory is short: {words}.")
-            self._settings = settings
-        return lower
+    def _tell_recommended(self, event: SettingsChanged) -> None:
+        """Say what a new model, or a LoRA of few steps, has changed."""
+        adapted = event.after.adapted_since(event.before)
+        if adapted:
+            model, loras = event.after.model, event.after.in_force.stream.loras
+            whose = "these LoRAs" if event.origin is not Origin.MODEL else f"{model} with its LoRAs" if loras else model
+            self._board.notice(f"As suits {whose}: {in_words(adapted)}.")
 
     def _fail(self, error: Exception) -> None:
         if self._board.finish(SessionState.FAILED, str(error) or type(error).__name__, error):
@@ -305,6 +300,6 @@ class Session:
 
     def _join(self, timeout: float | None) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in (*self._threads, *self._capture.feeds):
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
         return not self.running

@@ -1,21 +1,15 @@
-"""Everything that a user can set, as one immutable value, and where it is kept between two runs."""
+"""Everything that a user can set, as one immutable value."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import logging
-import os
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
-from pipeline.setting import Cost, check, described, setting
-
-logger = logging.getLogger(__name__)
+from pipeline.setting import Cost, Section, check, setting
 
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -26,6 +20,8 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 # Every autoencoder that streams here halves a picture three times, so a side is a multiple of 8.
 SIZE_STEP = 8
 SMALLEST_SIDE = 64
+# Of any side, whoever asks for it: the user, or the shape of a source that is very long and thin.
+LARGEST_SIDE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,190 +40,160 @@ class Settings:
         "embedded",
         "the diffusion model: 'embedded', a folder, a .safetensors file, or a Hugging Face name",
         cost=Cost.MODEL,
+        section=Section.ELSEWHERE,
+        portable=False,
     )
     autoencoder: str = setting(
         "auto",
         "pictures to latents and back: auto takes the tiny one where there is one",
         choices=AUTOENCODERS,
         cost=Cost.MODEL,
+        section=Section.ENGINE,
+        portable=False,
     )
     device: str = setting(
         "auto",
         "where the model runs; a number chooses among several, as in cuda:1",
         choices=DEVICES,
         cost=Cost.MODEL,
-        numbered=True,
+        numbered=("cuda", "xpu"),
+        section=Section.ENGINE,
+        portable=False,
     )
-    dtype: str = setting("auto", "the numbers that the model calculates with", choices=DTYPES, cost=Cost.MODEL)
+    dtype: str = setting(
+        "auto",
+        "the numbers that the model calculates with",
+        choices=DTYPES,
+        cost=Cost.MODEL,
+        label="Precision",
+        section=Section.ENGINE,
+        portable=False,
+    )
     acceleration: str = setting(
-        "auto", "what runs the model: the best there is, or one by name", choices=ACCELERATIONS, cost=Cost.MODEL
+        "auto",
+        "what runs the model: the best there is, or one by name",
+        choices=ACCELERATIONS,
+        cost=Cost.MODEL,
+        section=Section.ENGINE,
+        look=False,
+        portable=False,
     )
     memory: str = setting(
         "full",
         "how little memory the model gets by with: as much as it takes; work in slices, none of it sparse; "
         "or weights in main memory until used",
         choices=MEMORY_MODES,
+        section=Section.ENGINE,
+        look=False,
+        portable=False,
     )
     width: int = setting(
         0,
         "width of the picture; 0 follows the height, or the model, in the source's shape",
         low=0,
-        high=8192,
+        high=LARGEST_SIDE,
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
+        section=Section.PICTURE,
+        look=False,  # a picture of another size is never taken for the same one
+        open_value="as the model",
+        least=SMALLEST_SIDE,
     )
     height: int = setting(
         0,
         "height of the picture; 0 follows the width, or the model, in the source's shape",
         low=0,
-        high=8192,
+        high=LARGEST_SIDE,
         step=SIZE_STEP,
         unit="pixels",
         cost=Cost.SLOTS,
+        section=Section.PICTURE,
+        look=False,
+        open_value="as the model",
+        least=SMALLEST_SIDE,
     )
-    fit: str = setting("crop", "how a source of another shape is fitted", choices=FITS)
-    mirror: bool = setting(False, "swap left and right, as a mirror does")
+    fit: str = setting(
+        "crop",
+        "how a source of another shape is fitted",
+        choices=FITS,
+        label="Other aspect ratios",
+        section=Section.PICTURE,
+    )
+    mirror: bool = setting(False, "swap left and right, as a mirror does", section=Section.PICTURE, portable=False)
     frame_buffer: int = setting(
-        1, "frames that go through the model together", low=1, high=16, step=1, unit="frames", cost=Cost.SLOTS
+        1,
+        "frames that go through the model together",
+        low=1,
+        high=16,
+        step=1,
+        unit="frames",
+        cost=Cost.SLOTS,
+        label="Frames together",
+        section=Section.ENGINE,
+        look=False,
+        portable=False,
     )
-
     reprojection: str = setting(
         "auto",
         "carry the last picture along the motion for camera frames that have none yet; auto: if the model is slower",
         choices=REPROJECTIONS,
+        section=Section.MOTION,
+        look=False,
+        portable=False,
     )
     steadiness: float = setting(
-        0.0, "how much of the picture before stays where the input does not change", low=0, high=1, step=0.05
+        0.0,
+        "how much of the picture before stays where the input does not change",
+        low=0,
+        high=1,
+        step=0.05,
+        section=Section.MOTION,
+        look=False,
     )
 
     def __post_init__(self) -> None:
         check(self)
-        for name in ("width", "height"):
-            side = getattr(self, name)
-            if side and (side < SMALLEST_SIDE or side % SIZE_STEP):
-                raise ValueError(
-                    f"{name} is {side}; it must be a multiple of {SIZE_STEP} and at least {SMALLEST_SIDE} pixels"
-                )
 
 
 def multiple_of_step(side: float) -> int:
     """The allowed side (in pixels) that is nearest to ``side``."""
-    return max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP)
+    return min(LARGEST_SIDE, max(SMALLEST_SIDE, round(side / SIZE_STEP) * SIZE_STEP))
 
 
-def picture_size(settings: Settings, source_width: int, source_height: int, default: int) -> tuple[int, int]:
+def picture_size(
+    settings: Settings, source_width: int, source_height: int, default: int, most_pixels: int | None = None
+) -> tuple[int, int]:
     """The (width, height) in pixels at which the engine sees a source of the given size.
 
-    A side that the settings leave open (0) keeps the source's shape; with both open, ``default`` is the shorter one.
+    A side that the settings leave open (0) keeps the source's shape as far as no side is above ``LARGEST_SIDE``; with
+    both open, ``default`` is the shorter one, or less where the longer one would be too long. Where that makes more
+    than ``most_pixels``, both sides are made smaller.
     """
     width, height = settings.width, settings.height
     shape = source_width / source_height
-    if width and height:
+    if width and not height:
+        height = multiple_of_step(width / shape)
+    elif height and not width:
+        width = multiple_of_step(height * shape)
+    elif not width:
+        short, long = sorted((source_width, source_height))
+        scale = min(default / short, LARGEST_SIDE / long)
+        width, height = multiple_of_step(source_width * scale), multiple_of_step(source_height * scale)
+    return within_pixels(width, height, most_pixels)
+
+
+def within_pixels(width: int, height: int, most_pixels: int | None) -> tuple[int, int]:
+    """The (width, height) of at most ``most_pixels`` (None: any number) in the shape of the given one."""
+    if most_pixels is None or width * height <= most_pixels:
         return width, height
-    if width:
-        return width, multiple_of_step(width / shape)
-    if height:
-        return multiple_of_step(height * shape), height
-    scale = default / min(source_width, source_height)
-    return multiple_of_step(source_width * scale), multiple_of_step(source_height * scale)
+    scale = math.sqrt(most_pixels / (width * height))
+    # A little more, so that a side which is a multiple of the step is not lost to rounding.
+    smaller = (int(side * scale + 1e-6) // SIZE_STEP * SIZE_STEP for side in (width, height))
+    first, second = (max(SMALLEST_SIDE, side) for side in smaller)
+    return first, second
 
 
 def default_path() -> Path:
     """Where the settings are kept: the user's own configuration folder."""
     return Path(platformdirs.user_config_dir("vitrail", appauthor=False)) / "settings.json"
-
-
-def save(settings: Settings, path: Path) -> None:
-    """Write ``settings`` as JSON, whole or not at all: a crash midway leaves the old file. Raises ``OSError``."""
-    write_json(path, dataclasses.asdict(settings))
-
-
-def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote; None where nothing was, or it is damaged, which the log then says."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, whole or not at all. Raises ``OSError``."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` by way of a temporary file beside it; makes the folder. Raises ``OSError``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def load(path: Path) -> tuple[Settings, list[str]]:
-    """Read settings back; what cannot be used is left at its default and named in the notes.
-
-    Returns:
-        The settings, and one sentence for people on each thing that was not taken as it stood. A missing file gives
-        the defaults and no note. A file that is no settings file is set aside (``.bad``), so that nothing is lost.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Settings(), []
-    except OSError as error:
-        return Settings(), [f"The settings in {path} cannot be read ({error.strerror}); the defaults are used."]
-    except ValueError:
-        return Settings(), [_set_aside(path)]
-    if not isinstance(found, dict):
-        return Settings(), [_set_aside(path)]
-    return from_dict(found)
-
-
-def from_dict(found: dict[str, Any]) -> tuple[Settings, list[str]]:
-    """Settings from the JSON form, with notes on what was not taken (see ``load``)."""
-    notes: list[str] = []
-    inner = found.get("stream", {})
-    if not isinstance(inner, dict):
-        notes.append("The setting 'stream' is not a group of settings; the defaults are used.")
-        inner = {}
-    stream = StreamConfig(**_usable(StreamConfig, inner, notes))
-    outer = {name: value for name, value in found.items() if name != "stream"}
-    taken = _usable(Settings, outer, notes)
-    try:
-        return Settings(stream=stream, **taken), notes
-    except ValueError as error:  # what no single range can say: sides that are no multiple of 8
-        notes.append(f"The {error}; the default size is used.")
-        return Settings(stream=stream, **{k: v for k, v in taken.items() if k not in ("width", "height")}), notes
-
-
-def _usable(kind: type, values: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    known = {name: (type_, known) for name, type_, known in described(kind)}
-    taken = {}
-    for name, value in values.items():
-        if name not in known:
-            notes.append(f"The setting {name!r} is not known to this version; it is ignored.")
-            continue
-        type_, one = known[name]
-        problem = one.problem(name, value, type_)
-        if problem:
-            notes.append(f"The {problem}; the default is used.")
-        else:
-            taken[name] = float(value) if type_ is float else value
-    return taken
-
-
-def _set_aside(path: Path) -> str:
-    bad = path.with_name(path.name + ".bad")
-    try:
-        path.replace(bad)
-    except OSError as error:
-        return f"The settings in {path} are damaged and cannot be moved ({error.strerror}); the defaults are used."
-    return f"The settings in {path} were damaged; they are kept as {bad.name}, and the defaults are used."

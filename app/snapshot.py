@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from app.engine import ModelFacts
-from app.files import names, snapshots_folder
-from app.settings import Settings, from_dict
+from app.files import names, open_ordinary, snapshots_folder
+from app.json_files import DamagedError, encodable, few, parse_json, to_json
+from app.settings import Settings
+from app.settings_file import from_dict
 from app.sinks.base import SinkError
 from app.sinks.recorder import make_folder
 
@@ -26,9 +26,7 @@ class SnapshotError(Exception):
     """No settings can be read from the file. The message is one sentence for the user."""
 
 
-def save_snapshot(
-    pixels: np.ndarray, settings: Settings, model: ModelFacts | None = None, folder: Path | None = None
-) -> Path:
+def save_snapshot(pixels: np.ndarray, settings: Settings, model: str = "", folder: Path | None = None) -> Path:
     """Write a PNG into ``folder``, under a name that no file has; takes some 50 ms for a large picture.
 
     Beside the settings in JSON (chunk ``vitrail``) it carries the prompt as the usual ``Description``.
@@ -36,7 +34,7 @@ def save_snapshot(
     Args:
         pixels: (H, W, 3) uint8 RGB.
         settings: those that the picture was made with.
-        model: that made it; its name goes into the file.
+        model: the name of the model that made it.
         folder: made where it is missing; the user's folder for pictures by default.
 
     Returns:
@@ -50,11 +48,11 @@ def save_snapshot(
 
     folder = folder if folder is not None else snapshots_folder()
     make_folder(folder)
-    inside = {"version": _VERSION, "model": model.name if model else "", "settings": dataclasses.asdict(settings)}
+    inside = {"version": _VERSION, "model": model, "settings": dataclasses.asdict(settings)}
     text = PngInfo()
     text.add_itxt("Software", "Vitrail")
-    text.add_itxt("Description", settings.stream.prompt)
-    text.add_itxt(_KEY, json.dumps(inside, ensure_ascii=False))
+    text.add_itxt("Description", encodable(settings.stream.prompt))
+    text.add_itxt(_KEY, to_json(inside))
     path = folder
     try:
         for path in names(folder, ".png"):
@@ -90,7 +88,7 @@ class SnapshotThread(threading.Thread):
         self,
         pixels: np.ndarray,
         settings: Settings,
-        model: ModelFacts | None = None,
+        model: str = "",
         folder: Path | None = None,
         *,
         then: Callable[[], None] = lambda: None,
@@ -122,24 +120,29 @@ def settings_of_snapshot(path: Path) -> tuple[Settings, list[str]]:
     found = inside.get("settings")
     if not isinstance(found, dict):
         raise SnapshotError(f"{path.name} has no settings in it.")
-    return from_dict(found)
+    settings, notes = from_dict(found)
+    return settings, few(notes)
 
 
 def _inside(path: Path) -> dict[str, Any]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
+
+    from app.picture_file import TooManyPixelsError, open_picture
 
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with open_ordinary(path) as file, open_picture(file, ("PNG",)) as picture:
             picture.load()  # text may also come after the pixels
             text = getattr(picture, "text", {}).get(_KEY)
     except UnidentifiedImageError as error:
         raise SnapshotError(f"{path.name} is not a PNG picture.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except TooManyPixelsError as error:
+        raise SnapshotError(f"{path.name} is {error}.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise SnapshotError(f"{path.name} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     if text is None:
         raise SnapshotError(f"{path.name} has no settings in it; only Vitrail's own snapshots do.")
     try:
-        inside = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        inside = parse_json(text)
+    except DamagedError as error:
         raise SnapshotError(f"The settings in {path.name} are damaged.") from error
     return inside if isinstance(inside, dict) else {}

@@ -54,6 +54,9 @@ class Notice:
 class StatusBoard:
     """Where the threads report, and where anyone reads. Every method may be called from any thread.
 
+    It also counts the sources: with each one that takes the place of another, a new *epoch* begins, and what is
+    reported of an earlier one is ignored. So no report can come late, however slow the thread that makes it.
+
     Args:
         listener: told of every new ``Status`` and every ``Notice``, on the thread that reported it; it must be quick
             and must not raise.
@@ -62,6 +65,7 @@ class StatusBoard:
     def __init__(self, listener: Callable[[Status | Notice], None] | None = None) -> None:
         self._changed = threading.Condition()
         self._listener = listener
+        self._epoch = 1
         self._source = Status(SessionState.STARTING)
         self._final: Status | None = None
         self._model: ModelFacts | None = None
@@ -88,11 +92,31 @@ class StatusBoard:
     def model(self, facts: ModelFacts) -> None:
         self._change(lambda: setattr(self, "_model", facts))
 
-    def source(self, state: SessionState, message: str = "", error: Exception | None = None) -> None:
-        """The session is in another state, as far as its source goes (every state that is not final)."""
+    @property
+    def epoch(self) -> int:
+        """Number of the newest source, counted from 1. Nothing is shown any more of those before it."""
+        return self._epoch
+
+    def begin_source(self, message: str) -> int:
+        """Another source takes the place of the one before, from now on; its number."""
+
+        def begin() -> None:
+            self._epoch += 1
+            self._source = Status(SessionState.STARTING, message)
+
+        self._change(begin)
+        return self._epoch
+
+    def source(self, epoch: int, state: SessionState, message: str = "", error: Exception | None = None) -> None:
+        """Source number ``epoch`` is in another state (any that is not final); ignored where it is not the newest."""
+
+        def settle() -> None:
+            if epoch == self._epoch:
+                self._source = status
+
         _let_go(error)
         status = Status(state, message, error)
-        self._change(lambda: setattr(self, "_source", status))
+        self._change(settle)
 
     def finish(self, state: SessionState, message: str = "", error: Exception | None = None) -> bool:
         """The session is over. Only the first call counts: what follows a failure is its consequence."""

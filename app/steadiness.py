@@ -8,17 +8,18 @@ slow changes add up and are noticed, and nothing lives on that is not there any 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from app.catalogue import catalogue, value_of
 from app.frame import Frame
 from app.reprojection.flow import Motion, sampled
 from app.reprojection.track import Track
 from app.reprojection.warp import carry
 from app.settings import Settings
+from pipeline.setting import Value
 
 # The memory's share at full strength. Below 1, so that every scene settles on what the model makes of it now.
 _LARGEST_SHARE = 0.95
@@ -30,9 +31,6 @@ _REACH = np.ones((9, 9), np.uint8)  # a model paints beyond the edge of what cha
 _INPUT_SIDE = 256  # the shorter side of the remembered input, in pixels, about
 # Every move blurs the memory a little, so that what moves is remembered for less long.
 _MOVING_SHARE = 0.5
-
-# These change when frames are skipped, not what a picture looks like.
-_FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap")
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +48,7 @@ class _Memory:
     picture: np.ndarray
     seen: np.ndarray
     frame: Frame
-    look: tuple[Any, ...]
+    look: tuple[Value, ...]
     rest: np.ndarray | None = None
 
 
@@ -64,7 +62,7 @@ class Steadier:
     def __init__(self, track: Track) -> None:
         self._track = track
         self._memory: _Memory | None = None
-        self._look: tuple[Any, ...] = ()
+        self._look: tuple[Value, ...] = ()
         self._turning = 0.0, 0.0  # from when to when a change takes its time, by the frames' time in seconds
 
     def reset(self) -> None:
@@ -105,7 +103,7 @@ class Steadier:
         return cv2.convertScaleAbs(picture)
 
     def _motion_from(
-        self, memory: _Memory | None, pixels: np.ndarray, frame: Frame, look: tuple[Any, ...]
+        self, memory: _Memory | None, pixels: np.ndarray, frame: Frame, look: tuple[Value, ...]
     ) -> Motion | None:
         """From the memory's frame to this one; None where there is nothing to remember."""
         if memory is None or memory.look != look or memory.picture.shape != pixels.shape:
@@ -153,7 +151,5 @@ def _mixed(new: np.ndarray, old: np.ndarray, share: np.ndarray) -> np.ndarray:
     return cv2.blendLinear(old, new, share, 1 - share)
 
 
-def _look(settings: Settings) -> tuple[Any, ...]:
-    stream = settings.stream
-    engine = tuple(getattr(stream, field.name) for field in fields(stream) if field.name not in _FILTERING)
-    return (settings.model, settings.device, settings.dtype, settings.fit, settings.mirror, *engine)
+def _look(settings: Settings) -> tuple[Value, ...]:
+    return tuple(value_of(settings, one) for one in catalogue().values() if one.setting.look)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.settings import Settings
-from pipeline.adapter_list import parse_files, parse_loras
+from pipeline.adapter_list import parse_loras, quoted
 
 SUFFIX = ".safetensors"
 _MOST_WORDS = 2  # tensors in the file of a learned word: one for each text encoder
@@ -41,8 +41,5 @@ def with_weights(settings: Settings, path: Path) -> tuple[dict[str, str], str]:
 
 
 def _added(listed: str, path: Path) -> str:
-    if ";" in str(path):
-        raise WeightsError(f"{path} has a semicolon in its name, which parts two files here; give it another name.")
-    entries = parse_files(listed)
     known = any(name == str(path) for name, _ in parse_loras(listed))
-    return "; ".join(entries if known else [*entries, str(path)])
+    return listed if known else "; ".join(filter(None, (listed.strip(" ;\n"), quoted(str(path)))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from app.settings import Settings
@@ -14,6 +15,10 @@ _COLOURS = (
     "This model paints over a picture and cannot do without one, so it is given drifting patches of colour; "
     "for pictures of words alone take another, such as stabilityai/sd-turbo."
 )
+
+
+# As other programs have it: <lora:name:0.8>, with lyco and hypernet for other kinds.
+_TAG = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
 
 
 def of_words(settings: Settings) -> Settings:
@@ -42,6 +47,12 @@ def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool,
         timesteps: those that the model knows.
     """
     news = []
+    tags = _tags(stream)
+    if tags and tags != (_tags(before) if before is not None else []):
+        news.append(
+            f"{tags[0]} in a prompt is read as words. A LoRA is added by dropping its file on the window, or with "
+            "--lora FILE:STRENGTH."
+        )
     unknown = stream.unknown_timesteps(timesteps)
     if unknown and (before is None or before.timesteps != stream.timesteps):
         news.append(f"{unknown[:1].upper()}{unknown[1:]}. Until then steps, strength and spacing decide.")
@@ -50,3 +61,7 @@ def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool,
     if sees_input and stream.text_to_image and (before is None or not before.text_to_image):
         news.append(_COLOURS)
     return news
+
+
+def _tags(stream: StreamConfig) -> list[str]:
+    return _TAG.findall(" ".join((stream.prompt, stream.negative_prompt, stream.prompt_b)))

@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.adapter_gate import AdapterGate
-from app.capture import Captured, EndOfSource
 from app.change_tracker import ChangeTracker
-from app.engine import Engine, EngineOutput, Loader, ModelFacts, ModelLoading
+from app.engine import Engine, EngineOutput, Loader, ModelLoading
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
-from app.memory import Ladder, Retake, StepDown
+from app.memory import Ladder, Retake
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics
 from app.model_swap import ModelSwap
 from app.settings import Settings
+from app.settings_owner import SettingsOwner
+from app.standing import Refused
 from app.status import StatusBoard
-from app.styled import Styled
 from app.tensors import give_memory_back, mark, stacked
 from app.words import remarks, runnable
 from pipeline.out_of_memory import ran_out_of_memory
@@ -52,12 +53,10 @@ class WorkerThread(threading.Thread):
 
     Args:
         inputs, outputs: the queues on either side; ``outputs`` follows the source.
-        settings: with which to load the first model, before any frame is there.
+        owner: of the settings; it is told what a model recommends, what memory allows and what cannot be had.
         loader: makes an engine of settings.
         board, metrics: where to report.
         fail: called with the exception that ended the thread, if one did.
-        on_model: called before a model that has come in is announced; it may replace the settings of coming frames.
-        step_down: called where memory is short (see ``app.memory.Ladder``).
         once: close ``outputs`` and end the thread at the end of the source, instead of waiting for another.
     """
 
@@ -65,19 +64,17 @@ class WorkerThread(threading.Thread):
         self,
         inputs: FrameQueue[Captured | EndOfSource],
         outputs: FrameQueue[Styled | EndOfSource],
-        settings: Settings,
+        owner: SettingsOwner,
         loader: Loader,
         board: StatusBoard,
         metrics: Metrics,
         fail: Callable[[Exception], None],
         *,
         once: bool = False,
-        on_model: Callable[[ModelFacts], None] = lambda _: None,
-        step_down: StepDown = lambda *_: None,
     ) -> None:
         super().__init__(name="vitrail-worker", daemon=True)
-        self._on_model = on_model
-        self._adapters = AdapterGate(board.notice)
+        self._owner = owner
+        self._adapters = AdapterGate(board.notice, owner.refuse)
         self._inputs = inputs
         self._outputs = outputs
         self._board = board
@@ -85,14 +82,14 @@ class WorkerThread(threading.Thread):
         self._fail = fail
         self._once = once
         self._changes = ChangeTracker()
-        self._models = ModelSwap(loader, board.wake, _model_of)
+        self._models = ModelSwap(loader, board.wake)
         self._engine: Engine | None = None
         self._release: Callable[[], None] = lambda: None  # of the engine
         self._news: Callable[[], Sequence[str]] = tuple  # of what it has going on beside
-        self._applied = settings  # what the engine follows
+        self._applied = owner.in_force  # what the engine follows
         self._group: list[Captured] = []  # frames that wait for their group to fill
         self._retake = Retake()
-        self._ladder = Ladder(step_down, board)
+        self._ladder = Ladder(owner, board)
         self._end: EndOfSource | None = None  # of the present source, until it is passed on
         self._epoch = 0
         self._live = False
@@ -102,11 +99,17 @@ class WorkerThread(threading.Thread):
         self._failures = 0  # in a row
         self._must_reset = False
         self._size: tuple[int, ...] = ()  # of the tensors that the engine has seen last
+        self._refused: Refused | None = None  # the last model that could not be had
 
     @property
     def serving(self) -> Settings | None:
         """The settings with which the model was loaded that serves; None before the first."""
         return self._models.serving
+
+    @property
+    def refused_model(self) -> Refused | None:
+        """The model that was wanted last and could not be had, until another one has come in."""
+        return self._refused
 
     @property
     def loading(self) -> bool:
@@ -144,11 +147,12 @@ class WorkerThread(threading.Thread):
         if self._must_reset:
             self._reset()
         while True:
-            if self._end is not None:
-                self._pass_on_end(self._end)
-                if self._once:
-                    return
+            if self._end is not None and self._pass_on_end(self._end):
+                return
             item = self._retake.next() or self._next_input()
+            if item.epoch != self._board.epoch:
+                self._metrics.dropped(isinstance(item, Captured))
+                continue
             if item.epoch != self._epoch:
                 self._begin_source(item)
             if isinstance(item, EndOfSource):
@@ -209,11 +213,14 @@ class WorkerThread(threading.Thread):
         self._outputs.follow(*(LIVE if item.live else FILE))
         self._reset()
 
-    def _pass_on_end(self, end: EndOfSource) -> None:
+    def _pass_on_end(self, end: EndOfSource) -> bool:
+        """Send the end of the source on; True where the thread ends with it."""
         self._end = None
         self._put(end)
-        if self._once:
+        over = self._once and end.epoch == self._board.epoch
+        if over:
             self._outputs.close()
+        return over
 
     def _reset(self) -> None:
         self._changes.forget()
@@ -297,7 +304,8 @@ class WorkerThread(threading.Thread):
             return
         self._retake.left(frames)
         images = images[: len(frames)]
-        styled = Styled(images, frames, self._picture, self._applied, self._live)
+        name = self._board.model.name if self._board.model is not None else ""
+        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name)
         done = mark(images.device)
         self._hand_on()
         if done is None:
@@ -320,6 +328,9 @@ class WorkerThread(threading.Thread):
         self._put(styled)
 
     def _put(self, item: Styled | EndOfSource) -> None:
+        if item.epoch != self._board.epoch:
+            self._metrics.dropped(len(item.frames) if isinstance(item, Styled) else 0)
+            return
         for displaced in self._outputs.put(item):
             if isinstance(displaced, Styled):
                 self._metrics.dropped(len(displaced.frames))
@@ -354,6 +365,7 @@ class WorkerThread(threading.Thread):
             return False
         self._hand_on()
         self._release()
+        self._refused = None
         self._engine = loading.loaded.engine
         self._release = loading.loaded.release
         self._news = loading.loaded.news
@@ -361,7 +373,7 @@ class WorkerThread(threading.Thread):
         self._engine.wait_for_engines(self._epoch > 0 and not self._live)
         self._models.serve(loading.settings)
         self._changes.forget()
-        self._on_model(loading.loaded.facts)
+        self._owner.recommend(loading.loaded.facts.name, loading.loaded.facts.defaults, loading.settings)
         self._board.model = loading.loaded.facts
         for note in loading.loaded.notes:
             self._board.notice(note)
@@ -399,6 +411,7 @@ class WorkerThread(threading.Thread):
         if self._adopt(arrived):
             give_memory_back()
         elif not ran_out_of_memory(error):
+            self._keep(before, arrived.settings, error)
             self._board.notice(f"{name}: {error}; the model before it goes on", error)
         elif before is not None:
             self._board.notice(f"Memory is too short for two models; the picture stops until {name} is loaded.", error)
@@ -421,10 +434,13 @@ class WorkerThread(threading.Thread):
             self._applied = before
             self._load_first()
             self._models.give_up(settings)
+            self._keep(before, settings, error)
 
-
-def _model_of(settings: Settings) -> tuple[str, ...]:
-    return settings.model, settings.device, settings.dtype, settings.acceleration, settings.autoencoder
+    def _keep(self, before: Settings | None, refused: Settings, error: Exception | None) -> None:
+        """Frames that are still to come are for the model of ``before``, as the one of ``refused`` cannot be had."""
+        self._refused = Refused(refused.model, f"{error}")
+        if before is not None:
+            self._owner.keep_model(refused, before)
 
 
 def _size(item: Captured) -> tuple[int, ...]:

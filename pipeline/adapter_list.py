@@ -11,9 +11,24 @@ STRONGEST = 10.0
 Wanted = tuple[tuple[str, float], ...]
 
 
+# Between two entries stand semicolons or line ends. In double quotes these are part of a name, and "" is a quote.
+_ENTRY = re.compile(r'(?:"(?:[^"]|"")*"|[^;\n])+')
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_STRENGTH = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*")
+
+
 def parse_files(text: str) -> tuple[str, ...]:
     """The entries of ``text``, with semicolons or line ends between them."""
-    return tuple(entry for part in re.split(r"[;\n]", text) if (entry := part.strip()))
+    return tuple(_plain(entry) for part in _ENTRY.findall(text) if (entry := part.strip()))
+
+
+def quoted(name: str) -> str:
+    """``name`` as an entry that is read back as it is, whatever is in it."""
+    number = _STRENGTH.fullmatch(name.rpartition(":")[2])
+    if name == name.strip() and not re.search('[;\n"]', name) and not number:
+        return name
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def parse_loras(text: str) -> Wanted:
@@ -23,14 +38,19 @@ def parse_loras(text: str) -> Wanted:
         ValueError: a strength is out of range.
     """
     wanted = []
-    for entry in parse_files(text):
-        path, _, number = entry.rpartition(":")
-        strength = 1.0
-        if path and re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*", number):
-            entry, strength = path.strip(), float(number)
+    for part in filter(None, map(str.strip, _ENTRY.findall(text))):
+        path, _, number = part.rpartition(":")
+        entry, strength = _plain(part), 1.0
+        if path and _STRENGTH.fullmatch(number) and not _QUOTED.fullmatch(part):
+            entry, strength = _plain(path.strip()), float(number)
         if not -STRONGEST <= strength <= STRONGEST:
             raise ValueError(
                 f"strength of {entry} is {strength:g}; it must be between {-STRONGEST:g} and {STRONGEST:g}"
             )
         wanted.append((entry, strength))
     return tuple(wanted)
+
+
+def _plain(entry: str) -> str:
+    match = _QUOTED.fullmatch(entry)
+    return match[1].replace('""', '"') if match else entry

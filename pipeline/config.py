@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.adapter_list import parse_loras
-from pipeline.setting import Cost, check, setting
+from pipeline.setting import Cost, Need, Section, check, setting
 from pipeline.timestep_list import MOST_STEPS, parse_timesteps
 
 SOLVERS = (
@@ -32,6 +32,10 @@ ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "openvino", "openvin
 MEMORY_MODES = ("full", "sliced", "offload")  # from the fastest to what takes the least
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
+_GUIDED = Need("guidance", tuple(kind for kind in GUIDANCE_KINDS if kind != "none"))
+_FILTERED = Need("similarity_filter", (True,))
+_ON_A_GRID = Need("timesteps", ("",))
+
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
@@ -41,14 +45,34 @@ class StreamConfig:
         ValueError: a value is outside its range; the message names the setting, the value and the range.
     """
 
-    prompt: str = setting("", "what the picture should become", cost=Cost.PROMPT)
-    negative_prompt: str = setting("", "what the picture should move away from", cost=Cost.PROMPT)
-    prompt_b: str = setting("", "a second prompt, to blend the first with", cost=Cost.PROMPT)
+    prompt: str = setting("", "what the picture should become", cost=Cost.PROMPT, section=Section.ELSEWHERE)
+    negative_prompt: str = setting(
+        "", "what the picture should move away from", cost=Cost.PROMPT, section=Section.ELSEWHERE
+    )
+    prompt_b: str = setting(
+        "",
+        "a second prompt, to blend the first with",
+        cost=Cost.PROMPT,
+        label="Second prompt",
+        section=Section.ELSEWHERE,
+    )
     blend: float = setting(
-        0.0, "how much of the second prompt: 0 none, 1 nothing else", low=0, high=1, step=0.01, cost=Cost.PROMPT
+        0.0,
+        "how much of the second prompt: 0 none, 1 nothing else",
+        low=0,
+        high=1,
+        step=0.01,
+        cost=Cost.PROMPT,
+        section=Section.ELSEWHERE,
     )
     transition: float = setting(
-        0.0, "how long a change of the prompts takes", low=0, high=600, step=0.5, unit="seconds"
+        0.0,
+        "how long a change of the prompts takes",
+        low=0,
+        high=600,
+        step=0.5,
+        unit="seconds",
+        section=Section.ELSEWHERE,
     )
     loras: str = setting(
         "",
@@ -56,20 +80,55 @@ class StreamConfig:
         cost=Cost.PROMPT,
         many=True,
         parse=parse_loras,
+        label="LoRAs",
+        section=Section.ADD_ONS,
+        reads_files=True,
     )
-    embeddings: str = setting("", "files of learned words (textual inversions) to know", cost=Cost.PROMPT, many=True)
+    embeddings: str = setting(
+        "",
+        "files of learned words (textual inversions) to know",
+        cost=Cost.PROMPT,
+        many=True,
+        label="Textual inversions",
+        section=Section.ADD_ONS,
+        reads_files=True,
+    )
     strength: float = setting(
-        0.8, "how far the picture moves from the input", low=0.05, high=1, step=0.05, cost=Cost.TABLES
+        0.8,
+        "how far the picture moves from the input",
+        low=0.05,
+        high=1,
+        step=0.05,
+        cost=Cost.TABLES,
+        section=Section.LOOK,
+        need=_ON_A_GRID,
     )
-    steps: int = setting(1, "denoising steps for each frame", low=1, high=MOST_STEPS, step=1, cost=Cost.SLOTS)
+    steps: int = setting(
+        1,
+        "denoising steps for each frame",
+        low=1,
+        high=MOST_STEPS,
+        step=1,
+        cost=Cost.SLOTS,
+        section=Section.LOOK,
+        need=_ON_A_GRID,
+    )
     timesteps: str = setting(
         "",
         "the timesteps of the denoising steps, chosen by hand: 559,359,199,99; they stand in for steps, strength and "
         "spacing",
         cost=Cost.SLOTS,
         parse=parse_timesteps,
+        section=Section.SAMPLING,
     )
-    solver: str = setting("lcm", "how a denoising step is taken", choices=SOLVERS, cost=Cost.TABLES)
+    solver: str = setting(
+        "lcm",
+        "how a denoising step is taken",
+        choices=SOLVERS,
+        cost=Cost.TABLES,
+        section=Section.SAMPLING,
+        reads_files=True,  # on a model of many steps, lcm asks for the LoRA that makes it one of few
+    )
     spacing: str = setting(
         "trailing",
         "where the steps lie between the strength and no noise; trailing keeps to those that a fast model was made for,"
@@ -77,6 +136,8 @@ class StreamConfig:
         " go down to the least noise; lcm and tcd have their own, or that of the first LCM, skipping",
         choices=SPACINGS,
         cost=Cost.TABLES,
+        section=Section.SAMPLING,
+        need=_ON_A_GRID,
     )
     tcd_gamma: float = setting(
         0.3,
@@ -85,9 +146,28 @@ class StreamConfig:
         high=1,
         step=0.05,
         cost=Cost.TABLES,
+        label="TCD gamma",
+        section=Section.SAMPLING,
+        need=Need("solver", ("tcd",)),
     )
-    guidance: str = setting("none", "how the prompts steer", choices=GUIDANCE_KINDS, cost=Cost.SLOTS)
-    guidance_scale: float = setting(1.0, "how strongly the prompts steer", low=0, high=20, step=0.1)
+    guidance: str = setting(
+        "none",
+        "how the prompts steer",
+        choices=GUIDANCE_KINDS,
+        cost=Cost.SLOTS,
+        label="Guidance",
+        section=Section.GUIDANCE,
+    )
+    guidance_scale: float = setting(
+        1.0,
+        "how strongly the prompts steer",
+        low=0,
+        high=20,
+        step=0.1,
+        label="Scale",
+        section=Section.GUIDANCE,
+        need=_GUIDED,
+    )
     guidance_rescale: float = setting(
         0.0,
         "how much of its contrast without guidance a guided picture keeps, so that nothing burns out; 0 is guidance as "
@@ -95,9 +175,19 @@ class StreamConfig:
         low=0,
         high=1,
         step=0.05,
+        label="Rescale",
+        section=Section.GUIDANCE,
+        need=_GUIDED,
     )
     image_guidance: float = setting(
-        1.0, "how strongly the input picture steers (InstructPix2Pix, full guidance)", low=0, high=10, step=0.1
+        1.0,
+        "how strongly the input picture steers (InstructPix2Pix, full guidance)",
+        low=0,
+        high=10,
+        step=0.1,
+        label="Image scale",
+        section=Section.GUIDANCE,
+        need=Need("guidance", ("full",)),
     )
     attention_guidance: float = setting(
         1.0,
@@ -107,6 +197,8 @@ class StreamConfig:
         high=20,
         step=0.5,
         cost=Cost.PROMPT,
+        label="Attention scale",
+        section=Section.GUIDANCE,
     )
     attention_limit: float = setting(
         2.5,
@@ -114,24 +206,65 @@ class StreamConfig:
         low=1,
         high=10,
         step=0.1,
+        label="Attention limit",
+        section=Section.GUIDANCE,
     )
     attention_blend: float = setting(
-        0.25, "how much of the guided attention is taken: 0 nothing, 1 nothing else", low=0, high=1, step=0.05
+        0.25,
+        "how much of the guided attention is taken: 0 nothing, 1 nothing else",
+        low=0,
+        high=1,
+        step=0.05,
+        label="Attention blend",
+        section=Section.GUIDANCE,
     )
-    delta: float = setting(1.0, "weight of the virtual negative residual (RCFG)", low=0, high=2, step=0.05)
-    seed: int = setting(0, "which noise is used", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
-    seed_b: int = setting(0, "a second seed, to blend the first with", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES)
+    delta: float = setting(
+        1.0,
+        "weight of the virtual negative residual (RCFG)",
+        low=0,
+        high=2,
+        step=0.05,
+        section=Section.GUIDANCE,
+        need=Need("guidance", ("self-negative", "onetime-negative")),
+    )
+    seed: int = setting(0, "which noise is used", low=0, high=2**31 - 1, step=1, cost=Cost.TABLES, section=Section.LOOK)
+    seed_b: int = setting(
+        0,
+        "a second seed, to blend the first with",
+        low=0,
+        high=2**31 - 1,
+        step=1,
+        cost=Cost.TABLES,
+        label="Second seed",
+        section=Section.VARIATION,
+    )
     seed_blend: float = setting(
-        0.0, "how much of the second seed: 0 none, 1 nothing else", low=0, high=1, step=0.01, cost=Cost.TABLES
+        0.0,
+        "how much of the second seed: 0 none, 1 nothing else",
+        low=0,
+        high=1,
+        step=0.01,
+        cost=Cost.TABLES,
+        label="Blend",
+        section=Section.VARIATION,
     )
-    text_to_image: bool = setting(False, "make pictures of words alone, without an input picture", cost=Cost.SLOTS)
+    text_to_image: bool = setting(
+        False,
+        "make pictures of words alone, without an input picture",
+        cost=Cost.SLOTS,
+        section=Section.TEXT_TO_IMAGE,
+    )
     seed_travel: str = setting(
         "hold",
         "text to image: the seed stays, walks on to ever new ones, or swings between the first and the second",
         choices=SEED_TRAVELS,
+        section=Section.TEXT_TO_IMAGE,
     )
     prompt_travel: bool = setting(
-        False, "text to image: swing between the first prompt and the second", cost=Cost.PROMPT
+        False,
+        "text to image: swing between the first prompt and the second",
+        cost=Cost.PROMPT,
+        section=Section.TEXT_TO_IMAGE,
     )
     travel_frames: int = setting(
         60,
@@ -140,16 +273,46 @@ class StreamConfig:
         high=10_000,
         step=1,
         unit="frames",
+        label="Frames per transition",
+        section=Section.TEXT_TO_IMAGE,
     )
-    similarity_filter: bool = setting(False, "skip frames that look like the last one (SSF)")
+    similarity_filter: bool = setting(
+        False,
+        "skip frames that look like the last one (SSF)",
+        label="Skip similar frames",
+        section=Section.SIMILAR,
+        look=False,  # as the two below, it says when frames are skipped
+    )
     similarity_threshold: float = setting(
-        0.98, "similarity above which a frame may be skipped (eta)", low=0, high=1, step=0.005
+        0.98,
+        "similarity above which a frame may be skipped (eta)",
+        low=0,
+        high=1,
+        step=0.005,
+        label="Threshold",
+        section=Section.SIMILAR,
+        need=_FILTERED,
+        look=False,
     )
     similarity_skip_cap: int = setting(
-        10, "at most this many frames are skipped in a row", low=0, high=10_000, step=1, unit="frames"
+        10,
+        "at most this many frames are skipped in a row",
+        low=0,
+        high=10_000,
+        step=1,
+        unit="frames",
+        label="Skip at most",
+        section=Section.SIMILAR,
+        need=_FILTERED,
+        look=False,
     )
-    sparse: bool = setting(False, "compute only what changed in the picture")
-    sparse_overlay: bool = setting(False, "tint what was computed anew, where only what changed is computed")
+    sparse: bool = setting(False, "compute only what changed in the picture", section=Section.ENGINE)
+    sparse_overlay: bool = setting(
+        False,
+        "tint what was computed anew, where only what changed is computed",
+        section=Section.ENGINE,
+        need=Need("sparse", (True,)),
+    )
 
     def __post_init__(self) -> None:
         check(self)

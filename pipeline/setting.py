@@ -1,7 +1,7 @@
-"""A setting is one line of a frozen dataclass: default, range, unit, help text and the cost of changing it.
+"""A setting is one line of a frozen dataclass: default, range, unit, name on the screen, help and cost of a change.
 
-The same line validates a value, writes the command line's help, and draws the control in the window, so that the three
-cannot disagree.
+The same line validates a value, writes the command line's help, draws the control in the window and says whether a
+preset holds the value, so that these cannot disagree.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Default = TypeVar("Default")
+Value = bool | int | float | str  # of a setting
 
 
 class Cost(IntEnum):
@@ -28,9 +29,54 @@ class Cost(IntEnum):
     MODEL = 4  # other weights
 
 
+class Section(StrEnum):
+    """Where among the controls a setting stands. The window shows the sections in this order."""
+
+    LOOK = "Look"
+    SIMILAR = "Similar frames"
+    VARIATION = "Variation"
+    TEXT_TO_IMAGE = "Text to image"
+    GUIDANCE = "Guidance"
+    SAMPLING = "Sampling"
+    MOTION = "Motion"
+    ADD_ONS = "Add-ons"
+    PICTURE = "Picture"
+    ENGINE = "Engine"
+    MORE = "More"  # what names no section
+    ELSEWHERE = ""  # not among the controls: the prompts, the model
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Need:
+    """A setting has an effect only while another one, called ``name``, has one of these ``values``."""
+
+    name: str
+    values: tuple[object, ...]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """Everything there is to know about one setting, apart from its value."""
+    """Everything there is to know about one setting, apart from its value.
+
+    Attributes:
+        help: what it does, as one clause without a full stop.
+        low, high, step: range and step of a number; None for no bound.
+        unit: of a number, in the plural.
+        choices: the values of a text that is one of a few; None for any text.
+        cost: what a change makes the engine do.
+        numbered: choices that may be followed by a number: ``cuda:1``.
+        many: a text that lists several things, with semicolons between.
+        parse: of a text with a form: raises ``ValueError`` with one sentence.
+        label: its name on the screen; empty where the name of the field will do.
+        section: where among the controls it stands.
+        need: without which it has no effect.
+        look: whether a change of it may change what a picture looks like.
+        portable: whether a preset holds it: it does not belong to a machine or to a moment.
+        reads_files: whether it may name files, which are read before it comes into force.
+        open_value: what 0 stands for, in words, where 0 means that something else decides; empty elsewhere. Any other
+            value is then at least ``least``, and a multiple of ``step``.
+        least: see ``open_value``.
+    """
 
     help: str
     low: float | None = None
@@ -39,15 +85,23 @@ class Setting:
     unit: str = ""
     choices: tuple[str, ...] | None = None
     cost: Cost = Cost.NOTHING
-    numbered: bool = False  # a choice may be followed by a number: ``cuda:1``
-    many: bool = False  # a text that lists several things, with semicolons between
-    parse: Callable[[str], object] | None = None  # of a text with a form: raises ValueError with one sentence
+    numbered: tuple[str, ...] = ()
+    many: bool = False
+    parse: Callable[[str], object] | None = None
+    label: str = ""
+    section: Section = Section.MORE
+    need: Need | None = None
+    look: bool = True
+    portable: bool = True
+    reads_files: bool = False
+    open_value: str = ""
+    least: int = 0
 
     def problem(self, name: str, value: object, kind: type) -> str | None:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
         label = name.replace("_", " ")
         if self.choices is not None:
-            if value in self.choices or (self.numbered and self._is_numbered_choice(value)):
+            if value in self.choices or self._is_numbered_choice(value):
                 return None
             return f"{label} is {value!r}; it must be one of {', '.join(self.choices)}"
         if kind in (bool, str):
@@ -60,6 +114,8 @@ class Setting:
         above = self.high is not None and value > self.high
         if below or above or not math.isfinite(value):
             return f"{label} is {value}; it must be {self.span()}"
+        if self.open_value and value and (value < self.least or value % (self.step or 1)):
+            return f"{label} is {value}; it must be a multiple of {self.step:g} and at least {self.least:g} {self.unit}"
         return None
 
     def _misspelt(self, value: object) -> str | None:
@@ -73,16 +129,20 @@ class Setting:
 
     def _is_numbered_choice(self, value: object) -> bool:
         name, colon, number = str(value).partition(":")
-        return isinstance(value, str) and bool(colon) and name in (self.choices or ()) and number.isdecimal()
+        return isinstance(value, str) and bool(colon) and name in self.numbered and number.isdecimal()
 
     def span(self) -> str:
         """The range in words: ``between 0 and 1``."""
         unit = f" {self.unit}" if self.unit else ""
         if self.low is not None and self.high is not None:
-            return f"between {self.low:g} and {self.high:g}{unit}"
+            return f"between {_number(self.low)} and {_number(self.high)}{unit}"
         if self.low is not None:
-            return f"at least {self.low:g}{unit}"
-        return f"at most {self.high:g}{unit}" if self.high is not None else "a finite number"
+            return f"at least {_number(self.low)}{unit}"
+        return f"at most {_number(self.high)}{unit}" if self.high is not None else "a finite number"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 _KINDS = {bool: "yes or no", str: "text", int: "whole number", float: "number"}
@@ -98,13 +158,40 @@ def setting(
     unit: str = "",
     choices: tuple[str, ...] | None = None,
     cost: Cost = Cost.NOTHING,
-    numbered: bool = False,
+    numbered: tuple[str, ...] = (),
     many: bool = False,
     parse: Callable[[str], object] | None = None,
+    label: str = "",
+    section: Section = Section.MORE,
+    need: Need | None = None,
+    look: bool = True,
+    portable: bool = True,
+    reads_files: bool = False,
+    open_value: str = "",
+    least: int = 0,
 ) -> Default:
-    """A dataclass field that knows its own range, unit, help text and cost of change."""
-    described = Setting(help, low, high, step, unit, choices, cost, numbered, many, parse)
-    return dataclasses.field(default=default, metadata={"setting": described})
+    """A dataclass field that knows everything about itself; see ``Setting`` for what the arguments mean."""
+    known = Setting(
+        help,
+        low=low,
+        high=high,
+        step=step,
+        unit=unit,
+        choices=choices,
+        cost=cost,
+        numbered=numbered,
+        many=many,
+        parse=parse,
+        label=label,
+        section=section,
+        need=need,
+        look=look,
+        portable=portable,
+        reads_files=reads_files,
+        open_value=open_value,
+        least=least,
+    )
+    return dataclasses.field(default=default, metadata={"setting": known})
 
 
 def described(config: DataclassInstance | type[DataclassInstance]) -> Iterator[tuple[str, type, Setting]]:

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from ui.icons import icon
+from ui.keys import keys_of
 from ui.theme import current
 
 
@@ -19,7 +20,6 @@ class Command:
     Attributes:
         name: by which the code knows it.
         text: for people.
-        keys: shortcuts, the first of which is shown.
         icon: of ``assets/icons``.
         section: under which the help lists it.
         checkable: whether it is on or off.
@@ -27,37 +27,41 @@ class Command:
 
     name: str
     text: str
-    keys: tuple[str, ...]
     icon: str
     section: str
     checkable: bool = False
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its shortcuts on this system, the first of which is shown."""
+        return keys_of(self.name)
+
 
 COMMANDS = (
-    Command("prompt", "Go to the prompt", ("Ctrl+L",), "brush", "Words and look"),
-    Command("undo", "Undo the last change", ("Ctrl+Z",), "undo", "Words and look"),
-    Command("redo", "Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), "redo", "Words and look"),
-    Command("shuffle", "Shuffle the seed", ("Ctrl+N",), "shuffle", "Words and look"),
-    Command("presets", "Presets", ("Ctrl+P",), "preset", "Words and look"),
-    Command("source", "Choose a source", ("Ctrl+O",), "camera", "Source and model"),
-    Command("pause", "Pause: the source is closed", ("Ctrl+Space",), "pause", "Source and model", True),
-    Command("canvas", "Paint on the canvas", ("Ctrl+K",), "brush", "Source and model"),
-    Command("model", "Choose a model", ("Ctrl+M",), "cube", "Source and model"),
-    Command("snapshot", "Save a snapshot", ("Ctrl+S",), "snapshot", "Take with you"),
-    Command("record", "Record a video", ("Ctrl+R",), "record", "Take with you", True),
-    Command("virtual_camera", "Virtual camera", ("Ctrl+B",), "broadcast", "Take with you", True),
-    Command("view_output", "Output", ("Ctrl+1",), "view-output", "View"),
-    Command("view_input", "Input", ("Ctrl+2",), "view-input", "View"),
-    Command("view_side", "Side by side", ("Ctrl+3",), "view-side", "View"),
-    Command("view_split", "Before and after", ("Ctrl+4",), "view-split", "View"),
-    Command("zoom", "Actual size", ("Ctrl+0",), "one-to-one", "View", True),
-    Command("full_screen", "Full screen", ("F11", "Ctrl+F"), "fullscreen", "Window", True),
-    Command("clean_feed", "Clean feed window, for OBS", ("F2",), "popout", "Window", True),
-    Command("on_top", "Stay on top", ("Ctrl+T",), "pin", "Window", True),
-    Command("panel", "Controls beside the picture", ("Ctrl+\\",), "panel", "Window", True),
-    Command("theme", "Light or dark", ("Ctrl+D",), "sun", "Window"),
-    Command("shortcuts", "These shortcuts", ("?", "F1"), "help", "Window"),
-    Command("quit", "Quit", ("Ctrl+Q",), "close", "Window"),
+    Command("prompt", "Go to the prompt", "brush", "Words and look"),
+    Command("undo", "Undo the last change", "undo", "Words and look"),
+    Command("redo", "Redo", "redo", "Words and look"),
+    Command("shuffle", "Shuffle the seed", "shuffle", "Words and look"),
+    Command("presets", "Presets", "preset", "Words and look"),
+    Command("source", "Choose a source", "camera", "Source and model"),
+    Command("pause", "Pause: the source is closed", "pause", "Source and model", True),
+    Command("canvas", "Paint on the canvas", "brush", "Source and model"),
+    Command("model", "Choose a model", "cube", "Source and model"),
+    Command("snapshot", "Save a snapshot", "snapshot", "Take with you"),
+    Command("record", "Record a video", "record", "Take with you", True),
+    Command("virtual_camera", "Virtual camera", "broadcast", "Take with you", True),
+    Command("view_output", "Output", "view-output", "View"),
+    Command("view_input", "Input", "view-input", "View"),
+    Command("view_side", "Side by side", "view-side", "View"),
+    Command("view_split", "Before and after", "view-split", "View"),
+    Command("zoom", "Actual size", "one-to-one", "View", True),
+    Command("full_screen", "Full screen", "fullscreen", "Window", True),
+    Command("clean_feed", "Clean feed window, for OBS", "popout", "Window", True),
+    Command("on_top", "Stay on top", "pin", "Window", True),
+    Command("panel", "Controls beside the picture", "panel", "Window", True),
+    Command("theme", "Light or dark", "sun", "Window"),
+    Command("shortcuts", "These shortcuts", "help", "Window"),
+    Command("quit", "Quit", "close", "Window"),
 )
 
 

@@ -39,16 +39,3 @@ class Choice:
     def icon(self) -> str:
         """The drawing that stands for its kind."""
         return {"canvas": "brush", "text": "brush", "video": "film"}.get(self.kind, self.kind)
-
-    @property
-    def watches(self) -> str:
-        """What of the user it lets the program see, for the light; empty where that is nothing."""
-        return _WATCHED.get(self.kind, "")
-
-
-_WATCHED = {
-    "camera": "Camera on",
-    "screen": "Screen shared",
-    "region": "Screen shared",
-    "window": "Window shared",
-}

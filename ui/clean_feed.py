@@ -47,6 +47,8 @@ class CleanFeed(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         at = event.position().toPoint()
         self._resizing = at.x() > self.width() - _EDGE and at.y() > self.height() - _EDGE
+        if self._moved_by_the_system():
+            return
         self._grip = event.globalPosition().toPoint() - self.frameGeometry().topLeft()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -61,6 +63,15 @@ class CleanFeed(QWidget):
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         self._grip = None
         super().mouseReleaseEvent(event)
+
+    def _moved_by_the_system(self) -> bool:
+        """Have the desktop move or resize the window from here on, as it must on Wayland; False where it does not."""
+        handle = self.windowHandle()
+        if handle is None:
+            return False
+        if self._resizing:
+            return handle.startSystemResize(Qt.Edge.RightEdge | Qt.Edge.BottomEdge)
+        return handle.startSystemMove()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSize, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
-from app.settings import SIZE_STEP, SMALLEST_SIDE
-from ui.catalogue import Entry
+from app.catalogue import Entry
+from pipeline.setting import Value
 from ui.icons import icon
-from ui.inputs import Choice, Slider, Switch, number_box, whole_box
+from ui.inputs import Choice, Slider, Switch, number_box, quietly, whole_box
 
 # With more positions than this, a slider cannot be set by hand.
 _MOST_POSITIONS = 1000
 _LARGEST_WHOLE = 2**31 - 1
+TRY_AGAIN = "Try again with all of the memory"
 
 
 class Control(QWidget):
@@ -23,11 +25,13 @@ class Control(QWidget):
     Signals:
         edited: name and new value, by hand only.
         reset_asked: the name.
+        lift_asked: the limit that memory puts on the setting is to be lifted.
         explained: the text to show beside the control that has the mouse or the keyboard; empty when it has left.
     """
 
     edited = Signal(str, object)
     reset_asked = Signal(str)
+    lift_asked = Signal()
     explained = Signal(str)
 
     def __init__(self, entry: Entry) -> None:
@@ -38,8 +42,6 @@ class Control(QWidget):
         self.reset = QToolButton()
         self.reset.setProperty("role", "small")
         self.reset.setIconSize(QSize(14, 14))
-        self.reset.setAccessibleName(f"Reset {entry.label} to its default")
-        self.reset.setToolTip("Back to the default")
         self.reset.clicked.connect(lambda: self.reset_asked.emit(entry.name))
         policy = self.reset.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
@@ -48,6 +50,11 @@ class Control(QWidget):
         self.problem.setProperty("role", "problem")
         self.problem.setWordWrap(True)
         self.problem.hide()
+        self.note = QLabel()
+        self.note.setProperty("role", "faint")
+        self.note.setWordWrap(True)
+        self.note.linkActivated.connect(lambda _: self.lift_asked.emit())
+        self.note.hide()
         self.head = QHBoxLayout()
         self.head.setSpacing(6)
         self.head.addWidget(self.label, 1)
@@ -62,11 +69,24 @@ class Control(QWidget):
         """What takes the keyboard."""
         raise NotImplementedError
 
-    def show_value(self, value: Any) -> None:
-        """Follow the settings; tells nobody."""
+    def show_value(self, value: Value, reset: str = "") -> None:
+        """Follow the settings; tells nobody.
+
+        Args:
+            value: of the setting.
+            reset: what the button beside it does, which is there only where somebody chose the value.
+        """
         self.problem.hide()
-        self.reset.setVisible(value != self.entry.default)
+        self.reset.setVisible(bool(reset))
+        self.reset.setToolTip(reset)
+        self.reset.setAccessibleName(f"{self.entry.label}: {reset}")
         self._write(value)
+
+    def show_note(self, text: str, *, can_lift: bool = False) -> None:
+        """Say what is in force in the place of the value, and why; nothing where the value itself is."""
+        link = f" <a href='try'>{TRY_AGAIN}</a>" if can_lift else ""
+        self.note.setText(f"{escape(text)}{link}")
+        self.note.setVisible(bool(text))
 
     def show_problem(self, text: str) -> None:
         """Say why the last value could not be taken."""
@@ -87,6 +107,7 @@ class Control(QWidget):
     def _finish(self) -> None:
         """The parts are there: the same for all."""
         self.head.addWidget(self.reset)
+        self.column.addWidget(self.note)
         self.column.addWidget(self.problem)
         self.label.setBuddy(self.part)
         self.part.setAccessibleName(self.entry.label)
@@ -116,7 +137,7 @@ class SwitchControl(Control):
         return self.switch
 
     def _write(self, value: Any) -> None:
-        _quietly(self.switch, lambda: self.switch.setChecked(value))
+        quietly(self.switch, lambda: self.switch.setChecked(value))
 
 
 class ChoiceControl(Control):
@@ -135,7 +156,14 @@ class ChoiceControl(Control):
         return self.choice
 
     def _write(self, value: Any) -> None:
-        _quietly(self.choice, lambda: self.choice.setCurrentText(value))
+        text = str(value)
+
+        def write() -> None:
+            if self.choice.findText(text) < 0:  # one with a number, such as cuda:1
+                self.choice.addItem(text)
+            self.choice.setCurrentText(text)
+
+        quietly(self.choice, write)
 
 
 class WordsControl(Control):
@@ -182,9 +210,8 @@ class NumberControl(Control):
             self.box.setRange(self._low, high)
             self.box.setSingleStep(self._step)
         self._shown = 0.0
-        self._is_side = entry.name in ("width", "height") and self._low == 0
-        if self._is_side:
-            self.box.setSpecialValueText("as the model")
+        if known.open_value:
+            self.box.setSpecialValueText(known.open_value)
         if known.unit:
             self.box.setSuffix(f" {_SHORT_UNITS.get(known.unit, known.unit)}")
         self.box.setProperty("role", "value")
@@ -210,18 +237,19 @@ class NumberControl(Control):
         return round(value) if self.entry.kind is int else round(value, 6)
 
     def _typed(self, value: float) -> None:
-        if self._is_side and value:
-            # Between "as the model" and the smallest size there is nothing: a step leads from one to the other.
-            down = value < SMALLEST_SIDE <= self._shown
-            value = 0 if down else max(SMALLEST_SIDE, round(value / SIZE_STEP) * SIZE_STEP)
+        known = self.entry.setting
+        if known.open_value and value:
+            # Between an open value and the least one there is nothing: a step leads from one to the other.
+            down = value < known.least <= self._shown
+            value = 0 if down else max(known.least, round(value / self._step) * self._step)
         self._edit(int(value) if self.entry.kind is int else round(value, 6))
 
     def _write(self, value: Any) -> None:
         self._shown = value
-        _quietly(self.box, lambda: self.box.setValue(value))
+        quietly(self.box, lambda: self.box.setValue(value))
         slider = self.slider
         if slider is not None:
-            _quietly(slider, lambda: slider.setValue(round((value - self._low) / self._step)))
+            quietly(slider, lambda: slider.setValue(round((value - self._low) / self._step)))
 
 
 def control_for(entry: Entry) -> Control:
@@ -240,13 +268,3 @@ _SHORT_UNITS = {"pixels": "px", "milliseconds": "ms", "seconds": "s"}
 
 def _decimals(step: float) -> int:
     return max(0, len(f"{step:g}".partition(".")[2])) if step >= 1e-4 else 6
-
-
-def _quietly(widget: QObject, act: Any) -> None:
-    before = widget.blockSignals(True)
-    try:
-        act()
-    finally:
-        widget.blockSignals(before)
-        if isinstance(widget, Switch):
-            widget.update()

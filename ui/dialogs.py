@@ -11,14 +11,13 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QWidget
 
 from app.drawing_file import DRAWING_SUFFIXES, DrawingError, open_drawing, save_drawing
 from app.files import names, snapshots_folder
+from app.screens import screen_at
 from app.session import Session
 from app.sources import SourceError
 from app.sources.images import read_image
+from app.sources.screen import screens
 from app.weights_file import WeightsError, with_weights
-from app.window_list import WAYLAND_ADVICE, on_wayland
-from pipeline.setting import Cost
 from ui.bridge import Bridge
-from ui.catalogue import value_of
 from ui.choice import CANVAS, Choice
 from ui.clean_feed import CleanFeed
 from ui.editor import Editor
@@ -55,7 +54,7 @@ class Dialogs(QObject):
         self._bridge = bridge
         self._open: dict[str, QDialog] = {}
         self.feed: CleanFeed | None = None
-        self.picker: RegionPicker | None = None
+        self.pickers: list[RegionPicker] = []  # one for each screen, while a region is being drawn
 
     @property
     def source(self) -> SourceDialog | None:
@@ -78,15 +77,21 @@ class Dialogs(QObject):
 
     def pick_region(self) -> None:
         """Draw a region over the desktop."""
-        if on_wayland():
-            self.failed.emit(WAYLAND_ADVICE)
+        try:
+            known = screens()
+        except SourceError as error:
+            self.failed.emit(str(error))
             return
-        screen = self._window.screen() or QGuiApplication.primaryScreen()
-        self.picker = RegionPicker(screen)
-        self.picker.picked.connect(self._take_region)
-        self.picker.destroyed.connect(self._forget_picker)
-        self.picker.show()
-        self.picker.activateWindow()
+        self._end_pickers()
+        for screen in QGuiApplication.screens():
+            corner = screen.geometry().topLeft()
+            picker = RegionPicker(screen, screen_at(known, corner.x(), corner.y()))
+            picker.picked.connect(self._take_region)
+            picker.cancelled.connect(self._end_pickers)
+            self.pickers.append(picker)
+        for picker in self.pickers:
+            picker.show()
+        self.pickers[0].activateWindow()
 
     def open_models(self) -> None:
         """Choose a model."""
@@ -175,14 +180,10 @@ class Dialogs(QObject):
         """Follow the model on its way in."""
         if self.models is None:
             return
-        model = self._session.model
-        serving = self._session.serving
-        wanted = self._session.settings
-        missed = serving is not None and not self._session.loading and serving.model != wanted.model
+        model, refused = self._session.model, self._session.refused_model
         error = ""
-        if missed:
-            notices = [notice.message for notice in self._session.notices if notice.message.startswith(wanted.model)]
-            error = notices[-1] if notices else ""
+        if refused is not None and not self._session.loading:
+            error = f"{refused.value}: {refused.reason}; the model before it goes on"
         self.models.show_serving(
             model.name if model else "", loading=self._session.loading, fetched=self._session.fetched, error=error
         )
@@ -192,8 +193,7 @@ class Dialogs(QObject):
         self.show_feed(False)
         for dialog in list(self._open.values()):
             dialog.close()
-        if self.picker is not None:
-            self.picker.close()
+        self._end_pickers()
 
     def _show(self, name: str, dialog: QDialog) -> None:
         before = self._open.pop(name, None)
@@ -218,10 +218,13 @@ class Dialogs(QObject):
             feed.deleteLater()
             self.feed_changed.emit(False)
 
-    def _forget_picker(self) -> None:
-        self.picker = None
+    def _end_pickers(self) -> None:
+        pickers, self.pickers = self.pickers, []
+        for picker in pickers:
+            picker.close()
 
     def _take_region(self, screen: int, region: tuple[int, int, int, int]) -> None:
+        self._end_pickers()
         spec = f"screen:{screen}:{','.join(str(part) for part in region)}"
         self._switch.choose(Choice(spec, f"Region {region[2]} × {region[3]}"))
 
@@ -229,9 +232,7 @@ class Dialogs(QObject):
         serving = self._session.serving
         self._session.cancel_loading()
         if serving is not None:
-            known = self._editor.entries
-            mine = {name: value_of(serving, one) for name, one in known.items() if one.setting.cost is Cost.MODEL}
-            self._editor.change(**mine)
+            self._session.owner.keep_model(self._session.settings, serving)
 
 
 def canvas_choice() -> Choice:

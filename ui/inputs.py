@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QRectF, QSignalBlocker, QSize, Qt
 from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -102,6 +102,13 @@ class Segments(QFrame):
         self._together.addButton(button)
         self._row.addWidget(button)
         return button
+
+
+def quietly(widget: QWidget, act: Callable[[], object]) -> None:
+    """Do ``act``, which shows something else in ``widget``, without that counting as an edit by hand."""
+    with QSignalBlocker(widget):
+        act()
+    widget.update()  # a switch otherwise learns from its own signal that it has to be painted
 
 
 def whole_box() -> QSpinBox:

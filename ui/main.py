@@ -10,18 +10,23 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from app.commands.terminal import say
 from app.drawing import Drawing
 from app.drawing_file import canvas_folder, keep_drawing, kept_drawing
-from app.prompt_history import history_path, load_history, save_history
+from app.prompt_history import PromptHistory, history_path, load_history, save_history
 from app.qt_libraries import how_to_install, missing_libraries
 from app.session import Session
-from app.settings import Settings, default_path, save
+from app.settings import default_path
+from app.settings_file import save
+from app.settings_owner import SettingsOwner
+from app.signals import handled_by
 from app.sinks import CallbackSink
 from app.sources import Source, SourceError, open_source
 from app.sources.canvas import CanvasSource
+from app.standing import Values
 from ui.choice import CANVAS, Choice
 from ui.state import WindowState, load_state, save_state, state_path
-from ui.view import first_choice, first_settings
+from ui.view import first_choice, first_choices
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -37,11 +42,11 @@ PAINTED_MS = 50
 _open: set[Window] = set()  # nothing else holds on to a window that took the place of another
 
 
-def run(settings: Settings | None = None, source_spec: str | None = None, notes: Sequence[str] = ()) -> int:
+def run(chosen: Values | None = None, source_spec: str | None = None, notes: Sequence[str] = ()) -> int:
     """Show the window until it is closed.
 
     Args:
-        settings: to start with; the defaults where there are none.
+        chosen: what the person chose the last time, by name of the setting.
         source_spec: as ``open_source`` takes it; by default the first camera, else the sample clip.
         notes: sentences to show in the window at first.
 
@@ -68,7 +73,8 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
     application.setApplicationName("Vitrail")
     application.setDesktopFileName("vitrail")  # by which Wayland and task bars know whose window it is
     application.setWindowIcon(application_icon())
-    window = open_window(choice, source, first_settings(settings), load_state(state_path()))
+    owner = SettingsOwner(first_choices(chosen or {}))
+    window = open_window(choice, source, owner, load_state(state_path()), load_history(history_path()))
     if notes:
         window.toast.tell(" ".join(notes), "warning")
     return _until_closed(application)
@@ -77,8 +83,9 @@ def run(settings: Settings | None = None, source_spec: str | None = None, notes:
 def open_window(
     choice: Choice,
     source: Source,
-    settings: Settings,
+    owner: SettingsOwner,
     state: WindowState | None = None,
+    prompts: PromptHistory | None = None,
     drawing: Drawing | None = None,
 ) -> Window:
     """Show a window on a session, which starts once the window is there, and ends with it.
@@ -86,8 +93,9 @@ def open_window(
     Args:
         choice: what ``source`` is called.
         source: where the pictures come from.
-        settings: to start with.
+        owner: of the settings, with what the person chose in it.
         state: how the window looked the last time.
+        prompts: of the past.
         drawing: on the canvas; by default that of the last time.
     """
     from PySide6.QtCore import QTimer
@@ -96,8 +104,7 @@ def open_window(
     from ui.window import Window
 
     bridge = Bridge()
-    session = Session(source, settings, [CallbackSink(bridge.put)], listener=bridge.tell)
-    prompts = load_history(history_path())
+    session = Session(source, owner, [CallbackSink(bridge.put)], listener=bridge.tell)
     drawing = drawing or _drawing_for(choice, source)
     window = Window(session, bridge, choice, source, state=state, prompts=prompts, drawing=drawing, on_close=_keep)
     window.restart_asked.connect(partial(_start_again, window))
@@ -121,8 +128,8 @@ def _start(session: Session) -> None:
         session.start()
 
 
-def _start_again(old: Window, settings: Settings) -> None:
-    """Another window in the place of one whose session has failed."""
+def _start_again(old: Window, chosen: Values) -> None:
+    """Another window in the place of one whose session has failed, with the choices and the prompts of the old one."""
     choice = old.switch.choice
     try:
         source = open_source(choice.spec, live=True)
@@ -130,7 +137,7 @@ def _start_again(old: Window, settings: Settings) -> None:
         choice = first_choice(None)
         source = open_source(choice.spec, live=True)
     # Before the other closes: the last one ends the program.
-    new = open_window(choice, source, settings, old.state(), old.switch.drawing)
+    new = open_window(choice, source, SettingsOwner(chosen), old.state(), old.prompts, old.switch.drawing)
     _open.add(new)
     old.close()
     old.deleteLater()
@@ -138,13 +145,15 @@ def _start_again(old: Window, settings: Settings) -> None:
 
 def _until_closed(application: QApplication) -> int:
     # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second.
-    before = signal.signal(signal.SIGINT, lambda *_: application.closeAllWindows())
+    # So do the signals of a system that shuts down: what is kept is kept then, and a recording is finished.
+    before = handled_by(lambda *_: application.closeAllWindows())
     hook, sys.excepthook = sys.excepthook, partial(_tell_unforeseen, application)
     try:
         return application.exec()
     finally:
         sys.excepthook = hook
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _tell_unforeseen(
@@ -162,7 +171,7 @@ def _tell_unforeseen(
 def _keep(window: Window) -> None:
     _open.discard(window)
     try:
-        save(window.session.settings, default_path())
+        save(window.session.owner.standing.chosen, default_path())
         save_state(window.state(), state_path())
         save_history(window.prompts, history_path())
     except OSError as error:
@@ -174,5 +183,5 @@ def _keep(window: Window) -> None:
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"vitrail: {message}\n")
+    say(message)
     return MISUSED

@@ -85,7 +85,7 @@ class ModelsDialog(QDialog):
         editor.changed.connect(self._show_added)
         self._show_added()
         self.place.textChanged.connect(lambda _: self._follow_kind())
-        wanted = editor.value("model")
+        wanted = editor.text("model")
         self.kinds[_kind_of(wanted)].setChecked(True)
         if wanted != EMBEDDED:
             self.place.setText(wanted)
@@ -104,7 +104,7 @@ class ModelsDialog(QDialog):
         Args:
             fetched: bytes so far and in all of a download (0: not known); None where there is none.
         """
-        wanted = self._editor.value("model")
+        wanted = self._editor.text("model")
         fetching = fetched_words(wanted, fetched)
         share = fetched[0] / fetched[1] if fetching and fetched is not None and fetched[1] else None
         self.progress.setRange(0, 0 if share is None else _FINE)
@@ -191,8 +191,8 @@ class ModelsDialog(QDialog):
             self.weights_chosen.emit(Path(found))
 
     def _show_added(self) -> None:
-        names = [Path(name).stem for name, _ in parse_loras(self._editor.value("loras"))]
-        names += [Path(name).stem for name in parse_files(self._editor.value("embeddings"))]
+        names = [Path(name).stem for name, _ in parse_loras(self._editor.text("loras"))]
+        names += [Path(name).stem for name in parse_files(self._editor.text("embeddings"))]
         self.added.setText(f"With it: {', '.join(names)}." if names else "No LoRA is added to it.")
         self.remove.setVisible(bool(names))
 

@@ -7,9 +7,9 @@ import random
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from app.catalogue import matters, sections
 from app.metrics import Snapshot
-from app.settings import Settings
-from ui.catalogue import Group, grouped, matters
+from pipeline.setting import Section
 from ui.controls import Control, control_for
 from ui.editor import Editor
 from ui.icons import icon
@@ -17,9 +17,10 @@ from ui.numbers import SimilarityMeter
 
 WIDTH = 332
 _LARGEST_SEED = 2**31 - 1
+_OPEN = (Section.LOOK, Section.SIMILAR)  # sections that are unfolded at first
 
 
-class Section(QWidget):
+class Foldable(QWidget):
     """A heading that folds and unfolds what is under it.
 
     Signals:
@@ -69,13 +70,13 @@ class Panel(QWidget):
         super().__init__()
         self._editor = editor
         self.controls: dict[str, Control] = {}
-        self.sections: dict[str, Section] = {}
+        self.sections: dict[str, Foldable] = {}
         self._page = QWidget()
         self._column = QVBoxLayout(self._page)
         self._column.setContentsMargins(16, 8, 14, 16)
         self._column.setSpacing(6)
-        for group, mine in grouped(editor.entries):
-            self._add_section(group, [control_for(entry) for entry in mine])
+        for section, mine in sections(editor.entries):
+            self._add_section(section, [control_for(entry) for entry in mine])
         self._column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -100,18 +101,24 @@ class Panel(QWidget):
         column.addWidget(self.help)
         self._add_seed_buttons()
         self.similarity = SimilarityMeter()
-        if "Similar frames" in self.sections:
-            self.sections["Similar frames"].rows.addWidget(self.similarity)
+        self.sections[Section.SIMILAR.value].rows.addWidget(self.similarity)
         self._explain("")
         editor.changed.connect(self.follow)
         editor.refused.connect(self._refused)
-        self.follow(editor.settings)
+        self.follow()
 
-    def follow(self, settings: Settings) -> None:
-        """Show these settings."""
+    def follow(self) -> None:
+        """Show the settings as they stand now."""
+        settings, notes = self._editor.settings, self._editor.standing.notes()
         for name, control in self.controls.items():
-            control.show_value(self._editor.value(name))
+            self._show(control)
+            control.show_note(notes.get(name, ""), can_lift=name in self._editor.standing.limited)
             control.setEnabled(matters(name, settings, self._editor.entries))
+
+    def _show(self, control: Control) -> None:
+        name = control.entry.name
+        reset = f"Back to {self._editor.unchosen(name)}" if self._editor.is_chosen(name) else ""
+        control.show_value(self._editor.value(name), reset)
 
     def shuffle_seed(self) -> None:
         """Other noise."""
@@ -124,7 +131,7 @@ class Panel(QWidget):
     def show_counts(self, counts: Snapshot) -> None:
         """Follow the counters."""
         on = bool(self._editor.value("similarity_filter"))
-        self.similarity.show_counts(counts, self._editor.value("similarity_threshold"), on=on)
+        self.similarity.show_counts(counts, float(self._editor.value("similarity_threshold")), on=on)
 
     def folds(self) -> dict[str, bool]:
         """Which sections are open, by title."""
@@ -144,15 +151,16 @@ class Panel(QWidget):
         self.shuffle.setIcon(icon("shuffle", size=16))
         self.hold.setIcon(icon("lock", size=16))
 
-    def _add_section(self, group: Group, controls: list[Control]) -> None:
-        section = Section(group.title, is_open=group.open)
+    def _add_section(self, one: Section, controls: list[Control]) -> None:
+        section = Foldable(one.value, is_open=one in _OPEN)
         for control in controls:
             self.controls[control.entry.name] = control
             section.rows.addWidget(control)
             control.edited.connect(lambda name, value: self._editor.change(**{name: value}))
             control.reset_asked.connect(self._editor.reset)
+            control.lift_asked.connect(self._editor.lift_limits)
             control.explained.connect(self._explain)
-        self.sections[group.title] = section
+        self.sections[one.value] = section
         self._column.addWidget(section)
 
     def _add_seed_buttons(self) -> None:
@@ -172,7 +180,7 @@ class Panel(QWidget):
 
     def _refused(self, name: str, reason: str) -> None:
         if name in self.controls:
-            self.controls[name].show_value(self._editor.value(name))
+            self._show(self.controls[name])
             self.controls[name].show_problem(reason)
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QWidget
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
 
 from app.presets import (
     SUFFIX,
     Preset,
     PresetError,
     import_preset,
+    is_taken,
     list_presets,
     load_preset,
     presets_folder,
@@ -56,18 +57,18 @@ class Presets(QObject):
         """Take up the look of this file. False where it cannot be read, which ``told`` says."""
         try:
             preset, notes = load_preset(path)
-            settings = preset.applied_to(self._editor.settings)
-        except (PresetError, ValueError) as error:
+            look = preset.look
+        except PresetError as error:
             self.told.emit(str(error), "error")
             return False
-        self._editor.replace(settings, f"preset {preset.name}")
+        self._editor.adopt(look, f"preset {preset.name}")
         self.told.emit(" ".join([f"“{preset.name}” is on.", *notes]), "warning" if notes else "done")
         return True
 
-    def save(self, name: str) -> bool:
-        """Keep the look of now under this name."""
+    def save(self, name: str, *, replace: bool = False) -> bool:
+        """Keep the look of now under this name; one of the same name only goes if it may be replaced."""
         try:
-            path = save_preset(Preset(name, self._editor.settings), self.folder)
+            path = save_preset(Preset(name, self._editor.settings), self.folder, replace=replace)
         except PresetError as error:
             self.told.emit(str(error), "error")
             return False
@@ -87,17 +88,23 @@ class Presets(QObject):
         """Take up the settings inside a snapshot of ours. False where the picture has none."""
         try:
             found, notes = settings_of_snapshot(path)
-            settings = Preset(path.stem, found).applied_to(self._editor.settings)
-        except (SnapshotError, ValueError):
+        except SnapshotError:
             return False
-        self._editor.replace(settings, f"settings of {path.name}")
+        self._editor.adopt(Preset(path.stem, found).look, f"settings of {path.name}")
         self.told.emit(" ".join([f"The look of {path.name} is on.", *notes]), "warning" if notes else "done")
         return True
 
     def _ask_name(self) -> None:
-        name, given = QInputDialog.getText(self._parent, "Save this look", "Name")
-        if given and name.strip():
-            self.save(name.strip())
+        given, accepted = QInputDialog.getText(self._parent, "Save this look", "Name")
+        name = given.strip()
+        if not accepted or not name:
+            return
+        replace = is_taken(name, self.folder)
+        if replace:
+            question = f"There is a preset “{name}” already. Replace it?"
+            if QMessageBox.question(self._parent, "Save this look", question) != QMessageBox.StandardButton.Yes:
+                return
+        self.save(name, replace=replace)
 
     def _ask_file(self) -> None:
         found, _ = QFileDialog.getOpenFileName(self._parent, "Add a preset", "", f"Presets (*{SUFFIX});;All files (*)")

@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from app.styles import Style
 from ui.editor import Editor
 from ui.icons import icon
-from ui.inputs import Slider, number_box
+from ui.inputs import Slider, number_box, quietly
 from ui.words import has, with_style
 
 TYPING_PAUSE_MS = 250
@@ -174,14 +174,10 @@ class BlendRow(QWidget):
 
     def follow(self) -> None:
         """Show what the settings say."""
-        self.words.follow(self._editor.value("prompt_b"))
-        for part, value in (
-            (self.slider, round(100 * self._editor.value("blend"))),
-            (self.seconds, self._editor.value("transition")),
-        ):
-            before = part.blockSignals(True)
-            part.setValue(value)
-            part.blockSignals(before)
+        self.words.follow(self._editor.text("prompt_b"))
+        blend, seconds = float(self._editor.value("blend")), float(self._editor.value("transition"))
+        quietly(self.slider, lambda: self.slider.setValue(round(100 * blend)))
+        quietly(self.seconds, lambda: self.seconds.setValue(seconds))
         self.percent.setText(f"{self.slider.value()} %")
         self.slider.setEnabled(bool(self._editor.value("prompt_b")))
 
@@ -202,7 +198,7 @@ class PromptBar(QWidget):
         self._beside = beside
         self._styles: tuple[Style, ...] = ()
         self.prompt = Words("Prompt", "What should the picture become?", "prompt")
-        self.negative = Words("Away from", "What should it keep away from?", "second")
+        self.negative = Words("Negative prompt", "What should it keep away from?", "second")
         self.blend = BlendRow(editor) if editor.has("prompt_b") else None
         self.recent = QToolButton()
         self.recent.setProperty("role", "ghost")
@@ -226,7 +222,7 @@ class PromptBar(QWidget):
         self.chips.chosen.connect(self._choose)
         self.more.toggled.connect(self.second.setVisible)
         self.prompt.textChanged.connect(self.chips.mark)
-        editor.changed.connect(lambda _: self.follow())
+        editor.changed.connect(self.follow)
         self.dress()
         self.follow()
         self.more.setChecked(bool(self.negative.text() or (self.blend and self.blend.words.text())))
@@ -255,8 +251,8 @@ class PromptBar(QWidget):
 
     def follow(self) -> None:
         """Show the words of the settings."""
-        self.prompt.follow(self._editor.value("prompt"))
-        self.negative.follow(self._editor.value("negative_prompt"))
+        self.prompt.follow(self._editor.text("prompt"))
+        self.negative.follow(self._editor.text("negative_prompt"))
         if self.blend is not None:
             self.blend.follow()
 
@@ -277,7 +273,7 @@ class PromptBar(QWidget):
         inner.setSpacing(8)
         if self.blend is not None:
             inner.addWidget(self.blend)
-        inner.addLayout(named_row("Away from", self.negative))
+        inner.addLayout(named_row("Negative", self.negative))
         self.second.hide()
         self.rows.setContentsMargins(20, 14, 20, 8)
         self.rows.setSpacing(8)

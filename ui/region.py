@@ -12,7 +12,6 @@ from PySide6.QtCore import QPoint, QRect, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFont,
-    QGuiApplication,
     QKeyEvent,
     QMouseEvent,
     QPainter,
@@ -23,25 +22,31 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
+from app.screens import Screen, region_on
 from ui import theme
 
-SMALLEST = 32  # pixels of the desktop
+SMALLEST = 32  # pixels
 
 
 class RegionPicker(QWidget):
     """Covers one screen with a veil until a rectangle has been drawn, or Escape.
 
+    Args:
+        screen: that it covers, as Qt knows it.
+        known: the same one, as it is read (see ``app/screens.py``).
+
     Signals:
-        picked: number of the screen (from 1, as ``ScreenSource`` counts) and (x, y, width, height) in device pixels.
+        picked: number of the screen and (x, y, width, height) on it, as ``ScreenSource`` takes them.
         cancelled: nothing was chosen.
     """
 
     picked = Signal(int, tuple)
     cancelled = Signal()
 
-    def __init__(self, screen: QScreen) -> None:
+    def __init__(self, screen: QScreen, known: Screen) -> None:
         super().__init__()
-        self._screen = screen
+        self._size = screen.size()
+        self._known = known
         self._start: QPoint | None = None
         self._end = QPoint()
         self.setWindowTitle("Draw a region")
@@ -56,10 +61,10 @@ class RegionPicker(QWidget):
 
     @property
     def region(self) -> tuple[int, int, int, int]:
-        """What is drawn so far: (x, y, width, height) in device pixels of the screen."""
-        area, scale = self._area(), self._screen.devicePixelRatio()
-        x, y = round(area.x() * scale), round(area.y() * scale)
-        return x, y, round(area.width() * scale), round(area.height() * scale)
+        """What is drawn so far: (x, y, width, height) on the screen, in the units that it is read in."""
+        area = self._area()
+        drawn = area.x(), area.y(), area.width(), area.height()
+        return region_on(self._known, (self._size.width(), self._size.height()), drawn)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() is Qt.MouseButton.LeftButton:
@@ -81,8 +86,7 @@ class RegionPicker(QWidget):
             self.update()
             return
         self.hide()  # before the first picture is taken: the veil must not be in it
-        number = QGuiApplication.screens().index(self._screen) + 1
-        self.picked.emit(number, region)
+        self.picked.emit(self._known.number, region)
         self.close()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

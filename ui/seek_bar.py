@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
 
 from app.sources.video import VideoSource
 from ui.icons import icon
-from ui.inputs import Slider
+from ui.inputs import Slider, quietly
 
 _STEPS = 1000
 
@@ -51,12 +51,9 @@ class SeekBar(QWidget):
             return
         self.time.setText(f"{clock(video.position)} / {clock(video.duration)}")
         if not self.slider.isSliderDown():
-            before = self.slider.blockSignals(True)
-            self.slider.setValue(round(_STEPS * video.position / video.duration))
-            self.slider.blockSignals(before)
-        before = self.loop.blockSignals(True)
-        self.loop.setChecked(video.loop)
-        self.loop.blockSignals(before)
+            place = round(_STEPS * video.position / video.duration)
+            quietly(self.slider, lambda: self.slider.setValue(place))
+        quietly(self.loop, lambda: self.loop.setChecked(video.loop))
 
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""

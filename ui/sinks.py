@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,11 @@ from app.frame import Frame
 from app.session import Session
 from app.sinks import BackgroundSink, Recorder, SinkError, virtual_camera
 from app.sinks.background import FINISH_SECONDS
+from app.sinks.virtual_camera import camera_size
 from app.snapshot import SnapshotThread
 from ui.seek_bar import clock
+
+LATELY_SECONDS = 10.0
 
 
 class Sinks(QObject):
@@ -22,6 +27,7 @@ class Sinks(QObject):
         session: whose pictures.
         nominal_fps: the rate of the source, where known: for the recording's header.
         newest: the picture on show, for a snapshot.
+        clock: seconds, monotonic.
 
     Signals:
         changed: something was started or has ended.
@@ -33,22 +39,36 @@ class Sinks(QObject):
     _came_to_an_end = Signal()  # emitted on other threads
 
     def __init__(
-        self, session: Session, nominal_fps: Callable[[], float | None], newest: Callable[[], Frame | None]
+        self,
+        session: Session,
+        nominal_fps: Callable[[], float | None],
+        newest: Callable[[], Frame | None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._session = session
         self._nominal_fps = nominal_fps
         self._newest = newest
+        self._clock = clock
+        self._drops: deque[tuple[float, int]] = deque()  # when counted, and how many by then
+        self._counted: tuple[BackgroundSink, ...] = ()
         self.recorder: Recorder | None = None
         self.camera: BackgroundSink | None = None
         self._ending: list[BackgroundSink] = []
         self._saving: list[SnapshotThread] = []
         self._came_to_an_end.connect(self.look)
 
-    @property
-    def drops(self) -> int:
-        """Frames that were too many for the sinks that run."""
-        return sum(sink.dropped for sink in (self.recorder, self.camera) if sink is not None)
+    def recent_drops(self) -> int:
+        """Frames that were too many for the sinks that run, in the last ``LATELY_SECONDS``. To be asked regularly."""
+        now = self._clock()
+        running = tuple(sink for sink in (self.recorder, self.camera) if sink is not None)
+        self._drops.append((now, sum(sink.dropped for sink in running)))
+        if self._counted != running:  # others count from nought
+            self._counted = running
+            self._drops = deque([self._drops[-1]])
+        while now - self._drops[0][0] > LATELY_SECONDS:
+            self._drops.popleft()
+        return self._drops[-1][1] - self._drops[0][1]
 
     @property
     def recording(self) -> str:
@@ -71,7 +91,8 @@ class Sinks(QObject):
     def stream(self, on: bool) -> None:
         """Be a camera for other programs, or no more."""
         if on and self.camera is None:
-            camera = virtual_camera()
+            counts = self._session.metrics()
+            camera = virtual_camera(camera_size(counts.width, counts.height))
             if self._attached(camera):
                 self.camera = camera
                 self.told.emit(f"Other programs now see the picture as “{_device(camera)}”.", "done", None)
@@ -86,8 +107,8 @@ class Sinks(QObject):
         if frame is None:
             self.told.emit("There is no picture yet.", "error", None)
             return
-        settings, model = self._session.settings, self._session.model
-        saving = SnapshotThread(frame.pixels, settings, model, folder, then=self._came_to_an_end.emit)
+        settings = frame.settings or self._session.settings
+        saving = SnapshotThread(frame.pixels, settings, frame.model, folder, then=self._came_to_an_end.emit)
         self._saving.append(saving)
         saving.start()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -20,8 +20,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.cameras import cameras
+from app.cameras import CAMERA_SIZES, cameras
+from app.listing import Listing
+from app.sources import SourceError
 from app.sources.images import IMAGE_SUFFIXES
+from app.sources.screen import screens
 from app.window_list import WAYLAND_ADVICE, NoWindows, on_wayland, windows
 from assets.sample import clip_path
 from ui.choice import CANVAS, Choice
@@ -30,8 +33,8 @@ from ui.icons import icon
 from ui.inputs import Choice as ChoiceBox
 from ui.inputs import Switch
 
-_LOOK_MS = 2000
-_SIZES = ("640x480", "1280x720", "1920x1080", "320x240")
+_LOOK_MS = 200  # to see the answer to a question that is asked every two seconds (``app/listing.py``)
+_LOOKING = "Looking…"
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
 _KINDS = (
     ("Camera", "camera"),
@@ -45,6 +48,8 @@ _KINDS = (
 
 class SourceDialog(QDialog):
     """The dialog. It opens nothing: what was chosen is told, and the caller switches to it.
+
+    Cameras, screens and windows are looked for on threads of their own: some drivers take a second to answer.
 
     Signals:
         chosen: a ``Choice``.
@@ -74,7 +79,11 @@ class SourceDialog(QDialog):
         self.windows = _choices("Windows")
         self.samples = _choices("Samples")
         self.no_cameras = _note()
+        self.no_screens = _note()
         self.no_windows = _note()
+        self._cameras = Listing(_cameras_found)
+        self._screens = Listing(_screens_found)
+        self._windows = Listing(_windows_found)
         self.size_ = ChoiceBox()
         self.mirror = Switch()
         self.path = QLabel("Nothing chosen yet.")
@@ -91,21 +100,17 @@ class SourceDialog(QDialog):
         self._follow()
 
     def look(self) -> None:
-        """List cameras and windows as they are now."""
-        found = [Choice(f"camera:{camera.index}", camera.name) for camera in cameras()]
-        _fill(self.cameras, found, self._current)
-        self.no_cameras.setText("" if found else "No camera was found. Plug one in: it will be listed here at once.")
-        self.no_cameras.setVisible(not found)
-        self.cameras.setVisible(bool(found))
-        try:
-            seen = [Choice(f"window:{window.number}", window.title) for window in windows()]
-            reason = "" if seen else "No window is open that could be watched."
-        except NoWindows as error:
-            seen, reason = [], str(error)
-        _fill(self.windows, seen, self._current)
-        self.no_windows.setText(reason)
-        self.no_windows.setVisible(bool(reason))
-        self.windows.setVisible(bool(seen))
+        """Show the cameras, screens and windows that were seen last. Never waits."""
+        for listing, choices, note in (
+            (self._cameras, self.cameras, self.no_cameras),
+            (self._screens, self.screens, self.no_screens),
+            (self._windows, self.windows, self.no_windows),
+        ):
+            found = listing.seen or _Found((), _LOOKING)
+            _fill(choices, found.choices, self._current)
+            note.setText(found.reason)
+            note.setVisible(bool(found.reason))
+            choices.setVisible(bool(found.choices))
         self._follow()
 
     def choice(self) -> Choice | None:
@@ -130,10 +135,10 @@ class SourceDialog(QDialog):
     # -- putting together ---------------------------------------------------------------------------------------------
 
     def _add_pages(self) -> None:
-        self.size_.addItems(list(_SIZES))
+        self._offer_sizes()
         self.size_.setAccessibleName("Picture size of the camera")
         self.mirror.setAccessibleName("Mirror")
-        self.mirror.setChecked(self._editor.value("mirror"))
+        self.mirror.setChecked(bool(self._editor.value("mirror")))
         options = QHBoxLayout()
         for name, part in (("Picture", self.size_), ("Mirror", self.mirror)):
             options.addWidget(QLabel(name))
@@ -170,6 +175,16 @@ class SourceDialog(QDialog):
         )
         self._page("To try things without a camera.", self.samples)
 
+    def _offer_sizes(self) -> None:
+        """The usual sizes, and the one that the camera runs at, which is chosen."""
+        sizes = [f"{width}x{height}" for width, height in CAMERA_SIZES]
+        _, at, running = self._current.spec.rpartition("@")
+        if at and self._current.kind == "camera" and running not in sizes:
+            sizes.insert(0, running)
+        self.size_.addItems(sizes)
+        if at and self._current.kind == "camera":
+            self.size_.setCurrentText(running)
+
     def _add_screens(self) -> None:
         if on_wayland():
             camera = QPushButton(icon("camera", size=18), "Choose OBS's virtual camera…")
@@ -178,12 +193,10 @@ class SourceDialog(QDialog):
             page.addWidget(camera, 0, Qt.AlignmentFlag.AlignLeft)
             page.addStretch(1)
             return
-        screens = QGuiApplication.screens()
-        listed = [Choice(f"screen:{number}", _screen_name(number)) for number in range(1, len(screens) + 1)]
-        _fill(self.screens, listed, self._current)
         region = QPushButton(icon("region", size=18), "Draw a region…")
         region.clicked.connect(self._ask_region)
         page = self._page("All that is on the screen, or a part of it.", self.screens)
+        page.insertWidget(2, self.no_screens)
         page.addWidget(region, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _page(self, text: str, choices: QListWidget | None = None) -> QVBoxLayout:
@@ -229,7 +242,7 @@ class SourceDialog(QDialog):
         self.mirror.toggled.connect(lambda on: self._editor.change(mirror=on))
         self.use.clicked.connect(self._use)
         self.cancel.clicked.connect(self.reject)
-        timer = QTimer(self)  # hot-plug: new cameras and windows show up while the dialog is open
+        timer = QTimer(self)  # hot-plug: new cameras, screens and windows show up while the dialog is open
         timer.setInterval(_LOOK_MS)
         timer.timeout.connect(self.look)
         timer.start()
@@ -300,7 +313,34 @@ def _chosen(choices: QListWidget) -> Choice | None:
     return item.data(Qt.ItemDataRole.UserRole) if item is not None else None
 
 
-def _screen_name(number: int) -> str:
-    screen = QGuiApplication.screens()[number - 1]
-    size, scale = screen.size(), screen.devicePixelRatio()
-    return f"Screen {number}  ·  {round(size.width() * scale)} × {round(size.height() * scale)}"
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What there is to choose, or why nothing is."""
+
+    choices: Sequence[Choice]
+    reason: str = ""
+
+
+def _cameras_found() -> _Found:
+    found = [Choice(f"camera:{camera.index}", camera.name) for camera in cameras()]
+    return _Found(found, "" if found else "No camera was found. Plug one in: it will be listed here at once.")
+
+
+def _screens_found() -> _Found:
+    if on_wayland():
+        return _Found((), WAYLAND_ADVICE)
+    try:
+        known = screens()
+    except SourceError as error:
+        return _Found((), str(error))
+    return _Found(
+        [Choice(f"screen:{one.number}", f"Screen {one.number}  ·  {one.width} × {one.height}") for one in known]
+    )
+
+
+def _windows_found() -> _Found:
+    try:
+        found = [Choice(f"window:{window.number}", window.title) for window in windows()]
+    except NoWindows as error:
+        return _Found((), str(error))
+    return _Found(found, "" if found else "No window is open that could be watched.")

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from PySide6.QtCore import QObject, Signal
 
 from app.drawing import Drawing
 from app.session import Session
 from app.sources import Source, SourceError, open_source
+from app.sources.camera import CameraSource
 from app.sources.canvas import CanvasSource
 from app.sources.idle import IdleSource
+from app.sources.screen import ScreenSource
 from app.sources.video import VideoSource
+from app.sources.window import WindowSource
 from ui.choice import CANVAS, Choice
+
+# The first that fits counts: a window is read from the screen.
+_WATCHED = ((CameraSource, "Camera on"), (WindowSource, "Window shared"), (ScreenSource, "Screen shared"))
+
+
+def watched(sources: Iterable[Source]) -> str:
+    """What of the user these sources let the program see, for the light; empty where that is nothing."""
+    seen = [next((words for kind, words in _WATCHED if isinstance(one, kind)), "") for one in sources]
+    return "  ·  ".join(words for words in dict.fromkeys(seen) if words)
 
 
 class SourceSwitch(QObject):
@@ -38,6 +52,7 @@ class SourceSwitch(QObject):
         self._source: Source = source if source is not None else IdleSource()
         self.choice = choice
         self.paused = False
+        self._left_at: Source = self._source  # by the last pause
         self.drawing = source.drawing if isinstance(source, CanvasSource) else drawing or Drawing()
 
     @property
@@ -68,18 +83,28 @@ class SourceSwitch(QObject):
         return True
 
     def pause(self, paused: bool) -> None:
-        """Let go of the source, or take it up again."""
+        """Let go of the source, or take it up again: a clip where it was, and with or without its loop as before."""
         if paused == self.paused:
             return
-        if not paused:
-            self.choose(self.choice)
+        if paused:
+            self.paused = True
+            self._left_at = self._source
+            self._use(IdleSource(), cut=True)
             return
-        self.paused = True
-        self._use(IdleSource())
+        try:
+            source = self._made(self.choice)
+        except SourceError as error:
+            self.failed.emit(str(error))
+            return
+        if isinstance(source, VideoSource) and isinstance(self._left_at, VideoSource):
+            source.seek(self._left_at.position)
+            source.loop = self._left_at.loop
+        self.paused = False
+        self._use(source)
 
-    def _use(self, source: Source) -> None:
+    def _use(self, source: Source, *, cut: bool = False) -> None:
         self._source = source
-        self._session.set_source(source)
+        self._session.set_source(source, cut=cut)
         self.changed.emit()
 
     def _made(self, choice: Choice) -> Source:

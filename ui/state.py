@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.settings import default_path, read_json, write_json
+from app.json_files import read_kept, write_json
+from app.settings import default_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def state_path() -> Path:
 
 def load_state(path: Path) -> WindowState:
     """What was kept; the defaults where nothing was, or nothing that makes sense: no loss that is worth a word."""
-    found = read_json(path)
+    found = read_kept(path)
     if not isinstance(found, dict):
         return WindowState()
     taken = {}

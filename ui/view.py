@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from app.cameras import cameras
+from app.cameras import first_camera
 from app.fetching import fetched_words
 from app.session import Session
-from app.settings import Settings
+from app.standing import Values
 from app.status import SessionState, Status
 from assets.sample import clip_path
 from ui.choice import Choice
@@ -18,22 +17,16 @@ FIRST_PROMPT = "a watercolour"
 
 
 def first_choice(spec: str | None) -> Choice:
-    """The source that was asked for; else the first camera; else the sample clip."""
+    """The source that was asked for; else the first camera that is one; else the sample clip."""
     if spec is not None:
         return Choice(spec, Path(spec).name)
-    found = cameras()
-    return Choice(f"camera:{found[0].index}", found[0].name) if found else Choice(str(clip_path()), "Sample clip")
+    found = first_camera()
+    return Choice(f"camera:{found.index}", found.name) if found else Choice(str(clip_path()), "Sample clip")
 
 
-def first_settings(settings: Settings | None) -> Settings:
-    """``settings``, with a prompt where there is none, so that the first picture shows what this is about."""
-    settings = settings or Settings()
-    return settings if settings.stream.prompt.strip() else with_stream(settings, prompt=FIRST_PROMPT)
-
-
-def with_stream(settings: Settings, **changes: Any) -> Settings:
-    """``settings`` with other engine settings. Raises ``ValueError`` where one is out of its range."""
-    return replace(settings, stream=replace(settings.stream, **changes))
+def first_choices(chosen: Values) -> Values:
+    """``chosen``, with a prompt where there is none, so that the first picture shows what this is about."""
+    return chosen if str(chosen.get("prompt", "")).strip() else {**chosen, "prompt": FIRST_PROMPT}
 
 
 @dataclass(frozen=True, slots=True)

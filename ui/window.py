@@ -15,7 +15,8 @@ from app.prompt_history import PromptHistory
 from app.series import Series
 from app.session import Session
 from app.sources import Source
-from app.status import Notice, SessionState, Status
+from app.standing import MODEL_SETTINGS
+from app.status import Notice, Status
 from app.styles import styles_of
 from ui import theme
 from ui.actions import Actions
@@ -34,7 +35,7 @@ from ui.prompt_bar import PromptBar
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
-from ui.sources import SourceSwitch
+from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
@@ -62,7 +63,7 @@ class Window(QMainWindow):
         on_close: called with the window, once the session has stopped.
 
     Signals:
-        restart_asked: the session is over, and the user wants another one with these settings.
+        restart_asked: the session is over, and the user wants another one with these choices.
     """
 
     restart_asked = Signal(object)
@@ -124,6 +125,7 @@ class Window(QMainWindow):
             self.dialogs.close()
             self.sinks.close()
             self._bridge.detach(self.viewer.presenter)
+            self.editor.close()
             self.session.stop()
             self._on_close(self)
         event.accept()
@@ -175,7 +177,7 @@ class Window(QMainWindow):
         self._bridge.attach(self.viewer.presenter)
         self._bridge.pictured.connect(self._show_picture)
         self._bridge.told.connect(self._show_message)
-        self.editor.changed.connect(lambda _: self._follow_settings())
+        self.editor.changed.connect(self._follow_settings)
         self.editor.refused.connect(lambda _, reason: self.toast.tell(reason, "warning"))
         self.switch.changed.connect(self._show_source)
         self.sinks.changed.connect(self._show_sinks)
@@ -312,7 +314,8 @@ class Window(QMainWindow):
 
     def _restart(self) -> None:
         # Whatever ended the session may lie in the model; the one inside always loads.
-        self.restart_asked.emit(replace(self.session.settings, model="embedded", device="auto", dtype="auto"))
+        chosen = self.editor.standing.chosen
+        self.restart_asked.emit({name: value for name, value in chosen.items() if name not in MODEL_SETTINGS})
 
     # -- what the session says ----------------------------------------------------------------------------------------
 
@@ -328,14 +331,14 @@ class Window(QMainWindow):
         self._refresh()
 
     def _follow_settings(self) -> None:
-        for name, label in (("undo", self.editor.history.undo_label), ("redo", self.editor.history.redo_label)):
+        for name, label in (("undo", self.editor.undo_label), ("redo", self.editor.redo_label)):
             action = self.commands[name]
             action.setEnabled(label is not None)
             action.setToolTip(f"{name.capitalize()} {label}" if label else name.capitalize())
         self._meant.start()
 
     def _keep_prompt(self) -> None:
-        self.prompts.add(self.session.settings.stream.prompt)
+        self.prompts.add(self.editor.settings.stream.prompt)
         self.prompt_bar.show_recent(self.prompts.prompts)
 
     def _show_source(self) -> None:
@@ -361,10 +364,13 @@ class Window(QMainWindow):
         counts, model = self.session.metrics(), self.session.model
         said = said_of(self.session, paused=self.switch.paused)
         self._show_banner(said)
-        # The light tells the truth: a camera that cannot be opened is not on.
-        watching = not self.switch.paused and self.session.state in (SessionState.RUNNING, SessionState.LOADING)
-        self.toolbar.show_watching(self.switch.choice.watches if watching else "")
-        advice = said.text or hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.drops)
+        # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.
+        self.toolbar.show_watching(watched(self.session.open_sources))
+        advice = (
+            said.text
+            or self.editor.standing.shortage()
+            or hint(counts, self.session.settings, origin_of(self.switch.source), self.sinks.recent_drops())
+        )
         if model is not None:  # before, there is nothing to measure, and torch is still on its way in
             self._series.add(counts)
         self.side.show_model(model)

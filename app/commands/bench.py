@@ -18,9 +18,12 @@ from rich.table import Table
 
 from app.commands.advice import Row, advice, further_sizes, steps_said
 from app.commands.misuse import Misuse
+from app.commands.paths import check_apart, model_files
+from app.commands.terminal import Results, console_on
 from app.energy import EnergyMeter
+from app.json_files import write_json
 from app.metrics import percentile
-from app.settings import SIZE_STEP, SMALLEST_SIDE, write_json
+from app.settings import SIZE_STEP, SMALLEST_SIDE, Settings
 from app.sinks import SinkError
 from app.sinks.video import check_writable
 from pipeline.config import ACCELERATIONS, StreamConfig
@@ -73,10 +76,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     finally:  # an interrupted run has told something, too
         advised = advice(rows, arguments.fps, model.default_size, own_steps) if rows else []
         if rows:
-            printed = Console(soft_wrap=True, highlight=False)
-            printed.print(_table(model, rows))
+            printed = console_on(Results())
+            printed.print(_table(model, rows), soft_wrap=True)
             for sentence in advised:
-                printed.print(sentence)
+                printed.print(sentence, soft_wrap=True, highlight=False)
     if not rows:
         raise Misuse("nothing could be measured")
     if arguments.json is not None:
@@ -201,6 +204,7 @@ def _check(arguments: argparse.Namespace) -> None:
             check_writable(arguments.json)
         except SinkError as error:
             raise Misuse(f"The file for the figures {error}") from error
+        check_apart(model_files(Settings(model=arguments.model)), {"the file for the figures": arguments.json})
 
 
 def _measure(model: Model, arguments: argparse.Namespace, steps: Sequence[int], console: Console) -> Iterator[Row]:

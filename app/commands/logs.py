@@ -30,7 +30,9 @@ def log_path() -> Path:
 def logging_to_file() -> Iterator[Path]:
     """Send the program's log to its file, and not to the terminal, while the block runs; gives the file's path."""
     path = log_path()
-    handler = RotatingFileHandler(path, maxBytes=1_000_000, backupCount=1, encoding="utf-8", delay=True)
+    handler = RotatingFileHandler(
+        path, maxBytes=1_000_000, backupCount=1, encoding="utf-8", delay=True, errors="backslashreplace"
+    )
     handler.setFormatter(logging.Formatter(_FORMAT))
     root = logging.getLogger()
     ours = [logging.getLogger(name) for name in ("app", "pipeline", "ui")]

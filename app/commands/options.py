@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from typing import Any, NoReturn
 
+from app.catalogue import catalogue, matters
 from app.commands.misuse import Misuse
-from app.settings import SMALLEST_SIDE, Settings, multiple_of_step
+from app.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings, multiple_of_step
+from pipeline.adapter_list import quoted
 from pipeline.config import StreamConfig
 from pipeline.setting import Setting, described
+from pipeline.user_path import expanded
 
 # In the settings, 0 leaves a side open; on a command line, one just does not name it.
 _SIDES = ("width", "height")
@@ -49,7 +53,7 @@ def settings_from(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:
 
 def _add_group(group: Any, kind: type) -> None:
     for name, type_, known in described(kind):
-        flag = "--" + name.replace("_", "-")
+        flag = _flag(name)
         default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
         words = _SIDE_HELP.format(name) if name in _SIDES else _help(known, type_, default)
         if known.many:
@@ -77,20 +81,62 @@ def _help(known: Setting, kind: type, default: object) -> str:
     return text.replace("%", "%%")
 
 
+def without_effect(arguments: argparse.Namespace, settings: Settings, live: bool) -> list[str]:
+    """One sentence on each flag that was given and did nothing beside the others.
+
+    Args:
+        arguments: the command line.
+        settings: what was run, with what the model recommends.
+        live: whether the source is live, as a camera is.
+    """
+    known = catalogue()
+    given = [name for name in known if getattr(arguments, name, None) is not None]
+    notes = []
+    for name in given:
+        need = known[name].setting.need
+        if need is not None and not matters(name, settings, known):
+            wanted = " or ".join(_spoken(need.name, value) for value in need.values)
+            notes.append(f"{_flag(name)} had no effect: it needs {wanted}")
+    if settings.reprojection != "auto" and "reprojection" in given and not live:
+        notes.append(f"{_flag('reprojection')} had no effect: it is for sources that do not wait, as a camera")
+    return notes
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _spoken(name: str, value: object) -> str:
+    """How a value is given: ``--guidance full``, ``--sparse``, no ``--timesteps``."""
+    if value is True:
+        return _flag(name)
+    return f"{_flag(name)} {value}" if value else f"no {_flag(name)}"
+
+
 def chosen_in(arguments: argparse.Namespace) -> frozenset[str]:
-    """Names of the stream's settings that the command line names, so that no model's recommendation replaces them."""
-    return frozenset(_given(arguments, StreamConfig))
+    """Names of the settings that the command line names, so that no model's recommendation replaces them."""
+    return frozenset({**_given(arguments, StreamConfig), **_given(arguments, Settings)})
 
 
 def _given(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
     names = [name for name, _, _ in described(kind)]
     given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
-    return {name: "; ".join(value) if isinstance(value, list) else value for name, value in given.items()}
+    return {name: "; ".join(map(_entry, value)) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _entry(text: str) -> str:
+    """One ``--lora``: a file where there is one of that name, its strength behind it or not; else a list of them."""
+    if os.path.lexists(expanded(text)):
+        return quoted(text)
+    name, colon, strength = text.rpartition(":")
+    return f"{quoted(name)}:{strength}" if colon and os.path.lexists(expanded(name)) else text
 
 
 def _side(name: str, side: int, notes: list[str]) -> int:
     if side < SMALLEST_SIDE:
         raise Misuse(f"{name} is {side}; it must be at least {SMALLEST_SIDE} pixels")
+    if side > LARGEST_SIDE:
+        raise Misuse(f"{name} is {side}; it must be at most {LARGEST_SIDE} pixels")
     rounded = multiple_of_step(side)
     if rounded != side:
         notes.append(f"{name} {side} is taken as {rounded}, the nearest that the model can do")

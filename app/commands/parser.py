@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from app.commands.misuse import Misuse
 from app.commands.options import Parser, add_settings
 from app.settings import Settings
 from app.words import TEXT_FRAMES
 from pipeline.config import ACCELERATIONS
 from pipeline.setting import described
+from pipeline.user_path import expanded, user_path
+
+COMMANDS = ("demo", "render", "bench", "doctor")
 
 
 def build_parser() -> Parser:
@@ -20,8 +25,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"vitrail {_version()}")
     parser.add_argument(
         "--source",
+        type=expanded,
         metavar="SPEC",
-        help="open the app with camera:0, screen:1, window:TITLE, canvas, testcard or a file",
+        help="open the app with camera:0, screen:1, window:TITLE, canvas, testcard or a file; a file needs no --source",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="without a window", parser_class=Parser)
     _add_demo(commands)
@@ -33,11 +39,18 @@ def build_parser() -> Parser:
 
 
 def with_source(argv: Sequence[str]) -> list[str]:
-    """``argv``, with the source that ``render --text-to-image OUT`` leaves unsaid.
+    """``argv`` with what is left unsaid of its source, by ``vitrail CLIP`` and by ``render --text-to-image OUT``.
 
-    An IN that may be left out is more than argparse can tell apart from OUT.
+    A command or a file, and an IN that may be left out, are more than argparse can tell apart.
+
+    Raises:
+        Misuse: the first word is neither a command nor a file.
     """
     given = list(argv)
+    if given and given[0] not in COMMANDS and not given[0].startswith("-"):
+        if not os.path.lexists(expanded(given[0])):
+            raise Misuse(f"{given[0]} is neither a command ({', '.join(COMMANDS)}) nor a file (see `vitrail --help`)")
+        return ["--source", *given]
     if given[:1] == ["render"] and "--text-to-image" in given:
         given.insert(1, "text")
     return given
@@ -46,7 +59,9 @@ def with_source(argv: Sequence[str]) -> list[str]:
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     words = "style the sample clip; needs no camera, display or GPU"
     parser = commands.add_parser("demo", help=words, description=_sentence(words))
-    parser.add_argument("--out-dir", type=Path, default=Path(), metavar="FOLDER", help="where to write (default: here)")
+    parser.add_argument(
+        "--out-dir", type=user_path, default=Path(), metavar="FOLDER", help="where to write (default: here)"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--seconds", type=float, metavar="SECONDS", help="only this much of the clip")
     length.add_argument("--frames", type=int, metavar="FRAMES", help="only so many frames of the clip")
@@ -57,11 +72,12 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     words = "style a video, a picture or a folder of pictures"
     parser = commands.add_parser("render", help=words, description=_sentence(words))
     inputs = "video, picture, folder of pictures, testcard, camera:0, screen:1, window:TITLE; none with --text-to-image"
-    parser.add_argument("input", metavar="IN", help=inputs)
+    parser.add_argument("input", type=expanded, metavar="IN", help=inputs)
     words = f"with --text-to-image, which takes no IN: how many pictures (default: {TEXT_FRAMES})"
     parser.add_argument("-n", "--frames", type=int, metavar="FRAMES", help=words)
-    parser.add_argument("output", metavar="OUT", help="video, picture, or FOLDER/ for numbered pictures; is replaced")
-    parser.add_argument("--report", type=Path, metavar="JSON", help="write frames, speed and latency to this file")
+    words = "video, picture, or FOLDER/ for numbered pictures; is replaced"
+    parser.add_argument("output", type=expanded, metavar="OUT", help=words)
+    parser.add_argument("--report", type=user_path, metavar="JSON", help="write frames, speed and latency to this file")
     parser.add_argument("--fps", type=float, metavar="FPS", help="make pictures in between, for so many a second")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     add_settings(parser)
@@ -87,7 +103,7 @@ def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--sparse", type=float, nargs="*", metavar="PERCENT", help=words)
     words = "how long each line is measured (default: 4)"
     parser.add_argument("--seconds", type=float, default=4.0, metavar="SECONDS", help=words)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write all figures to this file")
 
 
 def _sentence(words: str) -> str:

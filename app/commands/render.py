@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from app.commands.misuse import Misuse
-from app.commands.options import chosen_in, settings_from
+from app.commands.options import chosen_in, settings_from, without_effect
+from app.commands.paths import check_apart, model_files
+from app.json_files import write_json
 from app.reprojection.smooth import SmoothSink
-from app.settings import write_json
+from app.settings import Settings
 from app.sinks import ImageFolderSink, ImageSink, Sink, SinkError, VideoSink
 from app.sinks.video import check_writable
 from app.sources import Source, SourceError, open_source
-from app.sources.images import IMAGE_SUFFIXES
+from app.sources.canvas import CanvasSource
+from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource
 from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.words import of_words
+from pipeline.user_path import is_folder, is_there
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -34,6 +39,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             raise Misuse(settings.stream.conflict)
         probe(source)
         sink = choose_sink(arguments.input, arguments.output, source, audio=not arguments.no_audio, fps=arguments.fps)
+        check_apart(_read(arguments, source, settings), _written(arguments))
         smooth = smoothed(sink, arguments.fps) if arguments.fps is not None else None
         outlet = smooth or sink
         outlet.open()  # checks the output now, before seconds go into loading a model
@@ -56,14 +62,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     except (KeyboardInterrupt, Misuse):
         # What is done by then is a film that can be played, and has a report like any other.
         if arguments.report is not None and (so_far := session.report()) is not None:
-            write_report(arguments.report, so_far)
+            write_report(arguments.report, so_far | _size_in(sink))
         raise
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
+    for note in without_effect(arguments, session.settings, source.live):
+        say(console, note)
+    if arguments.no_audio and not isinstance(sink, VideoSink):
+        say(console, "--no-audio had no effect: pictures have no sound")
     if arguments.report is not None:
         made = {"frames_reprojected": smooth.made} if smooth else {}
-        write_report(arguments.report, (session.report() or {}) | made)
-    say(console, f"{arguments.output}: {summary(session)}")
+        write_report(arguments.report, (session.report() or {}) | made | _size_in(sink))
+    say(console, f"{arguments.output}: {summary(session, sink.size if isinstance(sink, VideoSink) else None)}")
     if smooth:
         say(console, f"{smooth.made} pictures in between were carried along the motion, for {arguments.fps:g} fps")
     return 0
@@ -72,10 +82,25 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def _source(arguments: argparse.Namespace) -> Source:
     frames = arguments.frames
     if frames is None:
-        return open_source(arguments.input)
+        source = open_source(arguments.input)
+        if isinstance(source, CanvasSource):
+            raise Misuse("the canvas is for the window, where somebody draws on it: vitrail --source canvas")
+        return source
     if arguments.input != "text":
         raise Misuse(f"--frames is for --text-to-image; how long {arguments.input} is, it says itself")
     return open_source(f"text:frames={frames}")
+
+
+def _read(arguments: argparse.Namespace, source: Source, settings: Settings) -> dict[str, Sequence[Path]]:
+    """The files that are read, by what they are for the user."""
+    given = source.pictures if isinstance(source, ImageFolderSource) else [Path(arguments.input)]
+    return {"the input": given, **model_files(settings)}
+
+
+def _written(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The files and the folder that are written, by what they are for the user."""
+    output = {"the output": Path(arguments.output)}
+    return output | ({"the report": arguments.report} if arguments.report is not None else {})
 
 
 def probe(source: Source) -> None:
@@ -106,13 +131,13 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
     """
     path = Path(output)
     came_from = Path(spec)
-    if came_from.exists() and path.exists() and came_from.samefile(path):
+    if is_there(came_from) and is_there(path) and came_from.samefile(path):
         raise Misuse(f"{output} is also the input; give the output another name.")
     still = source.frame_count == 1
-    pictures = came_from.is_dir() or (still and not isinstance(source, VideoSource))
-    if output.endswith(("/", os.sep)) or (pictures and (path.is_dir() or not path.suffix)):
+    pictures = isinstance(source, ImageFolderSource) or (still and not isinstance(source, VideoSource))
+    if output.endswith(("/", os.sep)) or (pictures and (is_folder(path) or not path.suffix)):
         return ImageFolderSink(path)
-    if path.is_dir():
+    if is_folder(path):
         raise Misuse(f"{output} is a folder; write {output}{os.sep} to have numbered pictures in it.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if not still:
@@ -121,6 +146,11 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
         return ImageSink(path)
     sound = came_from if audio and isinstance(source, VideoSource) else None
     return VideoSink(path, audio_from=sound, nominal_fps=lambda: fps or source.fps)
+
+
+def _size_in(sink: Sink) -> dict[str, int]:
+    """The report's width and height where all pictures of ``sink`` have one size, whatever that of the last one was."""
+    return dict(zip(("width", "height"), sink.size, strict=True)) if isinstance(sink, VideoSink) and sink.size else {}
 
 
 def check_report(path: Path) -> None:

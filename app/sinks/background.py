@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from app.frame import Frame
 from app.frame_queue import Closed, FrameQueue, Policy
@@ -17,11 +18,13 @@ class BackgroundSink:
     """Takes frames at once and hands them to ``sink`` on another thread, in order.
 
     A sink that is too slow misses frames: the oldest that waits makes room for the newest. A sink that fails is
-    closed, and the next ``write`` or ``close`` raises its error.
+    closed, and the next ``write`` or ``close`` raises its error. What the camera gave (``Frame.original``) is not kept
+    with frames that wait: at 4K it is thirty times as large as the picture.
 
     Args:
         sink: what to protect the others from.
         waiting: how many frames may wait for it, at least 1.
+        repeat_seconds: write the last frame once more where none has come for so long; None: never.
         finish_seconds: how long ``close`` waits for the frames still waiting.
 
     Attributes:
@@ -29,10 +32,18 @@ class BackgroundSink:
         sink: as given.
     """
 
-    def __init__(self, sink: Sink, *, waiting: int = WAITING_FRAMES, finish_seconds: float = FINISH_SECONDS) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        waiting: int = WAITING_FRAMES,
+        repeat_seconds: float | None = None,
+        finish_seconds: float = FINISH_SECONDS,
+    ) -> None:
         self.name = sink.name
         self.sink = sink
         self._waiting = waiting
+        self._repeat_seconds = repeat_seconds
         self._finish_seconds = finish_seconds
         self._queue: FrameQueue[Frame] | None = None
         self._thread: threading.Thread | None = None
@@ -49,7 +60,7 @@ class BackgroundSink:
 
     @property
     def written(self) -> int:
-        """How many frames the sink has taken."""
+        """How many frames the sink has taken, each counted once."""
         return self._written
 
     @property
@@ -75,7 +86,7 @@ class BackgroundSink:
             self._raise_error()
             return
         try:
-            self._queue.put(frame)
+            self._queue.put(replace(frame, original=None))
         except Closed:  # it failed just now
             self._raise_error()
 
@@ -114,9 +125,7 @@ class BackgroundSink:
     def _run(self, queue: FrameQueue[Frame]) -> None:
         try:
             try:
-                while True:
-                    self.sink.write(queue.get())
-                    self._written += 1
+                self._write_all(queue)
             except Closed:
                 pass
             finally:
@@ -127,6 +136,18 @@ class BackgroundSink:
         with self._guard:
             self._finished = True
         self._then()
+
+    def _write_all(self, queue: FrameQueue[Frame]) -> None:
+        last = queue.get()
+        while True:
+            self.sink.write(last)
+            self._written += 1
+            while True:
+                try:
+                    last = queue.get(self._repeat_seconds)
+                    break
+                except TimeoutError:
+                    self.sink.write(last)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None

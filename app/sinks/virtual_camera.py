@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from app.cameras import OUR_LABEL, our_outputs
 from app.fitting import laid_on
 from app.frame import Frame
 from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
 
 DEFAULT_SIZE = (1280, 720)
+# While the stream stalls or is paused, the last picture is sent once more so often: programs take a camera that falls
+# silent for one that is broken.
+REPEAT_SECONDS = 0.1
 
 _PACKAGE = "The package pyvirtualcam is missing: uv sync --extra virtual-camera (or pip install pyvirtualcam)."
 _DRIVERS = {
     "linux": (
         "Install the driver once (Debian, Ubuntu: sudo apt install v4l2loopback-dkms; Fedora: v4l2loopback from RPM "
-        'Fusion), then load it: sudo modprobe v4l2loopback exclusive_caps=1 card_label="Vitrail".'
+        f'Fusion), then load it: sudo modprobe v4l2loopback exclusive_caps=1 card_label="{OUR_LABEL}".'
     ),
     "win32": (
         "Install OBS Studio (winget install OBSProject.OBSStudio), start it once, press 'Start Virtual Camera' and "
@@ -78,6 +82,7 @@ class VirtualCameraSink:
             reason = str(error).rstrip(".")
             raise SinkError(f"No virtual camera can be opened ({reason}). {driver_help()}") from error
         self.device = self._camera.device
+        our_outputs.add(str(self.device))
         self.name = f"virtual camera ({self.device})"
 
     def write(self, frame: Frame) -> None:
@@ -92,11 +97,27 @@ class VirtualCameraSink:
     def close(self) -> None:
         """Let go of the camera."""
         camera, self._camera = self._camera, None
+        our_outputs.discard(str(self.device))
         if camera is not None:
             with contextlib.suppress(RuntimeError, OSError):  # it is given up either way
                 camera.close()
 
 
+def camera_size(width: int, height: int) -> tuple[int, int]:
+    """The size of a camera for pictures of this size: their shape, with a shorter side of 720 pixels, without bars.
+
+    Sides are multiples of 4, as some drivers want them, and at most 1920; where there is no picture yet (0, 0), it is
+    the usual one.
+    """
+    if not width or not height:
+        return DEFAULT_SIZE
+    scale = min(720 / min(width, height), 1920 / max(width, height))
+    return 4 * max(1, round(width * scale / 4)), 4 * max(1, round(height * scale / 4))
+
+
 def virtual_camera(size: tuple[int, int] = DEFAULT_SIZE, *, fps: float = 30.0) -> BackgroundSink:
-    """A virtual camera that the picture never waits for; of the frames that wait for it only the newest is kept."""
-    return BackgroundSink(VirtualCameraSink(size, fps=fps), waiting=1)
+    """A virtual camera that the picture never waits for, and that never falls silent once it has had a picture.
+
+    Of the frames that wait for it only the newest is kept.
+    """
+    return BackgroundSink(VirtualCameraSink(size, fps=fps), waiting=1, repeat_seconds=REPEAT_SECONDS)

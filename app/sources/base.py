@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from app.frame import Frame
 
@@ -16,7 +16,10 @@ class SourceStalled(SourceError):
 
 
 class Source(Protocol):
-    """A stream of frames. Used by one thread at a time; ``close`` may be called from any thread, more than once."""
+    """A stream of frames. Opened and read by one thread, which may hang there without harm (``app/feed.py``).
+
+    ``close`` may be called from any thread, more than once.
+    """
 
     name: str  # for people: "camera 0 (FaceTime HD)", "holiday.mp4"
     live: bool  # True: newest wins, frames may be dropped. False: every frame counts (files)
@@ -34,4 +37,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release everything. A blocked ``read`` returns None or raises ``SourceError`` soon after."""
+        ...
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """A source that can tell why it is silent."""
+
+    def why_silent(self) -> str:
+        """One sentence on why nothing comes, asked from another thread while ``open`` or ``read`` hangs."""
         ...

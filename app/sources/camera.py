@@ -1,12 +1,12 @@
 """A webcam as a source, by number or by a part of its name.
 
-A driver may block for many seconds in the call that waits for a picture, and nothing can interrupt that call. So the
-device belongs to a small thread of its own that keeps the latest picture, and ``read`` waits for that thread with a
-limit: ``close`` takes effect at once, and a camera that was pulled out is noticed.
+A driver may block for many seconds in the call that opens it or waits for a picture, and nothing can interrupt that
+call. It blocks the thread that reads (``app/feed.py``) and nobody else: ``close`` never waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +18,13 @@ import numpy as np
 from app.cameras import backend, cameras, may_open, users_of
 from app.frame import Frame
 from app.sources.base import SourceError, SourceStalled
+from app.sources.in_use import InUse
 
-_PATIENCE_SECONDS = 2.0
-_WAKE_UP_FACTOR = 5  # cameras take their time to give a first picture
+_FPS = 30.0  # to ask for: many drivers begin with less
+_FITS_UNCOMPRESSED = 640 * 480  # pixels
+_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+_HANDS_SECONDS = 5.0
+_HANDS: dict[int, threading.Lock] = {}
 
 
 class Device(Protocol):
@@ -34,16 +38,15 @@ class Device(Protocol):
 
 
 class CameraSource:
-    """The latest picture of a camera, each at most once.
+    """The pictures of a camera, as they come.
 
-    After ``SourceStalled`` the source may be read again: it then opens the camera anew, by its name where it was
-    given one, so that a camera that comes back under another number is found. Indices go on counting.
+    After ``SourceStalled`` the source may be opened again: by its name, where it was given one, so that a camera that
+    comes back under another number is found. Indices go on counting.
 
     Args:
         which: number of the camera, or a part of its name in any case.
         size: (width, height) to ask the camera for; it may give another.
         connect: opens the device of a number; for tests.
-        patience: seconds without a picture after which the camera counts as stalled; five times that for the first.
     """
 
     def __init__(
@@ -52,7 +55,6 @@ class CameraSource:
         *,
         size: tuple[int, int] = (640, 480),
         connect: Callable[[int], Device] | None = None,
-        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self.name = f"camera {which}"
         self.live = True
@@ -62,118 +64,120 @@ class CameraSource:
         self._which = which
         self._size = size
         self._connect = connect or _connect
-        self._patience = patience
-        self._feed: _Feed | None = None
-        self._closed = threading.Event()
+        self._in_use = InUse(self._let_go)
+        self._device: Device | None = None
         self._index = 0
-        self._index_of_device = 0
+        self._number = 0  # of the device
         self._worked_once = False
 
     def open(self) -> None:
-        """Connect to the camera.
+        """Connect to the camera. A driver may take many seconds.
 
         Raises:
             SourceStalled: it worked before, and cannot be opened now.
             SourceError: there is no such camera, or another program uses it.
         """
-        self._closed.clear()
-        self._let_go()
-        self._start()
+        self._in_use.begin()
+        with self._in_use:
+            self._let_go()
+            self._number, self.name = _find(self._which, lost=self._worked_once)
+            if not _hands(self._number).acquire(timeout=_HANDS_SECONDS):
+                raise SourceStalled(f"{self.name} was not let go of by its driver yet; unplug it and plug it in again.")
+            try:
+                self._device = device = self._opened()
+            except BaseException:
+                _hands(self._number).release()
+                raise
+            fps = device.get(cv2.CAP_PROP_FPS)
+            self.fps = fps if 0 < fps <= 1000 else None
 
     def read(self) -> Frame | None:
         """The next picture; None after ``close``.
 
         Raises:
-            SourceStalled: no picture came in time, or the camera was pulled out.
+            SourceStalled: none comes, or the camera was pulled out.
         """
-        if self._closed.is_set():
-            return None
-        feed = self._feed or self._start()
-        patience = self._patience if feed.came else _WAKE_UP_FACTOR * self._patience
-        picture = feed.next(patience)
-        if self._closed.is_set():
-            return None
-        if picture is None:
-            self._let_go()
-            raise SourceStalled(_why_no_picture(self._index_of_device, self.name, came=self._worked_once))
-        self._worked_once = True
-        captured_at, pixels = picture
-        index = self._index
-        self._index += 1
-        return Frame(index, captured_at, pixels)
+        with self._in_use:
+            return None if self._device is None else self._read(self._device)
 
     def close(self) -> None:
-        """Release the camera; a waiting ``read`` returns None at once."""
-        self._closed.set()
-        self._let_go()
+        """Release the camera; where its driver is at work, as soon as it is done. Never waits."""
+        self._in_use.end()
 
-    def _start(self) -> _Feed:
-        index, self.name = _find(self._which, lost=self._worked_once)
-        self._index_of_device = index
-        device = self._connect(index)
+    def why_silent(self) -> str:
+        """One sentence on why nothing comes, while the driver is at it."""
+        return _why_no_picture(self._number, self.name, came=self._worked_once)
+
+    def _read(self, device: Device) -> Frame | None:
+        try:
+            came, bgr = device.read()
+        except cv2.error:  # OpenCV's way to say that the device is gone
+            came, bgr = False, None
+        if self._in_use.ended:
+            return None
+        if not came or bgr is None:
+            self._let_go()
+            raise SourceStalled(_why_no_picture(self._number, self.name, came=self._worked_once))
+        captured_at = time.monotonic()
+        self._worked_once = True
+        index = self._index
+        self._index += 1
+        return Frame(index, captured_at, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+    def _opened(self) -> Device:
+        """The device, asked for what is wanted; plainly, where it gives no picture in the format that is fastest."""
+        device = self._connected()
+        if not _ask_for_compressed(device, self._size):
+            _ask_for_size(device, self._size)
+            return device
+        with contextlib.suppress(cv2.error):
+            if device.read()[0]:
+                return device
+        device.release()
+        device = self._connected()
+        _ask_for_size(device, self._size)
+        return device
+
+    def _connected(self) -> Device:
+        device = self._connect(self._number)
         if not device.isOpened():
             device.release()
-            raise self._problem(_cannot_open(index, self.name))
-        width, height = self._size
-        device.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-        device.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-        fps = device.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps <= 1000 else None
-        self._feed = feed = _Feed(device)
-        if self._closed.is_set():  # by another thread, meanwhile
-            self._let_go()
-        return feed
+            message = _cannot_open(self._number, self.name)
+            raise SourceStalled(message) if self._worked_once else SourceError(message)
+        return device
 
     def _let_go(self) -> None:
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.stop()
+        device, self._device = self._device, None
+        if device is not None:
+            try:
+                device.release()
+            finally:
+                _hands(self._number).release()
 
-    def _problem(self, message: str) -> SourceError:
-        return SourceStalled(message) if self._worked_once else SourceError(message)
+
+def _ask_for_compressed(device: Device, size: tuple[int, int]) -> bool:
+    """Have the camera send JPEGs where its pictures are large; whether it says that it will.
+
+    Uncompressed, a large picture does not fit through USB 2 more than five or ten times a second.
+    """
+    if size[0] * size[1] <= _FITS_UNCOMPRESSED:
+        return False
+    if not device.set(cv2.CAP_PROP_FOURCC, _MJPG):
+        return False
+    _ask_for_size(device, size)
+    return True
 
 
-class _Feed:
-    """Owns an open device: a thread that reads it and keeps the latest picture."""
+def _ask_for_size(device: Device, size: tuple[int, int]) -> None:
+    device.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+    device.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+    device.set(cv2.CAP_PROP_FPS, _FPS)
 
-    def __init__(self, device: Device) -> None:
-        self.came = False  # whether a picture ever came
-        self._device = device
-        self._changed = threading.Condition()
-        self._latest: tuple[float, np.ndarray] | None = None
-        self._ended = False
-        # A daemon, because a driver that never returns must not keep the program from ending.
-        threading.Thread(target=self._run, name="vitrail-camera", daemon=True).start()
 
-    def next(self, patience: float) -> tuple[float, np.ndarray] | None:
-        """The latest picture not yet given; None after ``patience`` seconds without one, or when stopped."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._latest is not None or self._ended, timeout=patience)
-            latest, self._latest = self._latest, None
-            self.came = self.came or latest is not None
-            return latest
-
-    def stop(self) -> None:
-        """Wake a waiting ``next``; the device is released as soon as its driver lets go."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _run(self) -> None:
-        try:
-            while not self._ended:
-                came, bgr = self._device.read()
-                if not came or bgr is None:
-                    return
-                picture = (time.monotonic(), cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-                with self._changed:
-                    self._latest = picture
-                    self._changed.notify_all()
-        except cv2.error:
-            return  # OpenCV's way to say that the device is gone
-        finally:
-            self._device.release()
-            self.stop()
+def _hands(index: int) -> threading.Lock:
+    """Held by whoever of this program has the device of this number: a driver that is slow to let go of it is waited
+    for, instead of being told of a program in use that is our own."""
+    return _HANDS.setdefault(index, threading.Lock())
 
 
 def _connect(index: int) -> Device:

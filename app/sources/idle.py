@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 from app.frame import Frame
+from app.sources.pacing import wait_until
 
 
 class IdleSource:
@@ -24,7 +26,7 @@ class IdleSource:
 
     def read(self) -> Frame | None:
         """Wait for ``close``; then None."""
-        self._closing.wait()
+        wait_until(math.inf, self._closing)
         return None
 
     def close(self) -> None:

@@ -1,9 +1,15 @@
-"""Pacing of live sources: when the next frame is due, and a wait that ``close`` can interrupt."""
+"""Pacing of live sources: when the next frame is due, and a wait that ``close`` can interrupt.
+
+Whoever watches over a source must tell a source that waits for the clock from one that hangs in a driver: the last is
+a fault, the first is its work. So each wait for the clock is noted, for the thread that waits.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from weakref import WeakKeyDictionary
 
 
 def next_beat(previous: float, period: float, now: float) -> float:
@@ -15,11 +21,28 @@ def next_beat(previous: float, period: float, now: float) -> float:
 
 
 def wait_until(due: float, closing: threading.Event) -> bool:
-    """Wait until ``time.monotonic()`` reaches ``due``; True once it has, False as soon as ``closing`` is set."""
+    """Wait until ``time.monotonic()`` reaches ``due``; True once it has, False as soon as ``closing`` is set.
+
+    Infinity is for ever.
+    """
     remaining = due - time.monotonic()
-    if remaining > 0:
-        return not closing.wait(remaining)
-    return not closing.is_set()
+    if remaining <= 0:
+        return not closing.is_set()
+    thread = threading.current_thread()
+    _waits[thread] = due
+    try:
+        return not closing.wait(None if math.isinf(due) else remaining)
+    finally:
+        _waits[thread] = time.monotonic()
+
+
+def waited_until(thread: threading.Thread) -> float:
+    """Up to when ``thread`` waits in ``wait_until``, or has waited the last time; minus infinity where it never has."""
+    return _waits.get(thread, -math.inf)
+
+
+# By the threads that live; a dictionary is safe for one write or read at a time.
+_waits: WeakKeyDictionary[threading.Thread, float] = WeakKeyDictionary()
 
 
 class Beat:

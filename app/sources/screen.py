@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 
 import cv2
@@ -13,9 +12,25 @@ import numpy as np
 from mss.exception import ScreenShotError
 
 from app.frame import Frame
+from app.screens import Screen
 from app.sources.base import SourceError, SourceStalled
+from app.sources.in_use import InUse
 from app.sources.pacing import Beat
 from app.window_list import WAYLAND_ADVICE, on_wayland
+
+
+def screens() -> list[Screen]:
+    """The screens as they are now. Raises ``SourceError`` where none can be read."""
+    grabber = _grabber_of_display()
+    try:
+        found = grabber.monitors[1:]  # the first entry is all of them together
+    except ScreenShotError as error:
+        raise SourceError(_refused(error)) from error
+    finally:
+        grabber.close()
+    if not found:
+        raise SourceError("There is no screen to read.")
+    return [Screen(number, one["left"], one["top"], one["width"], one["height"]) for number, one in enumerate(found, 1)]
 
 
 class ScreenSource:
@@ -35,7 +50,7 @@ class ScreenSource:
         self.lost: str | None = None
         self._monitor, self._region = monitor, region
         self._beat = Beat(fps)
-        self._busy = threading.Lock()  # a connection must not be closed while another thread reads from it
+        self._in_use = InUse(self._disconnect)
         self._grabber: mss.MSS | None = None
         self._index = 0
 
@@ -46,7 +61,8 @@ class ScreenSource:
             SourceError: there is no display, no such monitor, or the region lies outside of it.
         """
         self._beat.start()
-        with self._busy:
+        self._in_use.begin()
+        with self._in_use:
             self._disconnect()
             self._connect()
 
@@ -58,8 +74,8 @@ class ScreenSource:
         """
         if not self._beat.wait():
             return None
-        with self._busy:
-            if self._beat.stopped:
+        with self._in_use:
+            if self._in_use.ended:
                 return None
             try:
                 grabber = self._grabber or self._connect()
@@ -74,10 +90,9 @@ class ScreenSource:
         return Frame(index, captured_at, cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB))
 
     def close(self) -> None:
-        """Let go of the display; a waiting ``read`` returns None at once."""
+        """Let go of the display, without waiting for it; a ``read`` that waits for its time returns None at once."""
         self._beat.stop()
-        with self._busy:
-            self._disconnect()
+        self._in_use.end()
 
     def _connect(self) -> mss.MSS:
         self._grabber = grabber = _grabber_of_display()
@@ -105,7 +120,7 @@ class ScreenSource:
 
 
 def _grabber_of_display() -> mss.MSS:
-    """mss on the current display. Raises ``SourceError`` where there is none."""
+    """mss on the current display, to be used by one thread. Raises ``SourceError`` where there is none."""
     linux = sys.platform.startswith("linux")
     if on_wayland():  # Xwayland would answer, with a black picture
         raise SourceError(WAYLAND_ADVICE)
@@ -119,6 +134,7 @@ def _grabber_of_display() -> mss.MSS:
 
 
 def _refused(error: ScreenShotError) -> str:
+    """One sentence on why the screen cannot be read."""
     if sys.platform == "darwin":
         return "The screen cannot be read; allow it in System Settings, Privacy & Security, Screen Recording."
     return f"The screen cannot be read ({error}); check that DISPLAY names a running display."

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from app.drawing import Drawing
+from app.files import NOT_ORDINARY
+from app.picture_file import Kind, kind_of
 from app.sources.base import Source, SourceError
 from app.sources.camera import CameraSource
 from app.sources.canvas import CanvasSource
-from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource, ImageSource
+from app.sources.images import IMAGE_SUFFIXES, AnimationSource, ImageFolderSource, ImageSource
 from app.sources.screen import ScreenSource
 from app.sources.testcard import TestCardSource
 from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.sources.window import WindowSource
 from app.words import TEXT_FRAMES
+from pipeline.user_path import is_file, is_folder, is_there, user_path
 
 _TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
 _TEXT_OPTIONS = {name: _TESTCARD_OPTIONS[name] for name in ("width", "height", "fps", "frames")}
@@ -33,14 +36,19 @@ def open_source(spec: str, *, live: bool = False) -> Source:
             - ``canvas``, ``canvas:WIDTHxHEIGHT``
             - ``testcard``, ``testcard:seed=1,width=640,height=480,fps=30,frames=99`` (any part of these)
             - ``text``, ``text:width=512,height=512,fps=24,frames=99``: no picture, for text to image
-            - the path of a video, a picture, or a folder of pictures
+            - the path of a video, a picture, or a folder of pictures; what is in a file says its content, not its name
+
+            A file of that name comes first, so that ``camera:front.mp4`` may be one. Only the single words ``camera``,
+            ``screen``, ``canvas``, ``testcard`` and ``text`` are never a path; ``./text`` is.
         live: play a video in real time and without end, repeat a picture without end, and keep a test card
             or ``text`` to the clock. Cameras and screens are always live.
 
     Raises:
         SourceError: nothing is known by that name.
     """
-    kind, _, rest = spec.partition(":")
+    kind, colon, rest = spec.partition(":")
+    if colon and os.path.lexists(spec):
+        return _file(spec, live)
     if kind == "camera":
         return _camera(spec, rest)
     if kind == "screen":
@@ -53,12 +61,21 @@ def open_source(spec: str, *, live: bool = False) -> Source:
         return _text(spec, rest, live)
     if kind == "canvas":
         return _canvas(spec, rest)
-    path = Path(spec).expanduser()
-    if spec and path.is_dir():
-        return ImageFolderSource(path)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    return _file(spec, live)
+
+
+def _file(spec: str, live: bool) -> Source:
+    path = user_path(spec)
+    if spec and is_folder(path):
+        return ImageFolderSource(path, live=live)
+    if spec and is_there(path) and not is_file(path):
+        raise SourceError(f"{path} cannot be read: {NOT_ORDINARY}.")
+    kind = kind_of(path)
+    if kind in (Kind.STILL, Kind.CODED) or (kind is Kind.UNKNOWN and path.suffix.lower() in IMAGE_SUFFIXES):
         return ImageSource(path, live=live)
-    if path.suffix or (spec and path.exists()):
+    if kind is Kind.ANIMATED:
+        return AnimationSource(path, live=live)
+    if path.suffix or (spec and os.path.lexists(path)):
         return VideoSource(path, realtime=live, loop=live)
     raise SourceError(
         f"{spec!r} is no file or folder; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.settings import LARGEST_SIDE
 from app.sources.base import SourceError
 from app.sources.generated import GeneratedSource
 
@@ -32,8 +33,10 @@ class TextSource(GeneratedSource):
         frames: int | None = None,
         live: bool = False,
     ) -> None:
-        if not (8 <= width <= 8192 and 8 <= height <= 8192):
-            raise SourceError(f"The text source is {width}x{height} pixels; its sides must be between 8 and 8192.")
+        if not (8 <= width <= LARGEST_SIDE and 8 <= height <= LARGEST_SIDE):
+            raise SourceError(
+                f"The text source is {width}x{height} pixels; its sides must be between 8 and {LARGEST_SIDE}."
+            )
         if not 0 < fps <= 1000:
             raise SourceError(f"The text source has {fps:g} frames a second; it must be above 0 and at most 1000.")
         if frames is not None and frames < 1:

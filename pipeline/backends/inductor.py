@@ -12,12 +12,10 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import psutil
@@ -34,6 +32,7 @@ from pipeline.conditioning.conditions import Signature, signature_of
 from pipeline.file_cache import key_of
 from pipeline.models.errors import first_line
 from pipeline.models.networks import placed
+from pipeline.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from torch._inductor.standalone_compile import CompiledArtifact
@@ -90,8 +89,8 @@ class Inductor:
     def _built(self, module: nn.Module, inputs: Signature, device: torch.device) -> bytes:
         _check_memory(module, device)
         bare = placed(module, lambda one: torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device="meta"))
-        with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-            out = Path(folder) / "network.bin"
+        with temporary_folder() as folder:
+            out = folder / "network.bin"
             process = self._processes.start()
             try:
                 job = inductor_build.Job(bare, inputs, str(device), str(out))
@@ -215,8 +214,8 @@ def _read(built: bytes) -> tuple[_Facts, Callable[..., Sequence[torch.Tensor]]]:
     """What was ``_joined``: what it takes and gives, and what does it."""
     end = 8 + int.from_bytes(built[:8], "little")
     facts: _Facts = json.loads(built[8:end])
-    with tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
-        path = Path(folder) / "network.bin"
+    with temporary_folder() as folder:
+        path = folder / "network.bin"
         path.write_bytes(built[end:])
         return facts, _loader().load(path=str(path), format="binary")
 

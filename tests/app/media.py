@@ -12,6 +12,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
+from PIL import ImageCms
 
 from app.frame import Frame
 from app.sources.base import Source
@@ -119,3 +120,13 @@ def assert_close_ends_a_read(source: Source) -> None:
     source.close()
     reader.join(timeout=30)
     assert answers == [None]
+
+
+def swapped_profile() -> bytes:
+    """A colour profile (ICC.1) that is sRGB with red and green changed about."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = int.from_bytes(data[128:132], "big")
+    places = {bytes(data[132 + 12 * n : 136 + 12 * n]): 132 + 12 * n for n in range(count)}
+    for one, other in ((b"rXYZ", b"gXYZ"),):
+        data[places[one] : places[one] + 4], data[places[other] : places[other] + 4] = other, one
+    return bytes(data).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))

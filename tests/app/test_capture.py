@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,13 +12,19 @@ import pytest
 import torch
 
 from app import capture as module
-from app.capture import Captured, CaptureThread, EndOfSource, prepare, retry_delays
+from app.capture import CaptureThread, prepare, retry_delays, silence_of
+from app.feed import Feed
+from app.frame import Frame
 from app.frame_queue import FILE, Closed, FrameQueue, Policy
+from app.messages import Captured, EndOfSource
 from app.metrics import Metrics
 from app.settings import Settings
 from app.sources.base import SourceError, SourceStalled
+from app.sources.pacing import waited_until
+from app.sources.testcard import TestCardSource
+from app.standing import Standing, choices_in
 from app.status import SessionState, Status, StatusBoard
-from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource
+from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource, until
 
 
 class Rig:
@@ -34,7 +41,13 @@ class Rig:
         if with_model:
             self.board.model = FACTS
         self.thread = CaptureThread(
-            source, self.queue, lambda: self.settings, self.board, self.metrics, self._fail, once=once
+            source,
+            self.queue,
+            lambda: Standing(choices_in(self.settings)),
+            self.board,
+            self.metrics,
+            self._fail,
+            once=once,
         )
         self.thread.start()
 
@@ -151,10 +164,14 @@ def test_settings_travel_with_the_frame(rig: RigMaker) -> None:
     one = rig(FakeSource(count=6, script=change), once=True, with_model=False)
     one.board.model = FACTS
     frames = one.frames_to_end()
-    assert [item.settings == changed for item in frames] == [False] * 3 + [True] * 3
-    assert [tuple(item.frame.tensor.shape) for item in frames if item.frame.tensor is not None] == (
-        [(3, 64, 64)] * 3 + [(3, 64, 128)] * 3
-    )
+    # Frames 1 and 2 may be on either side: they were read before the change, and perhaps prepared after it.
+    followed = [item.settings == changed for item in frames]
+    assert followed == sorted(followed)
+    assert not followed[0]
+    assert all(followed[3:])
+    for item, new in zip(frames, followed, strict=True):
+        assert item.frame.tensor is not None
+        assert item.frame.tensor.shape == ((3, 64, 128) if new else (3, 64, 64)), "a frame is wholly of one"
 
 
 def test_reading_waits_for_the_model(rig: RigMaker) -> None:
@@ -265,6 +282,13 @@ def test_what_a_file_has_lost_is_said(rig: RigMaker) -> None:
     assert [notice.message for notice in one.board.notices] == ["About 7 frames are lost."]
 
 
+def test_what_is_lost_of_a_source_without_an_end_is_said_once(rig: RigMaker) -> None:
+    one = rig(FakeSource(count=None, live=True, lost="a.png was left out."))
+    while one.next_frame().frame.index < 5:
+        pass
+    assert [notice.message for notice in one.board.notices] == ["a.png was left out."]
+
+
 @pytest.mark.parametrize("error", [SourceError("Not a video."), ZeroDivisionError("oops")])
 @pytest.mark.parametrize("where", ["open", "read"])
 def test_a_file_without_a_frame_fails(rig: RigMaker, error: Exception, where: str) -> None:
@@ -341,3 +365,126 @@ def test_a_closed_queue_ends_the_thread_quietly(rig: RigMaker) -> None:
     assert not one.errors
     with pytest.raises(Closed):
         one.queue.get()
+
+
+# -- sources that hang ------------------------------------------------------------------------------------------------
+
+
+class HangingSource(FakeSource):
+    """Hangs in ``where`` (open or read), where ``close`` cannot reach it, until ``release`` is set."""
+
+    def __init__(self, where: str, *, live: bool = True) -> None:
+        super().__init__(count=None, live=live)
+        self.where = where
+        self.hangs, self.release = threading.Event(), threading.Event()
+        self.let_go = threading.Event()
+
+    def hang_in(self, where: str) -> None:
+        if where == self.where:
+            self.hangs.set()
+            assert self.release.wait(SAFETY_SECONDS)
+
+    def open(self) -> None:
+        self.hang_in("open")
+        super().open()
+
+    def read(self) -> Frame | None:
+        self.hang_in("read")
+        return super().read()
+
+    def close(self) -> None:
+        super().close()
+        if self.release.is_set():
+            self.let_go.set()
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_source_that_hangs_holds_up_nobody(rig: RigMaker, where: str, live: bool) -> None:
+    hanging = HangingSource(where, live=live)
+    one = rig(hanging)
+    assert hanging.hangs.wait(SAFETY_SECONDS)
+    one.thread.replace(FakeSource(count=3))
+    frames = one.frames_to_end()  # while the other one hangs
+    assert [(item.frame.index, item.epoch) for item in frames] == [(0, 2), (1, 2), (2, 2)]
+    assert not hanging.release.is_set()
+    assert [feed.source for feed in one.thread.feeds if feed.holds] == [hanging], "it is not let go of yet"
+    hanging.release.set()
+    assert hanging.let_go.wait(SAFETY_SECONDS)
+    until(lambda: not one.thread.feeds)
+    assert one.metrics.snapshot().frames_in == 3, "what the old one gives after all is not counted"
+    assert not one.errors
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_source_that_hangs_is_said_to_and_goes_on_when_it_can(
+    rig: RigMaker, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", SAFETY_SECONDS)
+    hanging = HangingSource(where)
+    one = rig(hanging)
+    stalled = one.board.wait(lambda status: status.state is SessionState.STALLED, SAFETY_SECONDS)
+    assert stalled.message == "fake source does not answer; check the disk, network or device that it comes from."
+    assert hanging.opened <= 1, "it is not opened once more while it hangs"
+    hanging.release.set()
+    assert one.next_frame().epoch == 1
+    assert one.board.wait(lambda status: status.state is SessionState.RUNNING, SAFETY_SECONDS)
+    assert hanging.opened == 1
+
+
+def test_to_wait_for_the_clock_is_not_to_be_silent() -> None:
+    slow = Feed(TestCardSource(width=64, height=64, fps=0.001, live=True), lambda _: True, Metrics())
+    slow.start()
+    assert slow.next(SAFETY_SECONDS) is not None
+    until(lambda: waited_until(slow) > time.monotonic())  # for the second picture, a quarter of an hour from now
+    assert slow.silent_seconds < 0
+    slow.leave()
+    slow.join(SAFETY_SECONDS)
+    assert not slow.holds
+    hanging = HangingSource("read")
+    silent = Feed(hanging, lambda _: True, Metrics())
+    silent.start()
+    assert hanging.hangs.wait(SAFETY_SECONDS)
+    assert silent.silent_seconds >= 0
+    silent.leave()
+    assert silent.holds
+    hanging.release.set()
+    silent.join(SAFETY_SECONDS)
+    assert not silent.holds
+
+
+def test_a_source_may_know_why_it_is_silent() -> None:
+    class Talkative(FakeSource):
+        def why_silent(self) -> str:
+            return "It is raining."
+
+    assert silence_of(Talkative()) == "It is raining."
+
+
+def test_an_error_of_close_is_told(rig: RigMaker) -> None:
+    class BadClose(FakeSource):
+        def close(self) -> None:
+            raise ZeroDivisionError("oops")
+
+    one = rig(BadClose(count=1))
+    assert one.failed.wait(SAFETY_SECONDS)
+    assert isinstance(one.errors[0], ZeroDivisionError)
+
+
+def test_what_is_reported_of_an_old_source_is_ignored(rig: RigMaker) -> None:
+    one = rig(BlockingSource(count=1, live=True))
+    assert one.next_frame().epoch == 1
+    one.thread.replace(BlockingSource(count=0, live=True, name="another"))
+    assert (one.board.status.state, one.board.status.message) == (SessionState.STARTING, "Opening another")
+    one.board.source(1, SessionState.ENDED, "The source is at its end")
+    assert one.board.status.state is SessionState.STARTING
+
+
+def test_a_cut_begins_another_take(rig: RigMaker) -> None:
+    one = rig(FakeSource(count=None))
+    assert one.next_frame().frame.take == 0
+    one.thread.replace(FakeSource(count=1))
+    assert one.frames_to_end()[-1].frame.take == 0
+    one.thread.replace(FakeSource(count=1), cut=True)
+    assert one.frames_to_end()[-1].frame.take == 1

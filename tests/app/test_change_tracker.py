@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.capture import Captured, prepare
+from app.capture import prepare
 from app.change_tracker import ChangeTracker
 from app.changes import Changes
 from app.drawing import Brush, Drawing
 from app.frame import Frame
+from app.messages import Captured
 from app.session import Session
 from app.settings import Settings
 from app.sources.canvas import CanvasSource

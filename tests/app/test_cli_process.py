@@ -91,8 +91,11 @@ def test_the_demo_needs_nothing(environment: dict[str, str], tmp_path: Path) -> 
     assert np.abs(before - after).mean() > 5  # something was done to the pictures
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent Ctrl-C there")
-def test_ctrl_c_leaves_a_file_that_plays_and_its_report(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_leaves_a_file_that_plays_and_its_report(
+    environment: dict[str, str], tmp_path: Path, name: str, code: int
+) -> None:
     model = write_tiny_model(tmp_path / "tiny", sees_input=True)
     out, report = tmp_path / "out.mp4", tmp_path / "report.json"
     flags = ("--prompt", "x", "--model", model, "--height", "64", "--acceleration", "eager", "--report", report)
@@ -109,18 +112,82 @@ def test_ctrl_c_leaves_a_file_that_plays_and_its_report(environment: dict[str, s
             assert process.poll() is None
             assert time.monotonic() < limit
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, name))
         _, said = process.communicate(timeout=LIMIT_SECONDS)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 130
-    assert "interrupted" in said
+    assert process.returncode == code
+    assert {"SIGINT": "interrupted"}.get(name, f"ended by {name}") in said
     assert "Traceback" not in said
     with av.open(str(out)) as container:
         written = sum(1 for _ in container.decode(video=0))
     assert written > 5
     assert written - 1 <= json.loads(report.read_text())["frames_out"] <= written
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")
+def test_a_hangup_that_is_ignored_stays_so(environment: dict[str, str]) -> None:
+    """As nohup has it, whose program is to outlive its terminal."""
+    script = (
+        "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        "from app.cli import main; sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; main();"
+        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
+def test_a_thread_that_is_left_behind_leaves_no_temporary_files(environment: dict[str, str], tmp_path: Path) -> None:
+    """As one that builds an engine when the film is done: nobody waits for it, and its files go with the program."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script = (
+        "import sys, threading; from app.cli import main; from pipeline.temporary import new_temporary_folder;"
+        "(new_temporary_folder() / 'graph.bin').write_bytes(bytes(9));"
+        "threading.Thread(target=threading.Event().wait, name='vitrail-engines', daemon=True).start();"
+        "sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; main()"
+    )
+    folders = {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment | folders, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("No such file")) == (2, 1)
+    assert list(temporary.glob("vitrail*")) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_messages_that_nobody_reads_change_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    """Without a prompt a note is said before anything is done: neither it nor the summary has a reader."""
+    model = write_tiny_model(tmp_path / "tiny", sees_input=True)
+    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((64, 64, 3), np.uint8))
+    given = command("render", "in.png", "out.png", "--model", model, "--acceleration", "eager", "--height", "64")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        given, cwd=tmp_path, env=environment, stdout=writer, stderr=writer, timeout=LIMIT_SECONDS, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert (tmp_path / "out.png").stat().st_size > 0
+
+
+def test_results_for_a_code_page_go_out(environment: dict[str, str], tmp_path: Path) -> None:
+    """As standard output is on a Windows of western Europe."""
+    script = "from app.cli import main; main()"
+    with (tmp_path / "said").open("wb") as said:
+        done = subprocess.run(
+            [sys.executable, "-c", script, "doctor"],
+            env={**environment, "PYTHONIOENCODING": "cp1252"},
+            stdout=said,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert "vitrail doctor" in (tmp_path / "said").read_text("cp1252")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere OpenMP says it in other words")

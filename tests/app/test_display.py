@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from app.capture import EndOfSource
 from app.display import DisplayThread
 from app.frame import Frame
 from app.frame_queue import FILE, FrameQueue
+from app.messages import EndOfSource, Styled
 from app.metrics import Metrics
 from app.settings import Settings
 from app.sinks.base import SinkError
 from app.status import SessionState, StatusBoard
-from app.styled import Styled
-from tests.app.fakes import SAFETY_SECONDS, ListSink, picture
+from tests.app.fakes import SAFETY_SECONDS, ListSink, picture, until
 
 
 class Rig:
@@ -35,17 +34,17 @@ class Rig:
         self.errors.append(error)
         self.queue.close()
 
-    def send(self, *indices: int) -> None:
+    def send(self, *indices: int, epoch: int = 1) -> None:
         """One engine call's worth of pictures."""
         frames = tuple(Frame(index, 0.0, picture(index), media_time=index / 10) for index in indices)
         images = torch.stack([torch.full((3, 8, 16), index / 255) for index in indices])
-        self.queue.put(Styled(images, frames, indices[0]), SAFETY_SECONDS)
+        self.queue.put(Styled(images, frames, indices[0], epoch), SAFETY_SECONDS)
 
     def show(self, number: int, *indices: int) -> None:
         """Pictures by their number for frames; each place of a group has a brightness of its own."""
         frames = tuple(Frame(index, 0.0, picture(index), media_time=index / 10) for index in indices)
         images = torch.stack([torch.full((3, 8, 16), (10 * number + place) / 255) for place in range(len(indices))])
-        self.queue.put(Styled(images, frames, number), SAFETY_SECONDS)
+        self.queue.put(Styled(images, frames, number, epoch=1), SAFETY_SECONDS)
 
     def finish(self) -> None:
         self.queue.close()
@@ -97,7 +96,7 @@ def test_values_are_clipped_and_rounded_in_every_dtype(rig: Rig, dtype: torch.dt
     rig.thread.add(sink)
     rig.thread.start()
     image = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5]).reshape(1, 1, 1, 5).expand(1, 3, 1, 5).to(dtype)
-    rig.queue.put(Styled(image, (Frame(0, 0.0, picture(0)),), 0))
+    rig.queue.put(Styled(image, (Frame(0, 0.0, picture(0)),), 0, epoch=1))
     rig.finish()
     assert sink.frames[0].pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
 
@@ -147,7 +146,7 @@ def test_an_error_of_the_thread_itself_finishes_the_sinks(rig: Rig) -> None:
     sink = ListSink()
     rig.thread.add(sink)
     rig.thread.start()
-    rig.queue.put(Styled(torch.zeros(1, 2, 3), (Frame(0, 0.0, picture(0)),), 0))  # no picture has that shape
+    rig.queue.put(Styled(torch.zeros(1, 2, 3), (Frame(0, 0.0, picture(0)),), 0, epoch=1))  # no picture has that shape
     rig.thread.join(SAFETY_SECONDS)
     assert len(rig.errors) == 1
     assert sink.closed == 1
@@ -242,8 +241,52 @@ def test_the_memory_of_a_steady_picture_takes_the_same_picture_in_once(rig: Rig)
     tensor = torch.full((3, 64, 64), 0.5)
     for index, number in enumerate((0, 1, 1, 1)):
         frame = Frame(index, index / 30, picture(index), tensor)
-        rig.queue.put(Styled(torch.full((1, 3, 64, 64), number / 2), (frame,), number, steady), SAFETY_SECONDS)
+        rig.queue.put(Styled(torch.full((1, 3, 64, 64), number / 2), (frame,), number, 1, steady), SAFETY_SECONDS)
     rig.finish()
     first, second, *again = [int(frame.pixels[0, 0, 0]) for frame in sink.frames]
     assert first < second < 128, "mixed with the one before"
     assert again == [second, second]
+
+
+def test_nothing_of_an_old_source_is_shown_and_its_end_ends_nothing(rig: Rig) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def slow(index: int) -> None:
+        if index == 0:
+            writing.set()
+            assert go_on.wait(SAFETY_SECONDS)
+
+    first, second = ListSink(slow), ListSink()
+    rig.thread.add(first)
+    rig.thread.add(second)
+    rig.thread.start()
+    rig.send(0, 1)
+    assert writing.wait(SAFETY_SECONDS)
+    rig.send(2)
+    rig.queue.put(EndOfSource(1, live=False))
+    rig.board.begin_source("Opening another")  # while picture 0 is on its way into the first sink
+    go_on.set()
+    rig.send(7, epoch=2)
+    rig.finish()
+    assert first.indices == [0, 7]
+    assert second.indices == [7]
+    assert rig.board.status.state is SessionState.STARTING
+    snapshot = rig.metrics.snapshot()
+    assert (snapshot.frames_out, snapshot.frames_dropped) == (1, 3)
+
+
+def test_a_steady_picture_takes_nothing_over_from_another_source(rig: Rig) -> None:
+    sink = ListSink()
+    rig.thread.add(sink)
+    rig.thread.start()
+    steady = Settings(steadiness=1.0)
+    tensor = torch.full((3, 64, 64), 0.5)
+    for index, epoch in enumerate((1, 2)):
+        if epoch == 2:
+            until(lambda: len(sink.frames) == 1)
+            rig.board.begin_source("Opening another")
+        frame = Frame(0, index / 30, picture(index), tensor)
+        images = torch.full((1, 3, 64, 64), float(index))
+        rig.queue.put(Styled(images, (frame,), index, epoch, steady), SAFETY_SECONDS)
+    rig.finish()
+    assert [int(frame.pixels[0, 0, 0]) for frame in sink.frames] == [0, 255]

@@ -66,7 +66,8 @@ def test_frames_that_go_through_together_count_together():
 
 
 def test_a_recording_that_leaves_out_frames():
-    assert "leaves out frames (7 so far)" in hint(SMOOTH, Settings(), CAMERA, sink_drops=7)
+    assert "has left out 7 frames lately" in hint(SMOOTH, Settings(), CAMERA, sink_drops=7)
+    assert hint(SMOOTH, Settings(), CAMERA, sink_drops=1) == ""
 
 
 def test_a_late_picture():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from app.styled import Styled
+from app.messages import Styled
 from app.tensors import mark, stacked
 from pipeline.config import StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, FakeEngine
@@ -67,12 +67,19 @@ def test_a_picture_does_not_wait_for_the_next_frame(monkeypatch: pytest.MonkeyPa
     assert not rig.thread.is_alive()
 
 
-def test_what_is_under_way_comes_before_another_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig, _ = lagging_rig(monkeypatch)
+def test_what_is_under_way_of_an_old_source_is_waited_for_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, engine = lagging_rig(monkeypatch)
+
+    def replace_source(call: int) -> None:
+        if call == 0:
+            rig.board.begin_source("Opening another")
+
+    engine.script = replace_source
     rig.put(0)
     rig.put(5, epoch=2)
     rig.end(epoch=2)
-    assert rig.run() == [0, 5, -2]
+    assert rig.run() == [5, -2]
+    assert engine.events.index(("done", 0)) < engine.events.index(("frames", (5,)))
 
 
 def test_a_device_that_fails_costs_its_own_live_picture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ import torch
 from app.cli import main
 from app.engine import Loaded, load_engine
 from app.fetching import Progress
-from app.memory import MemoryShort, Retake, eased, stepped_down
+from app.memory import MemoryShort, Retake, stepped_down
 from app.session import Session
 from app.settings import Settings
 from app.sources.testcard import TestCardSource
+from app.standing import NO_LIMITS
 from app.status import SessionState, Status
 from pipeline import Stream, StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, ListSink, until
@@ -161,14 +162,17 @@ def test_a_live_stream_steps_down_to_what_fits(folder: Path) -> None:
         assert shown.wait(2 * SAFETY_SECONDS), session.status
         assert session.state is SessionState.RUNNING
         now = session.settings
-    assert (now.width, now.height, now.frame_buffer, now.memory) == (256, 256, 1, "sliced")
+        chosen = session.owner.standing.chosen
+    assert (now.width, now.height, now.frame_buffer, now.memory) == (216, 216, 1, "sliced")
+    assert (chosen["width"], chosen["height"], chosen["frame_buffer"]) == (512, 512, 2)  # these are the person's own
     assert messages(session) == [
         "Memory is short: frames go through the model one at a time.",
         SLICED,
         "Memory is short: the picture is made 384x384 instead of 512x512.",
-        "Memory is short: the picture is made 256x256 instead of 384x384.",
+        "Memory is short: the picture is made 288x288 instead of 384x384.",
+        "Memory is short: the picture is made 216x216 instead of 288x288.",
     ]
-    assert taken.frames[0].pixels.shape == (256, 256, 3)
+    assert taken.frames[0].pixels.shape == (216, 216, 3)
 
 
 def test_a_live_stream_waits_where_nothing_is_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,29 +228,28 @@ def test_weights_that_do_not_fit_stay_in_main_memory(folder: Path, monkeypatch: 
 
 def test_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.memory.has_own_memory", lambda _: True)
-    settings, found = Settings(frame_buffer=4, width=512, height=384), []
-    size = (512, 384)
-    while (step := stepped_down(settings, size, live=True)) is not None:
-        settings = step[0]
-        size = (settings.width, settings.height)
-        found.append((settings.frame_buffer, settings.memory, *size))
+    wanted, limits, found = Settings(frame_buffer=4, width=512, height=384), NO_LIMITS, []
+    settings = wanted
+    while (step := stepped_down(settings, (settings.width, settings.height), limits, live=True)) is not None:
+        limits = step[0]
+        settings = limits.applied_to(wanted)
+        found.append((settings.frame_buffer, settings.memory, settings.width, settings.height))
     assert found == [
         (1, "full", 512, 384),
         (1, "sliced", 512, 384),
         (1, "offload", 512, 384),
-        (1, "offload", 384, 256),
-        (1, "offload", 256, 192),
+        (1, "offload", 384, 288),
+        (1, "offload", 288, 216),
     ]
     assert stepped_down(Settings(memory="offload"), (512, 512), live=False) is None
     monkeypatch.setattr("app.memory.has_own_memory", lambda _: False)
     assert stepped_down(Settings(memory="sliced"), (512, 512), live=False) is None
     assert stepped_down(Settings(), None, live=True) is None
-    assert eased(Settings(memory="offload"), Settings(memory="sliced")).memory == "offload"
 
 
 def test_frames_are_run_again_in_order() -> None:
-    from app.capture import Captured, EndOfSource
     from app.frame import Frame
+    from app.messages import Captured, EndOfSource
     from tests.app.fakes import picture
 
     retake = Retake()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.engine import Loaded, ModelFacts
-from app.model_defaults import adapted, difference
+from app.model_defaults import adapted
 from app.session import Session
 from app.settings import Settings
 from app.status import SessionState
@@ -30,14 +30,9 @@ def facts(defaults: dict[str, object]) -> ModelFacts:
     return ModelFacts("fake", "cpu", "float32", "eager", 64, defaults=defaults)
 
 
-def test_a_model_changes_what_nobody_has_chosen() -> None:
-    first = adapted(StreamConfig(strength=0.3), {}, PLAIN)
+def test_a_model_starts_with_what_it_recommends() -> None:
+    first = adapted(StreamConfig(strength=0.3), PLAIN)
     assert (first.steps, first.solver, first.guidance, first.strength) == (10, "dpmpp-2m", "full", 0.3)
-    assert difference(StreamConfig(), StreamConfig(steps=3, solver="ddim")) == "steps 3, solver ddim"
-    edited = replace(first, guidance_scale=3.0)
-    back = adapted(edited, PLAIN, TURBO)
-    assert (back.steps, back.solver, back.guidance, back.guidance_scale) == (1, "lcm", "none", 3.0)
-    assert adapted(StreamConfig(), {}, PLAIN, chosen={"steps"}).steps == 1
 
 
 @pytest.mark.parametrize("chosen", [(), ("steps",)])

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from app.catalogue import catalogue, with_values
 from app.presets import (
     Preset,
     PresetError,
     from_text,
     import_preset,
+    is_taken,
     list_presets,
     load_preset,
     save_preset,
@@ -42,8 +44,8 @@ def test_a_look_comes_back_whole():
 def test_a_look_leaves_the_machines_settings_alone():
     mine = Settings(model="mine", device="cpu", dtype="float32", mirror=False, frame_buffer=2)
     preset, _ = from_text(to_text(Preset("Ink", LOOK)))
-    after = preset.applied_to(mine)
-    assert after == replace(mine, stream=LOOK.stream, width=512, height=384, fit="pad")
+    after = with_values(mine, catalogue(), preset.look)
+    assert after == replace(mine, stream=LOOK.stream, width=512, height=384, fit="pad", steadiness=LOOK.steadiness)
 
 
 def test_the_text_explains_itself_and_is_stable():
@@ -113,7 +115,10 @@ def test_files_are_kept_listed_replaced_and_imported(tmp_path: Path):
     assert list_presets(folder) == []
     first = save_preset(Preset("Ink: wash / 2", LOOK), folder)
     assert first.name == "Ink wash  2.toml"
-    again = save_preset(Preset("Ink: wash / 2", Settings()), folder)
+    with pytest.raises(PresetError, match="already"):
+        save_preset(Preset("Ink: wash / 2", Settings()), folder)
+    assert load_preset(first)[0].settings.stream == LOOK.stream
+    again = save_preset(Preset("Ink: wash / 2", Settings()), folder, replace=True)
     assert again == first
     assert load_preset(first) == (Preset("Ink: wash / 2", Settings()), [])
     save_preset(Preset("aquarelle", LOOK), folder)
@@ -125,7 +130,35 @@ def test_files_are_kept_listed_replaced_and_imported(tmp_path: Path):
     assert load_preset(path)[0].name == "Aquarelle 2"
 
 
-@pytest.mark.parametrize("name", ["", "...", "con", "COM1", "../../up", "a" * 300])
+@pytest.mark.parametrize(
+    "names", [("😀", "🎨"), ("ink/wash", "inkwash"), ("con", "preset con"), ("a" * 300, "a" * 301)]
+)
+def test_no_preset_takes_the_place_of_another(names: tuple[str, str], tmp_path: Path):
+    for strength, name in zip((0.2, 0.7), names, strict=True):
+        assert not is_taken(name, tmp_path)
+        save_preset(Preset(name, Settings(stream=StreamConfig(strength=strength))), tmp_path)
+        assert is_taken(name, tmp_path)
+    found = [load_preset(path)[0] for path in list_presets(tmp_path)]
+    assert {one.name: one.settings.stream.strength for one in found} == dict(zip(names, (0.2, 0.7), strict=True))
+
+
+def test_what_is_no_preset_is_not_written_over(tmp_path: Path):
+    (tmp_path / "Ink.toml").write_text("my own notes", encoding="utf-8")
+    assert save_preset(Preset("Ink", LOOK), tmp_path).name == "Ink 2.toml"
+    assert save_preset(Preset("Ink", LOOK), tmp_path, replace=True).name == "Ink 2.toml"
+    assert (tmp_path / "Ink.toml").read_text(encoding="utf-8") == "my own notes"
+
+
+def test_text_without_utf8_is_kept_as_far_as_it_goes(tmp_path: Path):
+    """Half a character, as a command line of another encoding gives it."""
+    look = Settings(stream=StreamConfig(prompt="caf\udce9"))
+    path = save_preset(Preset("caf\udce9", look), tmp_path)
+    preset, notes = load_preset(path)
+    assert (preset.name, preset.settings.stream.prompt, notes) == ("caf\ufffd", "caf\ufffd", [])
+    assert is_taken("caf\udce9", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "...", "con", "COM1", "../../up", "a" * 300, "\0", "🎨" * 100])
 def test_every_name_makes_a_file_in_the_folder(name: str, tmp_path: Path):
     path = save_preset(Preset(name, LOOK), tmp_path)
     assert path.parent == tmp_path

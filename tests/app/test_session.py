@@ -20,6 +20,7 @@ from pipeline.config import StreamConfig
 from tests.app.fakes import (
     FACTS,
     SAFETY_SECONDS,
+    BlockingSource,
     FakeEngine,
     FakeSource,
     ListSink,
@@ -182,6 +183,63 @@ def test_the_source_is_swapped_while_running() -> None:
         assert taken.closed == 0
     assert taken.closed == 1
     assert first.closed
+
+
+def test_nothing_of_an_old_source_is_shown_and_its_end_does_not_end_the_new_one() -> None:
+    """The old one is a file read to its end: its pictures and its end still wait behind a slow sink."""
+    writing, go_on, opened = threading.Event(), threading.Event(), threading.Event()
+    states: list[SessionState] = []
+
+    def slow(index: int) -> None:
+        if index == 1:
+            writing.set()
+            assert go_on.wait(SAFETY_SECONDS)
+
+    def open_slowly(_: int) -> None:
+        go_on.set()
+        assert opened.wait(SAFETY_SECONDS)
+
+    taken = ListSink(slow)
+    session = session_of(FakeSource(count=4), taken, once=False)
+    camera = FakeSource(count=None, live=True, script=sleep_for(0.001), on_open=open_slowly)
+    camera.index = 100
+    with session:
+        assert writing.wait(SAFETY_SECONDS)
+        session.set_source(camera)
+        assert go_on.wait(SAFETY_SECONDS), "the camera is being opened"
+        states.append(session.wait(0.2).state)  # long enough for what is wrong to happen
+        opened.set()
+        until(lambda: len(taken.indices) > 5)
+        states.append(session.state)
+    assert taken.indices[:2] == [0, 1]
+    assert min(taken.indices[2:]) >= 100
+    assert states == [SessionState.STARTING, SessionState.RUNNING]
+
+
+def test_the_end_that_was_is_not_that_of_the_next_source() -> None:
+    with session_of(FakeSource(count=1), ListSink(), once=False) as session:
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+        session.set_source(BlockingSource(count=0, live=True))
+        assert session.state is SessionState.STARTING, "at once"
+
+
+def test_a_source_that_hangs_is_open_until_it_is_let_go_of() -> None:
+    hangs, release = threading.Event(), threading.Event()
+
+    def hang(_: int) -> None:
+        hangs.set()
+        assert release.wait(SAFETY_SECONDS)
+
+    taken, hanging = ListSink(), FakeSource(count=None, live=True, on_open=hang)
+    with session_of(hanging, taken, once=False) as session:
+        assert hangs.wait(SAFETY_SECONDS)
+        assert session.open_sources == [hanging]
+        session.set_source(FakeSource(count=None, live=True, script=sleep_for(0.001)))
+        until(lambda: len(taken.frames) > 0)
+        assert hanging in session.open_sources
+        release.set()
+        until(lambda: hanging not in session.open_sources)
+    assert session.open_sources == []
 
 
 def test_the_model_is_swapped_while_running() -> None:

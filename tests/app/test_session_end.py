@@ -100,7 +100,7 @@ def test_stop_while_the_source_hangs_even_in_close() -> None:
     session.start()
     until(lambda: source.opened == 1)
     stop_in_time(session, all_ended=False)
-    assert session.running == ["vitrail-capture"]
+    assert session.running == ["vitrail-feed"]
     assert taken.closed == 1
     source.release.set()
 

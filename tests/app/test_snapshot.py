@@ -24,7 +24,7 @@ SETTINGS = Settings(
 
 def test_settings_and_picture_come_back(tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
-    path = save_snapshot(pixels, SETTINGS, FACTS, tmp_path / "new folder")
+    path = save_snapshot(pixels, SETTINGS, FACTS.name, tmp_path / "new folder")
     assert settings_of_snapshot(path) == (SETTINGS, [])
     np.testing.assert_array_equal(read_image(path), pixels)
     with Image.open(path) as picture:
@@ -34,27 +34,27 @@ def test_settings_and_picture_come_back(tmp_path: Path):
 def test_pixels_that_are_a_view_are_fine(tmp_path: Path):
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:, :10] = 255
-    with Image.open(save_snapshot(pixels[:, ::-1], SETTINGS, None, tmp_path)) as picture:
+    with Image.open(save_snapshot(pixels[:, ::-1], SETTINGS, "", tmp_path)) as picture:
         assert (np.asarray(picture)[:, -10:] == 255).all()
 
 
 def test_two_snapshots_in_a_second_are_two_files(tmp_path: Path):
     pixels = np.zeros((8, 8, 3), np.uint8)
-    paths = {save_snapshot(pixels, replace(SETTINGS, frame_buffer=n), None, tmp_path) for n in (1, 2, 3, 4)}
+    paths = {save_snapshot(pixels, replace(SETTINGS, frame_buffer=n), "", tmp_path) for n in (1, 2, 3, 4)}
     assert sorted(settings_of_snapshot(path)[0].frame_buffer for path in paths) == [1, 2, 3, 4]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match="is not a folder"):
-        save_snapshot(np.zeros((8, 8, 3), np.uint8), SETTINGS, None, tmp_path / "file")
+        save_snapshot(np.zeros((8, 8, 3), np.uint8), SETTINGS, "", tmp_path / "file")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(SinkError, match="No space left"):
-        save_snapshot(np.zeros((8, 8, 3), np.uint8), SETTINGS, None, tmp_path)
+        save_snapshot(np.zeros((8, 8, 3), np.uint8), SETTINGS, "", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -67,7 +67,7 @@ def png(path: Path, **text: str) -> Path:
 
 
 def test_what_is_no_snapshot_is_told_in_words(tmp_path: Path):
-    cut = save_snapshot(np.zeros((64, 64, 3), np.uint8), SETTINGS, None, tmp_path)
+    cut = save_snapshot(np.zeros((64, 64, 3), np.uint8), SETTINGS, "", tmp_path)
     cut.write_bytes(cut.read_bytes()[:60])
     (tmp_path / "text.png").write_text("hello")
     for path, words in [

@@ -119,7 +119,7 @@ class User:
 
     def snap(self) -> None:
         settings = self.session.settings
-        path = save_snapshot(self.last, settings, self.session.model, self.folder / "pictures")
+        path = save_snapshot(self.last, settings, "fake", self.folder / "pictures")
         assert settings_of_snapshot(path) == (settings, [])
 
     def look(self) -> None:
@@ -178,7 +178,7 @@ def embedded() -> Iterator[Loader]:
 @pytest.mark.timeout(300)  # reads the embedded model, also on a machine that has much else to do
 def test_whatever_is_changed_while_it_runs_nothing_breaks_or_leaks(tmp_path: Path, embedded: Loader) -> None:
     clip = write_clip(tmp_path / "clip.mp4", cards(24, 96, 64), fps=24)
-    save = save_snapshot(picture(3), Settings(), None, tmp_path)
+    save = save_snapshot(picture(3), Settings(), folder=tmp_path)
     save.rename(tmp_path / "still.png")
     run(tmp_path, clip, 1, embedded)  # what libraries open for good is open now
     before = open_things()

@@ -1,9 +1,8 @@
-"""Undo and redo of settings."""
+"""Undo and redo of choices, as differences."""
 
 from __future__ import annotations
 
-from app.settings import Settings
-from app.undo import KEPT_EDITS, MERGE_SECONDS, UndoHistory
+from app.undo import KEPT_EDITS, MERGE_SECONDS, UndoHistory, changed, difference
 
 
 class Clock:
@@ -14,69 +13,76 @@ class Clock:
         return self.now
 
 
-def states(count: int) -> list[Settings]:
-    return [Settings(width=64 + 8 * index) for index in range(count)]
+def test_a_difference_tells_what_was_chosen_from_what_was_not() -> None:
+    assert difference({"steps": 2, "seed": 5}, {"seed": 5, "mirror": True}) == {
+        "steps": (2, None),
+        "mirror": (None, True),
+    }
+    assert difference({}, {"mirror": False}) == {"mirror": (None, False)}
+    assert changed({"steps": 2, "seed": 5}, {"steps": None, "mirror": True}) == {"seed": 5, "mirror": True}
 
 
-def test_steps_are_taken_back_and_done_again():
-    clock = Clock()
-    history = UndoHistory(clock)
-    a, b, c = states(3)
-    history.record("width", a, b)
-    history.record("mirror", b, c)
+def test_steps_are_taken_back_and_done_again() -> None:
+    history = UndoHistory(Clock())
+    history.record("width", {"width": (None, 64)})
+    history.record("mirror", {"mirror": (None, True)})
     assert (history.undo_label, history.redo_label) == ("mirror", None)
-    assert history.undo() is b
-    assert history.undo() is a
+    assert history.undo() == {"mirror": None}
+    assert history.undo() == {"width": None}
     assert history.undo() is None
     assert (history.undo_label, history.redo_label) == (None, "width")
-    assert history.redo() is b
-    assert history.redo() is c
+    assert history.redo() == {"width": 64}
+    assert history.redo() == {"mirror": True}
     assert history.redo() is None
 
 
-def test_a_drag_of_a_slider_is_one_step():
+def test_a_drag_of_a_slider_is_one_step() -> None:
     clock = Clock()
     history = UndoHistory(clock)
-    a, b, c, d = states(4)
-    history.record("strength", a, b)
+    history.record("strength", {"strength": (None, 0.7)})
     clock.now += MERGE_SECONDS / 2
-    history.record("strength", b, c)
+    history.record("strength", {"strength": (0.7, 0.6)})
     clock.now += MERGE_SECONDS
-    history.record("strength", c, d)
-    assert history.undo() is c
-    assert history.undo() is a
-    assert history.redo() is c
+    history.record("strength", {"strength": (0.6, 0.5)})
+    assert history.undo() == {"strength": 0.6}
+    assert history.undo() == {"strength": None}
+    assert history.redo() == {"strength": 0.6}
 
 
-def test_a_step_done_again_does_not_swallow_the_next():
+def test_a_drag_that_ends_where_it_began_is_no_step() -> None:
     history = UndoHistory(Clock())
-    a, b, c = states(3)
-    history.record("strength", a, b)
+    history.record("strength", {"strength": (0.5, 0.7)})
+    history.record("strength", {"strength": (0.7, 0.5)})
+    assert history.undo_label is None
+
+
+def test_a_step_done_again_does_not_swallow_the_next() -> None:
+    history = UndoHistory(Clock())
+    history.record("strength", {"strength": (None, 0.7)})
     history.undo()
     history.redo()
-    history.record("strength", b, c)
-    assert history.undo() is b
+    history.record("strength", {"strength": (0.7, 0.6)})
+    assert history.undo() == {"strength": 0.7}
 
 
-def test_a_new_step_ends_what_could_be_done_again():
+def test_a_step_taken_back_is_not_added_to() -> None:
     history = UndoHistory(Clock())
-    a, b, c = states(3)
-    history.record("strength", a, b)
+    history.record("strength", {"strength": (None, 0.7)})
+    history.record("mirror", {"mirror": (None, True)})
     history.undo()
-    history.record("strength", a, c)
+    history.record("strength", {"strength": (0.7, 0.6)})
     assert history.redo() is None
-    assert history.undo() is a
+    assert history.undo() == {"strength": 0.7}
 
 
-def test_no_change_is_no_step_and_old_steps_go():
+def test_no_change_is_no_step_and_old_steps_go() -> None:
     clock = Clock()
     history = UndoHistory(clock)
-    a, b = states(2)
-    history.record("width", a, a)
+    history.record("width", {})
     assert history.undo_label is None
     for _ in range(KEPT_EDITS + 5):
         clock.now += 10
-        history.record("width", a, b)
+        history.record("width", {"width": (None, 64)})
     taken = 0
     while history.undo() is not None:
         taken += 1

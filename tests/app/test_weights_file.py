@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from app.settings import Settings
 from app.weights_file import WeightsError, with_weights
+from pipeline.adapter_list import parse_loras
 
 
 def written(path: Path, *names: str) -> Path:
@@ -51,7 +52,16 @@ def test_what_is_no_such_file_is_said_in_a_sentence(tmp_path: Path, content: byt
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=words):
         with_weights(Settings(), path)
-    with pytest.raises(WeightsError, match="semicolon"):
-        with_weights(Settings(), written(tmp_path / "a;b.safetensors", "x.lora_A.weight"))
     with pytest.raises(WeightsError, match="cannot be read"):
         with_weights(Settings(), tmp_path / "missing.safetensors")
+
+
+def test_a_file_of_any_name_is_added_once(tmp_path: Path):
+    settings = Settings()
+    names = ["a;b.safetensors", "c.safetensors", 'the "best":0.5']
+    paths = [written(tmp_path / name, "x.lora_A.weight") for name in names]
+    for path in [*paths, *paths]:
+        changes, what = with_weights(settings, path)
+        assert what == "LoRA"
+        settings = Settings(stream=replace(settings.stream, **changes))
+    assert parse_loras(settings.stream.loras) == tuple((str(path), 1.0) for path in paths)

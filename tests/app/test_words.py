@@ -150,3 +150,13 @@ def test_misuse_is_one_line(
     assert words in complaint
     assert complaint.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_lora_written_into_a_prompt_is_said_to_be_words() -> None:
+    plain, tagged = StreamConfig(prompt="ink"), StreamConfig(prompt="ink <lora:wash:0.8>")
+    said = "<lora:wash:0.8> in a prompt is read as words"
+    assert said in remarks(None, tagged, False, range(1000))[0]
+    assert said in remarks(plain, tagged, False, range(1000))[0]
+    assert remarks(tagged, replace(tagged, steps=2), False, range(1000)) == []
+    assert remarks(tagged, plain, False, range(1000)) == []
+    assert "<lyco:x:1>" in remarks(None, StreamConfig(negative_prompt="<lyco:x:1>"), False, range(1000))[0]

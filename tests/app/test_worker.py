@@ -14,14 +14,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.capture import Captured, EndOfSource
 from app.engine import Loaded, Loader
 from app.frame import Frame
 from app.frame_queue import Closed, FrameQueue, Policy
+from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics
 from app.settings import Settings
+from app.settings_owner import SettingsOwner
+from app.standing import choices_in
 from app.status import SessionState, StatusBoard
-from app.styled import Styled
 from app.worker import MOST_FAILURES, STALL_SECONDS, WorkerThread
 from pipeline.config import StreamConfig
 from tests.app.fakes import FACTS, SAFETY_SECONDS, FakeEngine, loader_of, picture, until
@@ -44,8 +45,9 @@ class Rig:
         self.board = StatusBoard()
         self.metrics = Metrics()
         self.errors: list[Exception] = []
+        owner = SettingsOwner(choices_in(self.settings))
         self.thread = WorkerThread(
-            self.inputs, self.outputs, self.settings, loader, self.board, self.metrics, self._fail, once=once
+            self.inputs, self.outputs, owner, loader, self.board, self.metrics, self._fail, once=once
         )
 
     def _fail(self, error: Exception) -> None:
@@ -186,14 +188,45 @@ def test_a_live_change_does_not_flush() -> None:
 def test_a_new_source_forgets_the_old_ones_frames() -> None:
     engine = FakeEngine()
     rig = rig_for(engine, settings=Settings(stream=StreamConfig(steps=3)))
+    in_engine = threading.Event()
+    engine.script = lambda call: in_engine.set() if call == 2 else None
     for index in range(3):
         rig.put(index, epoch=1)
+    rig.thread.start()
+    assert in_engine.wait(SAFETY_SECONDS)
+    rig.board.begin_source("Opening another")
     for index in range(100, 105):
         rig.put(index, epoch=2)
     rig.end(epoch=2)
-    out = rig.run()
-    assert out == [0, 100, 101, 102, 103, 104, -2]  # 1 and 2 were in flight
+    rig.thread.join(SAFETY_SECONDS)
+    assert rig.taken() == [0, 100, 101, 102, 103, 104, -2]  # 1 and 2 were in flight
     assert "reset" in engine.events
+
+
+def test_nothing_of_an_old_source_reaches_the_engine_or_ends_the_thread() -> None:
+    engine = FakeEngine()
+    rig = rig_for(engine)
+    rig.board.begin_source("Opening another")
+    rig.put(0, epoch=1)
+    rig.end(epoch=1)
+    rig.put(100, epoch=2)
+    rig.end(epoch=2)
+    assert rig.run() == [100, -2]
+    assert engine.calls == 1
+    assert rig.metrics.snapshot().frames_dropped == 1
+
+
+def test_a_picture_that_the_engine_is_at_while_another_source_is_asked_for_is_not_sent() -> None:
+    def replace_source(call: int) -> None:
+        if call == 0:
+            rig.board.begin_source("Opening another")
+
+    rig = rig_for(FakeEngine(script=replace_source))
+    rig.put(0, epoch=1)
+    rig.end(epoch=1)
+    rig.put(100, epoch=2)
+    rig.end(epoch=2)
+    assert rig.run() == [100, -2]
 
 
 # -- models -----------------------------------------------------------------------------------------------------------
@@ -468,13 +501,16 @@ def test_another_source_may_follow_the_end() -> None:
     rig.thread.start()
     rig.put(0)
     rig.end()
+
+    def two() -> list[int]:
+        taken = (rig.outputs.get(SAFETY_SECONDS) for _ in range(2))
+        return [-item.epoch if isinstance(item, EndOfSource) else item.frames[0].index for item in taken]
+
+    assert two() == [0, -1]
+    rig.board.begin_source("Opening another")
     rig.put(5, epoch=2)
     rig.end(epoch=2)
-    out: list[object] = []
-    for _ in range(4):
-        item = rig.outputs.get(SAFETY_SECONDS)
-        out.append(-item.epoch if isinstance(item, EndOfSource) else item.frames[0].index)
-    assert out == [0, -1, 5, -2]
+    assert two() == [5, -2]
     rig.inputs.close()
     rig.thread.join(SAFETY_SECONDS)
     assert not rig.thread.is_alive()

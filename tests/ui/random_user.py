@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from app.catalogue import Entry
 from app.drawing import Brush
 from assets.sample import clip_path
-from pipeline.setting import Cost
+from pipeline.setting import Cost, Value
 from tests.ui.real import CARD, Opened
 from ui.canvas import COLOURS
-from ui.catalogue import Entry
 from ui.choice import Choice
 from ui.dialogs import canvas_choice
 from ui.layout import Mode
@@ -77,7 +77,7 @@ class RandomUser:
     def _entry(self, name: str) -> Entry:
         return self._window.editor.entries[name]
 
-    def _value(self, entry: Entry) -> object:
+    def _value(self, entry: Entry) -> Value:
         known = entry.setting
         if known.choices is not None:
             return self._choose.choice(known.choices)

@@ -14,13 +14,14 @@ from app.engine import Loaded, load_engine
 from app.fetching import Progress
 from app.session import Session
 from app.settings import Settings
+from app.settings_owner import SettingsOwner
 from app.sinks import CallbackSink
 from app.sources import open_source
+from pipeline.config import StreamConfig
 from pipeline.stream import Stream
 from ui.bridge import Bridge
 from ui.choice import Choice
 from ui.state import WindowState
-from ui.view import with_stream
 from ui.window import Window
 
 CARD = Choice("testcard:width=64,height=64,fps=20", "Test card")
@@ -39,7 +40,7 @@ class Opened:
 
 
 def open_real(
-    settings: Settings | None = None,
+    settings: Settings | SettingsOwner | None = None,
     choice: Choice = CARD,
     state: WindowState | None = None,
     presets: Path | None = None,
@@ -57,7 +58,7 @@ def open_real(
     source = open_source(choice.spec, live=True)
     session = Session(
         source,
-        settings or with_stream(Settings(), prompt="a watercolour"),
+        settings or Settings(stream=StreamConfig(prompt="a watercolour")),
         [CallbackSink(bridge.put)],
         loader=load,
         listener=bridge.tell,

@@ -11,10 +11,10 @@ from app.session import Session
 from app.settings import Settings
 from app.sinks import CallbackSink
 from app.sources.idle import IdleSource
+from pipeline.config import StreamConfig
 from tests.app.fakes import FakeEngine, loader_of
 from ui.bridge import Bridge
 from ui.choice import Choice
-from ui.view import with_stream
 from ui.window import Window
 
 CARD = Choice("testcard:width=64,height=64,fps=100", "Card")
@@ -25,7 +25,7 @@ def open_scripted(qtbot: QtBot, folder: Path, loader: Loader | None = None) -> W
     bridge = Bridge()
     session = Session(
         IdleSource(),
-        with_stream(Settings(), prompt="ink"),
+        Settings(stream=StreamConfig(prompt="ink")),
         [CallbackSink(bridge.put)],
         loader=loader or loader_of(FakeEngine(), FakeEngine()),
         listener=bridge.tell,

@@ -20,4 +20,3 @@ from ui.choice import Choice
 def test_a_choice_knows_its_kind(spec: str, kind: str, icon: str) -> None:
     choice = Choice(spec, "a name")
     assert (choice.kind, choice.icon) == (kind, icon)
-    assert bool(choice.watches) == (kind == "region")

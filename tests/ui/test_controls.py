@@ -15,10 +15,10 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.catalogue import Entry, entries, matters, sections, value_of, with_values
 from app.settings import Settings
 from pipeline.config import StreamConfig
-from pipeline.setting import setting
-from ui.catalogue import ELSEWHERE, Entry, entries, grouped, matters, value_of, with_values
+from pipeline.setting import Need, Section, setting
 from ui.controls import ChoiceControl, NumberControl, SwitchControl, WordsControl, control_for
 
 KNOWN = entries()
@@ -89,9 +89,10 @@ def test_following_the_settings_edits_nothing(qtbot: QtBot):
     for name, value in (("strength", 0.3), ("similarity_filter", True), ("solver", "ddim"), ("seed", 5)):
         made, edits = control(qtbot, name, value)
         assert not edits
-        assert made.reset.isVisibleTo(made)
-        made.show_value(KNOWN[name].default)
         assert not made.reset.isVisibleTo(made)
+        made.show_value(KNOWN[name].default, "Back to the default")  # chosen as it is
+        assert made.reset.isVisibleTo(made)
+        assert not edits
 
 
 def test_the_kind_of_the_setting_chooses_the_control(qtbot: QtBot):
@@ -111,7 +112,9 @@ def test_the_kind_of_the_setting_chooses_the_control(qtbot: QtBot):
 def test_a_setting_that_nobody_foresaw_appears_by_itself(qtbot: QtBot):
     @dataclass(frozen=True)
     class Inner:
-        sparse_margin: int = setting(4, "cells around a change", low=0, high=9, step=1)
+        sparse_margin: int = setting(
+            4, "cells around a change", low=0, high=9, step=1, section=Section.ENGINE, need=Need("sparkle", (True,))
+        )
         tint: str = setting("", "a colour in words")
 
     @dataclass(frozen=True)
@@ -120,19 +123,27 @@ def test_a_setting_that_nobody_foresaw_appears_by_itself(qtbot: QtBot):
         inner: Inner = field(default_factory=Inner)
 
     known = entries(Outer)
-    sections = {group.title: [entry.name for entry in mine] for group, mine in grouped(known)}
-    assert sections == {"Engine": ["sparse_margin"], "More": ["sparkle", "tint"]}
+    shown = {section: [entry.name for entry in mine] for section, mine in sections(known)}
+    assert shown == {Section.ENGINE: ["sparse_margin"], Section.MORE: ["sparkle", "tint"]}
+    assert not matters("sparse_margin", Outer(), known)  # type: ignore[arg-type]
     made = control_for(known["tint"])
     qtbot.addWidget(made)
     assert isinstance(made, WordsControl)
-    changed = with_values(Outer(), known, sparse_margin=7, sparkle=True)  # type: ignore[arg-type]
+    changed = with_values(Outer(), known, {"sparse_margin": 7, "sparkle": True})  # type: ignore[arg-type]
     assert changed == Outer(sparkle=True, inner=Inner(sparse_margin=7))
     assert value_of(changed, known["sparse_margin"]) == 7
 
 
-def test_every_setting_has_a_place():
-    shown = {entry.name for _, mine in grouped(KNOWN) for entry in mine}
-    assert shown | (ELSEWHERE & set(KNOWN)) == set(KNOWN)
+def test_every_setting_has_a_place_and_what_it_needs_is_a_setting():
+    shown = [entry.name for _, mine in sections(KNOWN) for entry in mine]
+    elsewhere = [name for name, entry in KNOWN.items() if entry.setting.section is Section.ELSEWHERE]
+    assert sorted([*shown, *elsewhere]) == sorted(KNOWN)
+    assert not [name for name, entry in KNOWN.items() if entry.setting.section is Section.MORE]
+    for entry in KNOWN.values():
+        need = entry.setting.need
+        for value in need.values if need is not None else ():
+            assert need is not None
+            assert KNOWN[need.name].problem(value) is None
 
 
 def test_what_has_no_effect_is_known():
@@ -141,7 +152,7 @@ def test_what_has_no_effect_is_known():
     assert not matters("delta", plain, KNOWN)
     for name in ("strength", "steps", "spacing"):
         assert matters(name, plain, KNOWN)
-        assert not matters(name, with_values(plain, KNOWN, timesteps="559,359"), KNOWN)
+        assert not matters(name, with_values(plain, KNOWN, {"timesteps": "559,359"}), KNOWN)
     filtering = replace(plain, stream=StreamConfig(similarity_filter=True, guidance="self-negative"))
     assert matters("similarity_threshold", filtering, KNOWN)
     assert matters("delta", filtering, KNOWN)

@@ -23,28 +23,50 @@ from safetensors.torch import save_file
 from app.cameras import Camera
 from app.engine import Loaded
 from app.fetching import Progress
+from app.screens import Screen
 from app.settings import Settings
-from app.sources import open_source
+from app.sources import SourceError
+from app.sources.camera import CameraSource
 from app.sources.idle import IdleSource
+from app.sources.screen import ScreenSource
+from app.sources.video import VideoSource
+from app.sources.window import WindowSource
 from app.status import SessionState
 from app.window_list import NoWindows
 from app.window_list import Window as OtherWindow
+from assets.sample import clip_path
 from pipeline.models.errors import ModelError
 from tests.app.fakes import FACTS, FakeEngine
-from tests.ui.scripted import CARD, open_scripted, run_card
-from ui import source_dialog
+from tests.ui.scripted import open_scripted, run_card
+from ui import dialogs, source_dialog
 from ui.choice import Choice
 from ui.dialogs import canvas_choice
 from ui.drops import drop
 from ui.region import RegionPicker
 from ui.seek_bar import clock
+from ui.source_dialog import SourceDialog
+from ui.sources import watched
 from ui.window import Window
+
+# The primary screen is the right one, and the desktop begins left of it.
+LEFT, RIGHT = Screen(1, -1920, 0, 1920, 1080), Screen(2, 0, 0, 2560, 1440)
+
+
+def opened_dialog(qtbot: QtBot, window: Window) -> SourceDialog:
+    """The source dialog, once everything has been looked for."""
+    window.commands["source"].trigger()
+    dialog = window.dialogs.source
+    assert dialog is not None
+    qtbot.waitUntil(lambda: "Looking" not in dialog.no_cameras.text() + dialog.no_windows.text())
+    qtbot.waitUntil(lambda: "Looking" not in dialog.no_screens.text())
+    return dialog
 
 
 @pytest.fixture
 def window(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Window]:
     monkeypatch.setattr(source_dialog, "cameras", lambda: [Camera(0, "Lid"), Camera(2, "Logi")])
     monkeypatch.setattr(source_dialog, "windows", lambda: [OtherWindow(7, "Editor", 0, 0, 10, 10)])
+    monkeypatch.setattr(source_dialog, "screens", lambda: [LEFT, RIGHT])
     made = open_scripted(qtbot, tmp_path)
     yield made
     made.close()
@@ -52,9 +74,7 @@ def window(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_cameras_are_listed_by_name_and_opened_only_when_used(qtbot: QtBot, window: Window):
-    window.commands["source"].trigger()
-    dialog = window.dialogs.source
-    assert dialog is not None
+    dialog = opened_dialog(qtbot, window)
     dialog.kinds.setCurrentRow(0)
     assert [dialog.cameras.item(row).text() for row in range(dialog.cameras.count())] == ["Lid", "Logi"]
     dialog.cameras.setCurrentRow(1)
@@ -69,26 +89,60 @@ def test_cameras_are_listed_by_name_and_opened_only_when_used(qtbot: QtBot, wind
     assert window.switch.choice.name == "Moving test card"
 
 
-def test_a_camera_that_is_plugged_in_appears(window: Window, monkeypatch: pytest.MonkeyPatch):
+def test_a_camera_that_is_plugged_in_appears(qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(source_dialog, "cameras", list)
-    window.commands["source"].trigger()
-    dialog = window.dialogs.source
-    assert dialog is not None
+    dialog = opened_dialog(qtbot, window)
     dialog.kinds.setCurrentRow(0)
     assert "No camera" in dialog.no_cameras.text()
     assert not dialog.use.isEnabled()
     monkeypatch.setattr(source_dialog, "cameras", lambda: [Camera(0, "Lid")])
-    dialog.look()
+    qtbot.waitUntil(lambda: dialog.choice() is not None)
     assert dialog.choice() == Choice("camera:0@640x480", "Lid")
     assert dialog.use.isEnabled()
 
 
-def test_windows_screens_and_files_can_be_chosen(window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_listing_that_takes_its_time_does_not_hold_up_the_window(
+    qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
+):
+    looking, go_on = threading.Event(), threading.Event()
+
+    def look() -> list[Camera]:
+        looking.set()
+        assert go_on.wait(30)
+        return [Camera(0, "Lid")]
+
+    monkeypatch.setattr(source_dialog, "cameras", look)
     window.commands["source"].trigger()
     dialog = window.dialogs.source
     assert dialog is not None
+    assert looking.wait(30)
+    dialog.kinds.setCurrentRow(0)
+    dialog.look()  # would wait for ever, if it waited
+    assert dialog.no_cameras.text() == "Looking…"
+    assert not dialog.use.isEnabled()
+    go_on.set()
+    qtbot.waitUntil(lambda: dialog.choice() == Choice("camera:0@640x480", "Lid"))
+
+
+@pytest.mark.parametrize("size", ["1280x720", "800x600"])
+def test_the_dialog_keeps_the_size_that_the_camera_runs_at(qtbot: QtBot, window: Window, size: str):
+    running = Choice(f"camera:2@{size}", "Logi")
+    window.switch.choice = running
+    dialog = opened_dialog(qtbot, window)
+    assert dialog.choice() == running
+    offered = [dialog.size_.itemText(row) for row in range(dialog.size_.count())]
+    assert offered.count(size) == 1
+    assert {"640x480", "3840x2160"} <= set(offered)
+
+
+def test_windows_screens_and_files_can_be_chosen(
+    qtbot: QtBot, window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dialog = opened_dialog(qtbot, window)
     dialog.kinds.setCurrentRow(1)
-    assert dialog.choice() is not None
+    assert dialog.choice() == Choice("screen:1", "Screen 1  ·  1920 × 1080")
+    dialog.screens.setCurrentRow(1)
+    assert dialog.choice() == Choice("screen:2", "Screen 2  ·  2560 × 1440")
     dialog.kinds.setCurrentRow(2)
     assert dialog.choice() == Choice("window:7", "Editor")
     dialog.kinds.setCurrentRow(3)
@@ -101,9 +155,13 @@ def test_windows_screens_and_files_can_be_chosen(window: Window, tmp_path: Path,
     def refuse() -> list[OtherWindow]:
         raise NoWindows("not on this system")
 
+    def refuse_too() -> list[Screen]:
+        raise SourceError("There is no display")
+
     monkeypatch.setattr(source_dialog, "windows", refuse)
-    dialog.look()
-    assert dialog.no_windows.text() == "not on this system"
+    monkeypatch.setattr(source_dialog, "screens", refuse_too)
+    qtbot.waitUntil(lambda: dialog.no_windows.text() == "not on this system")
+    qtbot.waitUntil(lambda: dialog.no_screens.text() == "There is no display")
 
 
 def test_a_source_that_is_none_is_said_and_the_old_one_goes_on(window: Window):
@@ -123,25 +181,84 @@ def test_a_pause_closes_the_source(qtbot: QtBot, window: Window):
     qtbot.waitUntil(lambda: window.session.state is SessionState.RUNNING)
 
 
-def test_the_light_is_on_only_while_a_camera_is(qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch):
-    def light() -> str:
-        return window.toolbar.watched.text()
+class SlowDriver:
+    """A camera whose driver takes until ``opens`` to open it, and until ``lets_go`` to let go of it."""
 
+    def __init__(self) -> None:
+        self.opens, self.lets_go = threading.Event(), threading.Event()
+
+    def connect(self, _: int) -> SlowDriver:
+        assert self.opens.wait(30)
+        return self
+
+    def isOpened(self) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        return True, np.full((48, 64, 3), 99, np.uint8)
+
+    def get(self, propId: int, /) -> float:
+        return 30.0
+
+    def set(self, propId: int, value: float, /) -> bool:
+        return True
+
+    def release(self) -> None:
+        assert self.lets_go.wait(30)
+
+
+def test_the_light_is_on_from_the_opening_of_a_camera_until_its_driver_has_let_go(
+    qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
+):
+    driver = SlowDriver()
+    monkeypatch.setattr("app.sources.camera._connect", driver.connect)
+    light = window.toolbar.watched
+    assert light.text() == ""
+    window.switch.choose(Choice("camera:0", "Lid"))
+    qtbot.waitUntil(lambda: light.text() == "Camera on")
+    assert window.session.state is SessionState.STARTING
+    driver.opens.set()
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)
+    assert light.text() == "Camera on"
+    window.switch.choose(Choice("testcard:width=64,height=64,fps=100", "Card"))
+    qtbot.waitUntil(lambda: window.session.state is SessionState.RUNNING)
+    window._refresh()
+    assert light.text() == "Camera on", "the driver has not let go of it"
+    driver.lets_go.set()
+    qtbot.waitUntil(lambda: light.text() == "")
+
+
+def test_the_light_is_off_where_there_is_no_camera(qtbot: QtBot, window: Window):
     window.switch.choose(Choice("camera:77", "Gone"))
     qtbot.waitUntil(lambda: window.session.state is SessionState.STALLED)
     qtbot.waitUntil(lambda: window.banner.button.text() == "Choose a source")
-    assert light() == ""
-    card = open_source(CARD.spec, live=True)  # in the place of a camera that works
-    monkeypatch.setattr("ui.sources.open_source", lambda *_, **__: card)
-    window.switch.choose(Choice("camera:0", "Lid"))
-    qtbot.waitUntil(lambda: light() != "")
-    assert window.session.state is SessionState.RUNNING
+    qtbot.waitUntil(lambda: window.toolbar.watched.text() == "")
+
+
+def test_the_light_says_all_that_is_watched():
+    sources = [CameraSource(0), WindowSource("Editor"), ScreenSource(1), CameraSource(1), IdleSource()]
+    assert watched(sources) == "Camera on  ·  Window shared  ·  Screen shared"
+    assert watched([IdleSource()]) == ""
+
+
+def test_a_clip_goes_on_after_a_pause_where_it_was(qtbot: QtBot, window: Window):
+    window.switch.choose(Choice(str(clip_path()), "Clip"))
+    clip = window.switch.video
+    assert clip is not None
+    clip.loop = False
+    clip.seek(3.0)
+    qtbot.waitUntil(lambda: clip.position >= 3.0)
     window.commands["pause"].trigger()
-    assert light() == ""
+    assert window.switch.video is None
+    qtbot.waitUntil(lambda: not any(isinstance(one, VideoSource) for one in window.session.open_sources))
+    left_at = clip.position
     window.commands["pause"].trigger()
-    qtbot.waitUntil(lambda: light() != "")
-    window.switch.choose(CARD)
-    qtbot.waitUntil(lambda: light() == "")
+    again = window.switch.video
+    assert again is not None
+    assert again is not clip
+    assert not again.loop
+    qtbot.waitUntil(lambda: again.position > 0)
+    assert again.position >= left_at
 
 
 def test_painting_changes_the_drawing_and_can_be_undone(qtbot: QtBot, window: Window):
@@ -176,7 +293,9 @@ def test_a_picture_is_laid_on_the_paper(window: Window, tmp_path: Path):
 
 def test_a_region_is_drawn_by_mouse(qtbot: QtBot):
     screen = QGuiApplication.primaryScreen()
-    picker = RegionPicker(screen)
+    width, height = screen.size().toTuple()
+    # Read in units of which one and a half are a point of Qt's.
+    picker = RegionPicker(screen, Screen(2, 0, 0, width * 3 // 2, height * 3 // 2))
     picker.show()
     found: list[tuple[int, tuple[int, ...]]] = []
 
@@ -185,14 +304,42 @@ def test_a_region_is_drawn_by_mouse(qtbot: QtBot):
     assert not found
     qtbot.mousePress(picker, Qt.MouseButton.LeftButton, pos=QPoint(300, 200))
     qtbot.mouseMove(picker, QPoint(100, 50))
-    assert picker.region[2:] == (200, 150)
+    assert picker.region == (150, 75, 300, 225)
     picker.grab()
     qtbot.mouseRelease(picker, Qt.MouseButton.LeftButton, pos=QPoint(100, 50))
-    assert found == [(1, (100, 50, 200, 150))]
+    assert found == [(2, (150, 75, 300, 225))]
+
+
+def test_every_screen_can_be_drawn_on_and_one_region_is_taken(
+    qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
+):
+    screen = QGuiApplication.primaryScreen()
+    width, height = screen.size().toTuple()
+    monkeypatch.setattr(dialogs, "screens", lambda: [LEFT, Screen(2, 0, 0, width, height)])
+    window.dialogs.pick_region()
+    assert len(window.dialogs.pickers) == len(QGuiApplication.screens())
+    window.dialogs.pickers[0].picked.emit(2, (10, 20, 300, 200))
+    assert window.switch.choice == Choice("screen:2:10,20,300,200", "Region 300 × 200")
+    assert window.dialogs.pickers == []
+    window.dialogs.pick_region()
+    picker = window.dialogs.pickers[0]
+    qtbot.mousePress(picker, Qt.MouseButton.LeftButton, pos=QPoint(width - 100, height - 100))
+    qtbot.mouseRelease(picker, Qt.MouseButton.LeftButton, pos=QPoint(width + 50, height + 50))
+    assert window.switch.choice.spec == f"screen:2:{width - 100},{height - 100},100,100", "on the screen at (0, 0)"
+    window.dialogs.pick_region()
+    window.dialogs.pickers[0].cancelled.emit()
+    assert window.dialogs.pickers == []
+
+    def refuse() -> list[Screen]:
+        raise SourceError("There is no display")
+
+    monkeypatch.setattr(dialogs, "screens", refuse)
+    window.dialogs.pick_region()
+    assert window.toast.text == "There is no display"
 
 
 def test_escape_gives_up_a_region(qtbot: QtBot):
-    picker = RegionPicker(QGuiApplication.primaryScreen())
+    picker = RegionPicker(QGuiApplication.primaryScreen(), RIGHT)
     picker.show()
     with qtbot.waitSignal(picker.cancelled):
         qtbot.keyClick(picker, Qt.Key.Key_Escape)
@@ -216,6 +363,7 @@ def test_looks_are_kept_taken_up_and_undone(window: Window, tmp_path: Path):
 def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     run_card(qtbot, window)
     window.editor.change(strength=0.3)
+    qtbot.waitUntil(lambda: _strength_of_the_picture(window) == 0.3)
     with qtbot.waitSignal(window.sinks.told):
         window.sinks.snapshot(tmp_path)
     (snapshot,) = tmp_path.glob("*.png")
@@ -233,6 +381,11 @@ def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     event = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, nothing)
     window.dropEvent(event)
     assert window.switch.choice.name == "plain.png"
+
+
+def _strength_of_the_picture(window: Window) -> float | None:
+    settings = window.viewer.frame.settings if window.viewer.frame is not None else None
+    return settings.stream.strength if settings is not None else None
 
 
 def test_on_wayland_the_dialog_says_what_works_instead(window: Window, monkeypatch: pytest.MonkeyPatch):
@@ -360,7 +513,7 @@ def test_earlier_prompts_come_back_and_a_free_seed_changes_with_them(window: Win
     window.prompt_bar.recent_menu.actions()[1].trigger()
     assert window.editor.value("prompt") == "ink"
     window.panel.shuffle.click()
-    assert window.editor.history.undo_label == "seed"
+    assert window.editor.undo_label == "seed"
 
 
 def test_a_second_prompt_is_blended_in(window: Window):

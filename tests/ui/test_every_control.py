@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from app.settings import load, save
+from app.catalogue import Entry, value_of
+from app.settings_file import load, save
+from app.settings_owner import SettingsOwner
 from pipeline.setting import Cost
 from tests.ui.real import Opened, open_real, wait_for
-from ui.catalogue import Entry, value_of
 from ui.controls import ChoiceControl, Control, NumberControl, SwitchControl, WordsControl
 
 # Values that the engine of this test can follow quickly.
@@ -37,8 +38,8 @@ def other_value(entry: Entry) -> Any:
         return next(one for one in reversed(entry.setting.choices) if one != entry.default)
     if entry.kind is bool:
         return not entry.default
-    step = entry.setting.step or 1
-    high = entry.setting.high
+    assert isinstance(entry.default, int | float)
+    step, high = entry.setting.step or 1, entry.setting.high
     up = entry.default + step
     return entry.kind(round(up if high is None or up <= high else entry.default - step, 6))
 
@@ -82,7 +83,7 @@ def test_every_control_changes_the_engines_settings_and_survives_a_restart(tmp_p
     assert len(changed) >= 15
     counts = session.metrics()
     wait_for(lambda: session.metrics().frames_out > counts.frames_out + 2, "the picture stopped")
-    save(session.settings, tmp_path / "settings.json")
+    save(session.owner.standing.chosen, tmp_path / "settings.json")
     kept = session.settings
     for _ in range(2 * len(changed)):
         window.commands["undo"].trigger()
@@ -90,8 +91,9 @@ def test_every_control_changes_the_engines_settings_and_survives_a_restart(tmp_p
     window.close()
     restored, notes = load(tmp_path / "settings.json")
     assert not notes
-    assert restored == kept
-    again = open_real(restored)
+    owner = SettingsOwner(restored)
+    assert owner.in_force == kept
+    again = open_real(owner)
     for name in changed:
         entry = again.window.editor.entries[name]
         assert again.window.editor.value(name) == other_value(entry), name

@@ -6,23 +6,29 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 # isort: split
 
+import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
-from app.prompt_history import PromptHistory
+from app.prompt_history import PromptHistory, history_path, load_history
 from app.qt_libraries import Library
 from app.session import Session
-from app.settings import Settings
+from app.settings import default_path
+from app.settings_file import load
+from app.settings_owner import SettingsOwner
 from app.sources import open_source
+from app.standing import Values
 from tests.app.fakes import FakeEngine, loader_of
 from ui import main
 from ui.choice import Choice
 from ui.state import WindowState
+from ui.view import FIRST_PROMPT
 from ui.window import Window
 
 
@@ -54,7 +60,7 @@ def test_an_unknown_source_is_said_to_be(monkeypatch: pytest.MonkeyPatch, capsys
 
 @pytest.mark.usefixtures("qapp")
 def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.MonkeyPatch):
-    kept: list[Settings] = []
+    kept: list[Values] = []
     monkeypatch.setattr(main, "missing_libraries", list)
     monkeypatch.setattr(main, "save", lambda settings, _: kept.append(settings))
     monkeypatch.setattr(main, "save_state", lambda *_: None)
@@ -63,8 +69,26 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     monkeypatch.setattr(main, "load_state", lambda _: WindowState())
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
-    assert main.run(Settings(mirror=True), "testcard:width=64,height=64") == 0
-    assert [settings.mirror for settings in kept] == [True]
+    assert main.run({"mirror": True, "steps": 1}, "testcard:width=64,height=64") == 0
+    assert kept == [{"mirror": True, "steps": 1, "prompt": FIRST_PROMPT}]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("qapp")
+def test_a_signal_closes_the_window_which_keeps_the_settings(monkeypatch: pytest.MonkeyPatch, name: str):
+    kept: list[bool] = []
+    monkeypatch.setattr(main, "missing_libraries", list)
+    monkeypatch.setattr(main, "_keep", lambda window: kept.append(window.session.settings.mirror))
+    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
+    monkeypatch.setattr(main, "load_state", lambda _: WindowState())
+    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    QTimer.singleShot(200, lambda: signal.raise_signal(number))
+    assert main.run({"mirror": True}, "testcard:width=64,height=64") == 0
+    assert kept == [True]
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.usefixtures("qapp")
@@ -84,24 +108,27 @@ def test_what_goes_wrong_at_a_click_is_said_and_the_window_stays(
         raise KeyError("a slip")
 
     QTimer.singleShot(200, break_and_close)
-    assert main.run(Settings(), "testcard:width=64,height=64") == 0
+    assert main.run({}, "testcard:width=64,height=64") == 0
     assert told == ["Something unforeseen happened (KeyError: 'a slip'); the log says more."]
     assert "break_and_close" in caplog.text  # with its traceback
 
 
 @pytest.mark.usefixtures("qapp")
-def test_after_a_failure_another_window_takes_the_place(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(main, "_keep", main._open.discard)
-    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
+def test_after_a_failure_another_window_takes_the_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine(), FakeEngine())))
     choice = Choice("testcard:width=64,height=64", "Card")
-    first = main.open_window(choice, open_source(choice.spec, live=True), Settings(mirror=True))
+    chosen = {"mirror": True, "model": "some/model", "dtype": "auto", "prompt": "ink"}
+    first = main.open_window(choice, open_source(choice.spec, live=True), SettingsOwner(chosen))
     first.show()
-    first.restart_asked.emit(first.session.settings)
+    first.prompts.add("an earlier prompt")
+    first._restart()
     (second,) = main._open
     assert second.isVisible()
     assert not first.isVisible()
     assert first.session.running == []
-    assert second.session.settings.mirror
+    assert second.session.owner.standing.chosen == {"mirror": True, "prompt": "ink"}  # and no model
     second.close()
     assert main._open == set()
+    assert load_history(history_path()).prompts == ("ink", "an earlier prompt")
+    assert load(default_path()) == ({"mirror": True, "prompt": "ink"}, [])

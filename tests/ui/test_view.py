@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from app.cameras import Camera
-from app.settings import Settings
 from app.sources import open_source
 from app.sources.camera import CameraSource
 from app.sources.video import VideoSource
@@ -16,18 +15,18 @@ from ui.icons import FOLDER
 
 
 def test_it_starts_on_the_first_camera(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(view, "cameras", lambda: [Camera(2, "Logi"), Camera(4, "Lid")])
+    monkeypatch.setattr(view, "first_camera", lambda: Camera(2, "Logi"))
     choice = view.first_choice(None)
-    assert (choice.spec, choice.name, choice.kind, choice.watches) == ("camera:2", "Logi", "camera", "Camera on")
+    assert (choice.spec, choice.name, choice.kind) == ("camera:2", "Logi", "camera")
     assert isinstance(open_source(choice.spec, live=True), CameraSource)
 
 
 def test_without_a_camera_it_starts_on_the_sample_clip_in_real_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(view, "cameras", list)
+    monkeypatch.setattr(view, "first_camera", lambda: None)
     choice = view.first_choice(None)
     source = open_source(choice.spec, live=True)
     assert isinstance(source, VideoSource)
-    assert (source.name, source.live, choice.watches) == (clip_path().name, True, "")
+    assert (source.name, source.live) == (clip_path().name, True)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +50,9 @@ def test_a_source_has_a_kind_and_an_icon(spec: str, kind: str):
 
 
 def test_a_prompt_is_given_where_there_is_none():
-    assert view.first_settings(None).stream.prompt == view.FIRST_PROMPT
-    mine = view.with_stream(Settings(mirror=True), prompt="ink")
-    assert view.first_settings(mine) is mine
-
-
-def test_settings_change_by_value():
-    before = Settings()
-    after = view.with_stream(before, strength=0.3)
-    assert (before.stream.strength, after.stream.strength) == (0.8, 0.3)
-    with pytest.raises(ValueError, match="strength"):
-        view.with_stream(before, strength=3)
+    assert view.first_choices({}) == {"prompt": view.FIRST_PROMPT}
+    assert view.first_choices({"prompt": " ", "mirror": True}) == {"prompt": view.FIRST_PROMPT, "mirror": True}
+    assert view.first_choices({"prompt": "ink"}) == {"prompt": "ink"}
 
 
 @pytest.mark.parametrize(

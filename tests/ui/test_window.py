@@ -18,13 +18,13 @@ from app.sinks import CallbackSink
 from app.sources import Source
 from app.sources.testcard import TestCardSource
 from app.status import SessionState
+from pipeline.config import StreamConfig
 from tests.app.fakes import FakeEngine, FakeSource, loader_of
 from ui.bridge import Bridge
 from ui.choice import Choice
 from ui.layout import Mode
 from ui.state import WindowState
 from ui.theme import Appearance, current
-from ui.view import with_stream
 from ui.window import Window
 
 Running = tuple[Window, Session, list[Settings]]
@@ -38,7 +38,7 @@ def make(
     source = source or TestCardSource(width=64, height=64, fps=100, live=True)
     session = Session(
         source,
-        with_stream(Settings(), prompt="ink"),
+        Settings(stream=StreamConfig(prompt="ink")),
         [CallbackSink(bridge.put)],
         loader=loader_of(engine or FakeEngine(), FakeEngine()),
         listener=bridge.tell,

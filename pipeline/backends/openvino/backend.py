@@ -19,7 +19,6 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import tempfile
 from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -49,6 +48,7 @@ from pipeline.file_cache import key_of
 from pipeline.models.bounds import Bounds
 from pipeline.models.networks import Network
 from pipeline.models.residency import AUTOENCODER, DENOISER
+from pipeline.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
@@ -277,9 +277,9 @@ class OpenVinoBackend(EngineBackend):
         # The engines of whole pictures are needed now; those of windows only make the stream faster.
         background = self._networks[spec.network].window and spec.size != self._whole
         while True:
-            with self._compiler.turn(background), tempfile.TemporaryDirectory(prefix="vitrail-") as folder:
+            with self._compiler.turn(background), temporary_folder() as folder:
                 try:
-                    return self._compiled_in(Path(folder), spec, bounds)
+                    return self._compiled_in(folder, spec, bounds)
                 except GaveWayError:
                     continue
 

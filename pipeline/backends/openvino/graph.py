@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import tempfile
 import threading
 import warnings
 import weakref
@@ -24,6 +23,7 @@ from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.openvino.engine import tensor_name
 from pipeline.backends.openvino.package import import_converter, import_openvino
 from pipeline.backends.spec import OPEN, Spec
+from pipeline.temporary import new_temporary_folder
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -74,7 +74,7 @@ class WrittenGraphs:
 
     def _put(self, key: str, graph: bytes, weights: bytes) -> None:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="vitrail-graphs-"))
+            self._folder = new_temporary_folder()
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = self._folder / f"{next(self._count)}.xml"
         path.with_suffix(".bin").write_bytes(weights)

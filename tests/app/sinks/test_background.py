@@ -144,3 +144,55 @@ def test_what_went_wrong_at_the_end_is_raised_by_close():
     assert told.wait(SAFETY_SECONDS)
     with pytest.raises(SinkError, match="the disk is full"):
         sink.close()
+
+
+def test_what_the_camera_gave_does_not_wait_with_the_picture():
+    taken = ListSink()
+    sink = BackgroundSink(taken)
+    sink.open()
+    original = Frame(0, 0.0, picture(0, 3840, 2160))
+    sink.write(Frame(0, 0.0, picture(0), original=original))
+    sink.close()
+    assert taken.frames[0].original is None
+
+
+def test_the_last_frame_is_repeated_on_a_clock_while_nothing_comes():
+    thrice, again = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def count(index: int) -> None:
+        seen.append(index)
+        if seen.count(0) == 3:
+            thrice.set()
+        if seen.count(1) == 2:
+            again.set()
+
+    sink = BackgroundSink(ListSink(count), repeat_seconds=0.005)
+    sink.open()
+    first, second = frames(2)
+    assert not thrice.wait(0.05), "nothing, before there is a picture"
+    sink.write(first)
+    assert thrice.wait(SAFETY_SECONDS)
+    sink.write(second)
+    assert again.wait(SAFETY_SECONDS)
+    sink.close()
+    assert seen == sorted(seen), "and never one before the last"
+    assert sink.written == 2
+
+
+def test_a_sink_that_fails_at_a_repetition_is_told():
+    failed = threading.Event()
+    calls: list[int] = []
+
+    def fail(index: int) -> None:
+        calls.append(index)
+        if len(calls) == 2:
+            failed.set()
+            raise SinkError("the device is gone")
+
+    sink = BackgroundSink(ListSink(fail), repeat_seconds=0.005)
+    sink.open()
+    sink.write(frames(1)[0])
+    assert failed.wait(SAFETY_SECONDS)
+    with pytest.raises(SinkError, match="the device is gone"):
+        sink.close()

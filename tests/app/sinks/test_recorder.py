@@ -14,11 +14,11 @@ from app.frame import Frame
 from app.session import Session
 from app.settings import Settings
 from app.sinks import Recorder, SinkError
-from app.sinks import recorder as recorder_module
+from app.sinks import watch as watch_module
 from app.sources.testcard import TestCardSource, read_index
 from app.sources.video import VideoSource
 from app.status import SessionState
-from tests.app.fakes import SAFETY_SECONDS, FakeEngine, FakeSource, ListSink, loader_of
+from tests.app.fakes import SAFETY_SECONDS, FakeEngine, FakeSource, ListSink, loader_of, until
 from tests.app.media import cards, frames_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -107,7 +107,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(tmp_path: Path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a file go that is being written")
 def test_a_folder_that_vanishes_ends_the_recording_and_not_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recorder_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch_module, "_LOOK_SECONDS", 0.01)
     going_on = threading.Event()
     folder = tmp_path / "stick"
 
@@ -145,3 +145,18 @@ def test_a_file_source_is_recorded_too(tmp_path: Path):
     with Session(FakeSource(count=12), Settings(), [shown, recorder], loader=loader_of(FakeEngine())) as session:
         assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
     assert len(list(frames_of(VideoSource(recorder.path)))) == 12
+
+
+def test_a_pause_is_a_cut_in_the_recording(tmp_path: Path):
+    card = TestCardSource(width=128, height=96)
+    recorder = Recorder(tmp_path, nominal_fps=lambda: 20)
+    recorder.open()
+    for index in range(20):
+        pause = 0.0 if index < 10 else 600.0
+        recorder.write(Frame(index, 100 + index / 20 + pause, card.picture(index), take=int(index >= 10)))
+        until(lambda: recorder.written > index)  # noqa: B023 - at once
+    recorder.close()
+    assert recorder.seconds == pytest.approx(19 / 20)
+    times = [frame.media_time for frame in frames_of(VideoSource(recorder.path))]
+    assert [read_index(frame.pixels) for frame in frames_of(VideoSource(recorder.path))] == list(range(20))
+    assert times == pytest.approx([index / 20 for index in range(20)], abs=0.002)

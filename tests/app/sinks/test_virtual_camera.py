@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.cameras import our_outputs
 from app.frame import Frame
 from app.sinks import SinkError, VirtualCameraSink, virtual_camera
-from app.sinks.virtual_camera import driver_help
+from app.sinks.virtual_camera import camera_size, driver_help
+from tests.app.fakes import until
 
 
 class ScriptedCamera:
@@ -81,9 +83,36 @@ def test_the_apps_camera_has_a_thread_of_its_own(driver: type[ScriptedCamera]):
     sink = virtual_camera((64, 64))
     sink.open()
     sink.write(frame(64, 64))
+    until(lambda: len(driver.made[0].sent) > 2)  # it does not fall silent
     sink.close()
-    assert len(driver.made[0].sent) == 1
+    assert all((picture == 200).all() for picture in driver.made[0].sent)
     assert sink.written == 1
+
+
+@pytest.mark.usefixtures("driver")
+def test_what_is_written_to_is_no_camera_to_read_from():
+    sink = VirtualCameraSink((64, 64))
+    sink.open()
+    assert our_outputs == {"/dev/video7"}
+    sink.close()
+    assert our_outputs == set()
+
+
+@pytest.mark.parametrize(
+    ("picture", "camera"),
+    [
+        ((0, 0), (1280, 720)),
+        ((512, 512), (720, 720)),
+        ((912, 512), (1284, 720)),
+        ((512, 912), (720, 1284)),
+        ((1920, 1080), (1280, 720)),
+        ((2560, 1080), (1708, 720)),
+        ((4096, 256), (1920, 120)),
+        ((8192, 8), (1920, 4)),
+    ],
+)
+def test_the_camera_has_the_pictures_shape(picture: tuple[int, int], camera: tuple[int, int]):
+    assert camera_size(*picture) == camera
 
 
 def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):

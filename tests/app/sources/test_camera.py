@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from app.cameras import Camera, CameraListing, linux_cameras, may_open, users_of
+from app.cameras import Camera, may_open, users_of
 from app.sources import SourceError, SourceStalled
 from app.sources import camera as camera_module
 from app.sources.camera import CameraSource
@@ -28,21 +28,29 @@ class ScriptedDevice:
     Args:
         pictures: how many come before ``after`` is called.
         after: what the driver's read does then.
+        opens: whether it can be opened.
+        refuses: properties that cannot be set.
     """
 
     def __init__(
-        self, pictures: int = 1_000_000, after: Callable[[], object] | None = None, opens: bool = True
+        self,
+        pictures: int = 1_000_000,
+        after: Callable[[], object] | None = None,
+        opens: bool = True,
+        refuses: Sequence[int] = (),
     ) -> None:
         self.released = threading.Event()
+        self.reading = threading.Event()
         self.taken = threading.Semaphore(0)
         self.asked: dict[int, float] = {}
-        self._pictures, self._after, self._opens = pictures, after, opens
+        self._pictures, self._after, self._opens, self._refuses = pictures, after, opens, refuses
         made.append(self)
 
     def isOpened(self) -> bool:
         return self._opens
 
     def read(self) -> tuple[bool, np.ndarray]:
+        self.reading.set()
         if self._pictures:
             self._pictures -= 1
             self.taken.acquire()
@@ -56,23 +64,18 @@ class ScriptedDevice:
 
     def set(self, propId: int, value: float, /) -> bool:
         self.asked[propId] = value
-        return True
+        return propId not in self._refuses
 
     def release(self) -> None:
         self.released.set()
 
 
 @pytest.fixture(autouse=True)
-def no_reader_is_left() -> Iterator[None]:
-    """Whoever still waits for a picture gets it, so that no thread goes on into other tests."""
+def every_device_is_released() -> Iterator[None]:
     yield
-    for device in made:
-        device.taken.release(100)
+    opened = [device for device in made if device.isOpened()]
     made.clear()
-    for thread in threading.enumerate():
-        if thread.name == "vitrail-camera":
-            thread.join(30)
-            assert not thread.is_alive()
+    assert all(device.released.is_set() for device in opened)
 
 
 @pytest.fixture(autouse=True)
@@ -162,11 +165,12 @@ def test_a_camera_pulled_out_stalls_and_is_found_again_under_its_new_number(two_
     two_cameras.pop()
     with pytest.raises(SourceStalled, match=r"camera 2 \(Logi C920\) was unplugged"):
         source.read()
-    assert first.released.wait(30)
+    assert first.released.is_set()
     with pytest.raises(SourceStalled, match="No camera has 'logi'"):
-        source.read()
+        source.open()
     two_cameras.append(Camera(3, "Logi C920"))
     second.taken.release()
+    source.open()
     frame = source.read()
     source.close()
     assert frame is not None
@@ -183,31 +187,122 @@ def test_opencv_giving_up_is_a_stall():
         source.read()
 
 
-def test_a_driver_that_hangs_is_a_stall():
+def test_close_never_waits_for_a_driver_that_hangs_nor_pulls_the_device_away_from_it():
     never = threading.Event()
-    device = ScriptedDevice(1, after=never.wait)
-    source = CameraSource(0, connect=lambda _: device, patience=0.05)
-    source.open()
-    device.taken.release()
-    assert source.read() is not None
-    with pytest.raises(SourceStalled):
-        source.read()
-    assert not device.released.is_set()  # still in the driver's hands, which must not be pulled away
-    never.set()
-    assert device.released.wait(30)
-
-
-def test_close_ends_a_read_in_a_driver_that_hangs():
-    never = threading.Event()
-    source = CameraSource(0, connect=lambda _: ScriptedDevice(0, after=never.wait), patience=600)
+    device = ScriptedDevice(0, after=lambda: never.wait(30))
+    source = CameraSource(0, connect=lambda _: device)
     source.open()
     answers = []
     reader = threading.Thread(target=lambda: answers.append(source.read()))
     reader.start()
+    assert device.reading.wait(30)
     source.close()
-    reader.join(timeout=30)
-    assert answers == [None]
+    assert not device.released.is_set()
+    assert answers == []
+    assert "No picture comes from camera 0" in source.why_silent()
     never.set()
+    reader.join(30)
+    assert answers == [None]
+    assert device.released.is_set()
+
+
+def test_close_never_waits_for_a_driver_that_is_slow_to_open():
+    opening, go_on = threading.Event(), threading.Event()
+    device = ScriptedDevice()
+
+    def connect(_: int) -> ScriptedDevice:
+        opening.set()
+        assert go_on.wait(30)
+        return device
+
+    source = CameraSource(0, connect=connect)
+    opener = threading.Thread(target=source.open)
+    opener.start()
+    assert opening.wait(30)
+    source.close()
+    go_on.set()
+    opener.join(30)
+    assert device.released.is_set()
+    assert source.read() is None
+
+
+def test_the_same_camera_is_opened_once_its_driver_has_let_go_of_it():
+    """As after a pause: the driver is slow to let go, and a device that is in use cannot be opened."""
+    first = ScriptedDevice()
+    before = CameraSource(0, connect=lambda _: first)
+    before.open()
+    waiting, opened = threading.Event(), threading.Event()
+
+    def connect(_: int) -> ScriptedDevice:
+        assert first.released.is_set()
+        opened.set()
+        return ScriptedDevice()
+
+    after = CameraSource(0, connect=connect)
+
+    def open_after() -> None:
+        waiting.set()
+        after.open()
+
+    opener = threading.Thread(target=open_after)
+    opener.start()
+    assert waiting.wait(30)
+    assert not opened.wait(0.05)
+    before.close()
+    opener.join(30)
+    assert opened.is_set()
+    after.close()
+
+
+def test_a_camera_whose_driver_never_lets_go_is_said_to_be(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(camera_module, "_HANDS_SECONDS", 0.01)
+    before = CameraSource(0, connect=lambda _: ScriptedDevice())
+    before.open()
+    with pytest.raises(SourceStalled, match=r"Laptop Lid\) was not let go of by its driver yet"):
+        CameraSource(0, connect=lambda _: ScriptedDevice()).open()
+    before.close()
+
+
+def test_a_large_picture_is_asked_for_compressed_and_all_at_thirty_a_second():
+    small, large = ScriptedDevice(), ScriptedDevice()
+    large.taken.release()
+    devices = iter((small, large))
+    for size in ((640, 480), (1280, 720)):
+        source = CameraSource(0, size=size, connect=lambda _: next(devices))
+        source.open()
+        source.close()
+    assert list(small.asked) == [cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS]
+    assert list(large.asked) == [cv2.CAP_PROP_FOURCC, *small.asked], "the format first: sizes depend on it"
+    assert large.asked[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
+    assert large.asked[cv2.CAP_PROP_FRAME_WIDTH] == 1280
+    assert large.asked[cv2.CAP_PROP_FPS] == 30
+
+
+def give_up() -> None:
+    raise cv2.error("this format cannot be had")
+
+
+@pytest.mark.parametrize("after", [None, give_up])
+def test_a_camera_that_gives_nothing_compressed_is_opened_once_more_plainly(after: Callable[[], object] | None):
+    choked, plain = ScriptedDevice(0, after=after), ScriptedDevice()
+    devices = iter((choked, plain))
+    source = CameraSource(0, size=(1920, 1080), connect=lambda _: next(devices))
+    source.open()
+    plain.taken.release()
+    assert source.read() is not None
+    source.close()
+    assert choked.released.is_set()
+    assert cv2.CAP_PROP_FOURCC not in plain.asked
+    assert plain.asked[cv2.CAP_PROP_FRAME_WIDTH] == 1920
+
+
+def test_a_driver_that_refuses_compression_is_asked_for_the_size_all_the_same():
+    device = ScriptedDevice(refuses=[cv2.CAP_PROP_FOURCC])
+    source = CameraSource(0, size=(1280, 720), connect=lambda _: device)
+    source.open()
+    source.close()
+    assert device.asked[cv2.CAP_PROP_FRAME_WIDTH] == 1280
+    assert not device.reading.is_set(), "no picture is thrown away"
 
 
 def test_linux_tells_who_has_a_device_open(tmp_path: Path):
@@ -221,38 +316,3 @@ def test_linux_tells_who_has_a_device_open(tmp_path: Path):
     assert users_of(2, dev=dev, proc=proc) == ["zoom (process 12)"]
     assert users_of(0, dev=dev, proc=proc) == []
     assert may_open(2, dev=dev)
-
-
-def test_a_listing_is_asked_without_waiting():
-    now, looks = [0.0], []
-    go_on = threading.Event()
-
-    def look() -> list[Camera]:
-        looks.append(now[0])
-        assert go_on.wait(30)
-        return [Camera(len(looks), "some")]
-
-    listing = CameraListing(seconds=2, look=look, clock=lambda: now[0])
-    assert listing.cameras == ()  # the look hangs, the answer does not
-    assert listing.cameras == ()
-    go_on.set()
-    assert listing.wait(30) == (Camera(1, "some"),)
-    now[0] = 1.9
-    assert listing.wait(30) == (Camera(1, "some"),)
-    now[0] = 2.0
-    listing.cameras  # noqa: B018 - begins a look
-    assert listing.wait(30) == (Camera(2, "some"),)
-    assert looks == [0.0, 2.0]
-
-
-def test_linux_lists_cameras_by_name_and_leaves_out_metadata_nodes(tmp_path: Path):
-    for node, name, index in [
-        ("video2", "Logi C920", "0"),
-        ("video0", "Laptop Lid", "0"),
-        ("video1", "Laptop Lid", "1"),
-    ]:
-        (tmp_path / node).mkdir()
-        (tmp_path / node / "name").write_text(f"{name}\n")
-        (tmp_path / node / "index").write_text(f"{index}\n")
-    assert linux_cameras(tmp_path) == [Camera(0, "Laptop Lid"), Camera(2, "Logi C920")]
-    assert linux_cameras(tmp_path / "none") == []

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline import Model, ModelError, Stream, StreamConfig, load_model
-from pipeline.adapter_list import parse_loras
+from pipeline.adapter_list import parse_files, parse_loras, quoted
 from pipeline.models.adapters import Adapters
 from pipeline.models.families import SD1
 from pipeline.models.lora import Update
@@ -288,3 +288,10 @@ def test_an_embedding_of_another_model_is_refused(model: Model, tmp_path: Path) 
     for name, words in {"a": "embeddings are 768 wide, this model's 64", "b": "64 and 128 wide"}.items():
         with pytest.raises(ModelError, match=words):
             Stream(model, replace(BASE, embeddings=str(tmp_path / f"{name}.safetensors")))
+
+
+@pytest.mark.parametrize("name", ["a;b", 'the "best"', "a:0.5", "line\nend", '"', ";", " spaced ", "plain", "C:\\x;y"])
+def test_a_name_of_any_kind_can_be_listed(name: str) -> None:
+    entry = quoted(name)
+    assert parse_files(f"{entry}; other") == (name, "other")
+    assert parse_loras(f"{entry}:0.25; {entry}") == ((name, 0.25), (name, 1.0))

@@ -1,0 +1,76 @@
+"""What a command reads and what it writes: nothing is written onto what is read, nor written twice."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from app.commands.misuse import Misuse
+from app.settings import Settings
+from pipeline.adapter_list import parse_files, parse_loras
+from pipeline.user_path import is_file, is_folder, user_path
+
+_NUMBERED = re.compile(r"frame_\d{6,}\.png")  # what app/sinks/images.py calls the pictures of a folder
+
+Identity = tuple[int, int] | str
+
+
+def model_files(settings: Settings) -> dict[str, list[Path]]:
+    """The files of the model and of what is added to it, by what they are for the user; none of what is on a hub."""
+    added = [name for name, _ in parse_loras(settings.stream.loras)] + list(parse_files(settings.stream.embeddings))
+    return {
+        "the model": list(_files_of(user_path(settings.model))),
+        "a LoRA or a learned word": [file for name in added for file in _files_of(user_path(name))],
+    }
+
+
+def check_apart(read: Mapping[str, Iterable[Path]], written: Mapping[str, Path]) -> None:
+    """See that no file is read and written, or written twice: under any name, hard and symbolic links included.
+
+    Args:
+        read: files by what they are for the user ("the input").
+        written: likewise ("the output"); a folder, there or not, stands for the numbered pictures in it.
+
+    Raises:
+        Misuse: there is one.
+    """
+    known = {identity: what for what, paths in read.items() for path in paths for identity in _identities(path)}
+    for what, path in written.items():
+        mine = [(one, identity) for one in _replaced(path) for identity in _identities(one)]
+        for one, identity in mine:
+            if identity in known:
+                raise Misuse(f"{one} is also {known[identity]}; give {what} another name.")
+        known |= {identity: what for _, identity in mine}
+        for other, folder in written.items():
+            if other != what and _NUMBERED.fullmatch(path.name) and _is_folder_of(folder, path):
+                raise Misuse(f"{path} may also be a picture of {other}; give {what} another name.")
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if is_folder(path):
+        yield from (one for one in path.rglob("*") if one.is_file())
+    elif is_file(path):
+        yield path
+
+
+def _replaced(path: Path) -> list[Path]:
+    """The files that are replaced by what is written to ``path``."""
+    if is_folder(path):
+        return [one for one in path.iterdir() if _NUMBERED.fullmatch(one.name)]
+    return [path]
+
+
+def _is_folder_of(folder: Path, path: Path) -> bool:
+    return os.path.realpath(folder) == os.path.realpath(path.parent)
+
+
+def _identities(path: Path) -> list[Identity]:
+    """What a file is known by: its place on the disk where it is there, its full name where it is not."""
+    names: list[Identity] = [os.path.normcase(os.path.realpath(path))]
+    try:
+        found = path.stat()
+    except OSError:
+        return names
+    return [*names, (found.st_dev, found.st_ino)]

@@ -1,0 +1,130 @@
+"""A source on a thread of its own, so that whatever it hangs in holds up nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from app.frame import Frame
+from app.frame_queue import LIVE, Closed, FrameQueue, Policy
+from app.metrics import Metrics
+from app.sources.base import Source
+from app.sources.pacing import waited_until
+
+_STEP = (Policy.WAIT, 1)  # of a file, one frame is read ahead while the last one is prepared
+
+
+class Feed(threading.Thread):
+    """One attempt at a source: opens it, reads it to its end or first error, and closes it, all on this thread.
+
+    A driver may block for seconds, and a share that went away or a named pipe for ever, in a call that nothing can
+    interrupt. Then this thread is left behind: it closes the source as soon as the call returns, and ends with the
+    process where it never does. It is the one thread that opens and reads the source.
+
+    Of a live source only the newest frame waits to be taken; a file waits until its frame is.
+
+    Args:
+        source: used by nobody else meanwhile.
+        may_read: called between opening and reading; sleeps until frames are of use. False: they never will be.
+        metrics: counts what is read, and what nobody has taken.
+    """
+
+    def __init__(self, source: Source, may_read: Callable[[Feed], bool], metrics: Metrics) -> None:
+        super().__init__(name="vitrail-feed", daemon=True)
+        self.source = source
+        self._may_read = may_read
+        self._metrics = metrics
+        self._items: FrameQueue[Frame | _End] = FrameQueue(*(LIVE if source.live else _STEP))
+        self._left = threading.Event()
+        self._released = threading.Event()
+        self._began = time.monotonic()  # the call into the source that is under way; infinity between two
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody takes its frames any more."""
+        return self._left.is_set()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the source is being opened, is open, or is not let go of yet."""
+        return not self._released.is_set()
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the source has been at one call, its waits for the clock not counted; below 0 between two."""
+        return time.monotonic() - max(self._began, waited_until(self))
+
+    def next(self, timeout: float | None) -> Frame | None:
+        """The next frame; None at the end, and after ``leave``.
+
+        Raises:
+            TimeoutError: none came for ``timeout`` seconds.
+            Exception: whatever the source has raised, which ended it.
+        """
+        try:
+            item = self._items.get(timeout)
+        except Closed:
+            return None
+        if isinstance(item, Frame):
+            return item
+        if item.error is not None:
+            raise item.error
+        return None
+
+    def leave(self) -> None:
+        """Take no more frames. Never waits: the source is closed beside, as soon as it lets itself be closed."""
+        self._left.set()
+        self._items.close(drain=False)
+        if self.holds:  # and a driver may hang in close as well as in read
+            threading.Thread(target=self._interrupt, name="vitrail-release", daemon=True).start()
+
+    def run(self) -> None:
+        error: Exception | None = None
+        try:
+            self._read()
+        except Closed:
+            pass  # left while a frame waited to be taken
+        except Exception as raised:  # noqa: BLE001 - a source may raise anything; whoever takes the frames is told
+            error = raised
+        self._began = time.monotonic()
+        try:
+            self.source.close()
+        except Exception as raised:  # noqa: BLE001 - as above
+            error = error or raised
+        self._released.set()
+        self._items.follow(self._items.policy, 2)  # the end takes the place of no frame
+        with contextlib.suppress(Closed):
+            self._put(_End(error))
+
+    def _read(self) -> None:
+        if self.left:
+            return
+        self.source.open()
+        self._began = math.inf
+        if self.left or not self._may_read(self):
+            return
+        while not self.left:
+            self._began = time.monotonic()
+            frame = self.source.read()
+            self._began = math.inf
+            if frame is None or self.left:
+                return
+            self._metrics.captured(frame.captured_at)
+            self._put(frame)
+
+    def _put(self, item: Frame | _End) -> None:
+        self._metrics.dropped(len(self._items.put(item)))
+
+    def _interrupt(self) -> None:
+        with contextlib.suppress(Exception):  # the thread that reads closes it once more, and tells what is wrong
+            self.source.close()
+
+
+class _End:
+    """Nothing more comes, for the reason given or because that was all."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error

@@ -1,0 +1,86 @@
+"""What is written is never what was read: under any name, through any link, and whatever is written beside."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.commands.misuse import Misuse
+from app.commands.paths import check_apart, model_files
+from app.settings import Settings
+from pipeline.config import StreamConfig
+from pipeline.user_path import expanded
+
+
+def test_a_home_is_expanded_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    for text in ("./a.mp4", "a~b", "~nobody-of-this-name/a", "camera:0", "frames/", "-"):
+        assert expanded(text) == text
+    assert expanded("~/a.mp4") == "/home/me/a.mp4"
+
+
+@pytest.mark.parametrize("link", ["itself", "hard", "symbolic", "another way"])
+def test_what_is_read_is_not_written(tmp_path: Path, link: str) -> None:
+    (tmp_path / "sub").mkdir()
+    given, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    given.write_bytes(b"film")
+    if link == "itself":
+        output = given
+    elif link == "hard":
+        output.hardlink_to(given)
+    elif link == "symbolic":
+        output.symlink_to(given)
+    else:
+        output = tmp_path / "sub" / ".." / "in.mp4"
+    for what in ("the output", "the report"):
+        with pytest.raises(Misuse, match=f"is also the input; give {what} another name"):
+            check_apart({"the input": [given]}, {what: output})
+    check_apart({"the input": [given]}, {"the output": tmp_path / "new.mp4"})
+
+
+def test_nothing_is_written_twice(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(Misuse, match="is also the output; give the report another name"):
+        check_apart({}, {"the output": tmp_path / "a.mp4", "the report": tmp_path / "link" / "a.mp4"})
+    folder = {"the output": tmp_path / "new", "the report": tmp_path / "new" / "frame_000007.png"}
+    with pytest.raises(Misuse, match="may also be a picture of the output"):
+        check_apart({}, folder)
+    check_apart({}, {**folder, "the report": tmp_path / "new" / "report.json"})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="hard links to pictures are unusual there")
+def test_a_folder_stands_for_its_numbered_pictures(tmp_path: Path) -> None:
+    given, folder = tmp_path / "in", tmp_path / "out"
+    given.mkdir()
+    folder.mkdir()
+    (given / "a.png").write_bytes(b"a picture")
+    (folder / "others.png").hardlink_to(given / "a.png")
+    check_apart({"the input": [given / "a.png"]}, {"the output": folder})
+    (folder / "frame_000002.png").hardlink_to(given / "a.png")
+    with pytest.raises(Misuse, match=r"frame_000002.png is also the input"):
+        check_apart({"the input": [given / "a.png"]}, {"the output": folder})
+    with pytest.raises(Misuse, match=r"frame_000002.png is also the input"):
+        check_apart({"the input": [folder / "frame_000002.png"]}, {"the output": folder})
+
+
+def test_a_model_and_what_is_added_to_it_are_read(tmp_path: Path) -> None:
+    model, lora = tmp_path / "model" / "unet" / "config.json", tmp_path / "a;b.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_text("{}")
+    lora.write_bytes(b"weights")
+    settings = Settings(model=str(tmp_path / "model"), stream=StreamConfig(loras=f'"{lora}":0.5; of/a-hub'))
+    read = model_files(settings)
+    with pytest.raises(Misuse, match="is also the model"):
+        check_apart(read, {"the report": model})
+    with pytest.raises(Misuse, match="is also a LoRA"):
+        check_apart(read, {"the report": lora})
+    check_apart(read, {"the report": tmp_path / "model" / "report.json"})
+
+
+def test_names_that_cannot_be_are_no_files() -> None:
+    check_apart({"the input": [Path("x" * 5000)]}, {"the output": Path("y" * 5000)})
+    assert not os.path.lexists("x" * 5000)

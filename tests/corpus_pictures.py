@@ -149,7 +149,11 @@ def _formats() -> Iterator[Case]:
         yield picture(f"a video called {name}", partial(clip_called, name), Frames(3, (WIDTH, HEIGHT)))
     twice = {(2 * x, 2 * y): colour for (x, y), colour in QUARTERS.items()}
     yield picture("HEIC", tiled, Frames(1, (2 * WIDTH, 2 * HEIGHT), twice, within=12))
-    yield picture("HEIC, one tile is missing", partial(tiled, leave_out=1), Says("a.heic"))
+    yield picture(
+        "HEIC, one tile is missing",
+        partial(tiled, leave_out=1),
+        Says("a.heic is a photo of tiles that cannot be put together"),
+    )
     yield picture("HEIC, one frame", partial(coded, b"heic"), Frames(1, (WIDTH, HEIGHT)))
     yield picture("HEIC that moves", partial(coded, b"hevc"), Frames(3, (WIDTH, HEIGHT)))
     yield picture("JPEG, progressive", partial(saved, "a.jpg", quarters, progressive=True), lossy)
@@ -260,6 +264,13 @@ def _bytes(kind: str, shade: int = 0) -> bytes:
     return file.getvalue()
 
 
+def _moving_bytes() -> bytes:
+    file = io.BytesIO()
+    shades = [Image.new("RGB", (WIDTH, HEIGHT), (shade, 0, 0)) for shade in (10, 90)]
+    shades[0].save(file, "WEBP", save_all=True, append_images=shades[1:], lossless=True)
+    return file.getvalue()
+
+
 def _folders() -> Iterator[Case]:
     png, jpeg = _bytes("PNG"), _bytes("JPEG")
     shadow = b"\0\5\26\7" + bytes(4000)
@@ -267,6 +278,7 @@ def _folders() -> Iterator[Case]:
     cases: dict[str, tuple[dict[str, bytes | None], Frames | Says]] = {
         "pictures": ({"1.png": png, "2.png": png}, Frames(2)),
         "every kind": ({"1.jpg": jpeg, "2.jfif": jpeg, "3.gif": _bytes("GIF"), "4": png}, Frames(4)),
+        "one that moves": ({"1.png": png, "2.webp": _moving_bytes()}, Frames(2)),
         "wrong names": ({"1.jpg": png, "2.png": jpeg, "3.dat": png}, Frames(3)),
         "natural order": (
             {"10.png": _bytes("PNG", 30), "9.png": _bytes("PNG", 20), "1.png": _bytes("PNG", 10)},

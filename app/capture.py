@@ -89,10 +89,10 @@ def retry_delays() -> Iterator[float]:
 
 
 class CaptureThread(threading.Thread):
-    """Takes the frames of a source, prepares and queues them; replaces the source and tries it again.
+    """Queues the frames of a source; replaces the source and tries it again.
 
-    The source itself is opened and read on a thread of its own (``app/feed.py``). One that hangs is said to, and left
-    behind where another is asked for, which is then opened at once.
+    The source itself is opened, read and prepared on a thread of its own (``app/feed.py``). One that hangs is said to,
+    and left behind where another is asked for, which is then opened at once.
 
     A live source that stalls or breaks is closed and opened again, after 0.25 s, 0.5 s, ... 5 s, until it gives
     frames or is replaced. A file that breaks off counts as ended there, with a notice; one of which nothing can be
@@ -240,7 +240,12 @@ class CaptureThread(threading.Thread):
         with self._lock:
             if self._interrupt.is_set():
                 return None
-            self._feed = feed = Feed(source, partial(self._wait_for_model, self._epoch), self._metrics)
+            self._feed = feed = Feed(
+                source,
+                partial(self._wait_for_model, self._epoch),
+                partial(self._prepared, self._epoch, self._take, source.live),
+                self._metrics,
+            )
             feed.start()
             self._feeds = (*self.feeds, feed)
             return feed
@@ -253,10 +258,7 @@ class CaptureThread(threading.Thread):
 
     def _read_to_end(self, feed: Feed) -> None:
         live, patience = feed.source.live, FIRST_PATIENCE_SECONDS
-        while (frame := self._next_frame(feed, patience)) is not None and not self._interrupt.is_set():
-            model = self._board.model
-            assert model is not None, "no frame is read before"
-            captured = self._prepared(frame, model.default_size, live)
+        while (captured := self._next_frame(feed, patience)) is not None and not self._interrupt.is_set():
             if self._sights is not None and live and captured.settings.reprojection != "off":
                 self._sights.put(captured)  # first: the motion to a frame is then known before its picture comes
             self._enqueue(captured)
@@ -266,7 +268,7 @@ class CaptureThread(threading.Thread):
                 patience = PATIENCE_SECONDS
                 self._tell_lost_of_live(feed.source)
 
-    def _next_frame(self, feed: Feed, patience: float) -> Frame | None:
+    def _next_frame(self, feed: Feed, patience: float) -> Captured | None:
         """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
         left: float | None = patience
         while True:
@@ -278,13 +280,15 @@ class CaptureThread(threading.Thread):
                     self._say(SessionState.STALLED, silence_of(feed.source))
                     left = None
 
-    def _prepared(self, frame: Frame, default_size: int, live: bool) -> Captured:
+    def _prepared(self, epoch: int, take: int, live: bool, frame: Frame) -> Captured:
+        model = self._board.model
+        assert model is not None, "no frame is read before"
         standing = self._read_standing()
         settings = of_words(standing.in_force) if frame.blank else standing.in_force
         height, width = frame.pixels.shape[:2]
-        size = picture_size(settings, width, height, default_size, standing.limits.pixels)
+        size = picture_size(settings, width, height, model.default_size, standing.limits.pixels)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
-        return Captured(replace(frame, tensor=tensor, take=self._take), settings, self._epoch, live)
+        return Captured(replace(frame, tensor=tensor, take=take), settings, epoch, live)
 
     def _tell_lost_of_live(self, source: Source) -> None:
         """What is played over and over has no end to tell at what was lost; and it may become more with each frame."""

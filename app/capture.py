@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from app.feed import Feed
+from app.feed import FIRST_PATIENCE_SECONDS, PATIENCE_SECONDS, Feed, silence_of
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.messages import Captured, EndOfSource
 from app.metrics import Metrics
 from app.settings import picture_size
-from app.sources.base import Diagnosed, Source, SourceError
+from app.sources.base import Source, SourceError
 from app.standing import Standing
 from app.status import SessionState, StatusBoard
 from app.tensors import from_planes
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
-# A live source that is at one call for so long has stalled. Devices take their time to open and to give a first
-# picture, and a file, of which every frame counts, may be slow.
-PATIENCE_SECONDS = 2.0
-FIRST_PATIENCE_SECONDS = 10.0
 LOST_AGAIN_SECONDS = 10.0
 
 
@@ -130,8 +126,8 @@ class CaptureThread(threading.Thread):
         self._sights = sights
         self._lock = threading.Lock()
         self._next: Source | None = source
-        self._feed: Feed | None = None
-        self._feeds: tuple[Feed, ...] = ()  # the present one, and those left behind that have not ended
+        self._feed: Feed[Captured] | None = None
+        self._feeds: tuple[Feed[Captured], ...] = ()  # the present one, and those left behind that have not ended
         self._interrupt = threading.Event()  # a new source or the end: whatever the thread waits for, it looks again
         self._halted = False
         self._epoch = board.epoch  # of the source that is served
@@ -141,7 +137,7 @@ class CaptureThread(threading.Thread):
         self._lost_told = -math.inf  # when
 
     @property
-    def feeds(self) -> list[Feed]:
+    def feeds(self) -> list[Feed[Captured]]:
         """The threads of sources that have not ended; all but one at most are left behind."""
         return [feed for feed in self._feeds if feed.is_alive()]
 
@@ -235,7 +231,7 @@ class CaptureThread(threading.Thread):
         self._tell_lost(source)
         self._enqueue(EndOfSource(self._epoch, source.live))
 
-    def _begin(self, source: Source) -> Feed | None:
+    def _begin(self, source: Source) -> Feed[Captured] | None:
         """Another attempt at ``source``; None where it is not wanted any more."""
         with self._lock:
             if self._interrupt.is_set():
@@ -250,13 +246,13 @@ class CaptureThread(threading.Thread):
             self._feeds = (*self.feeds, feed)
             return feed
 
-    def _wait_for_model(self, epoch: int, feed: Feed) -> bool:
+    def _wait_for_model(self, epoch: int, feed: Feed[Captured]) -> bool:
         # Were frames read before, the first ones would count the loading as their latency.
         if self._board.model is None:
             self._board.source(epoch, SessionState.LOADING, "Loading the model")
         return self._board.wait_for_model(lambda: feed.left) is not None
 
-    def _read_to_end(self, feed: Feed) -> None:
+    def _read_to_end(self, feed: Feed[Captured]) -> None:
         live, patience = feed.source.live, FIRST_PATIENCE_SECONDS
         while (captured := self._next_frame(feed, patience)) is not None and not self._interrupt.is_set():
             if self._sights is not None and live and captured.settings.reprojection != "off":
@@ -268,7 +264,7 @@ class CaptureThread(threading.Thread):
                 patience = PATIENCE_SECONDS
                 self._tell_lost_of_live(feed.source)
 
-    def _next_frame(self, feed: Feed, patience: float) -> Captured | None:
+    def _next_frame(self, feed: Feed[Captured], patience: float) -> Captured | None:
         """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
         left: float | None = patience
         while True:
@@ -308,10 +304,3 @@ class CaptureThread(threading.Thread):
 
     def _count_dropped(self, items: list[Captured | EndOfSource]) -> None:
         self._metrics.dropped(sum(isinstance(item, Captured) for item in items))
-
-
-def silence_of(source: Source) -> str:
-    """One sentence on a source that does not answer."""
-    if isinstance(source, Diagnosed):
-        return source.why_silent()
-    return f"{source.name} does not answer; check the disk, network or device that it comes from."

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from app import capture as module
-from app.capture import CaptureThread, prepare, retry_delays, silence_of
-from app.feed import Feed
+from app.capture import CaptureThread, prepare, retry_delays
+from app.feed import Feed, first_frame, silence_of
 from app.frame import Frame
 from app.frame_queue import FILE, Closed, FrameQueue, Policy
 from app.messages import Captured, EndOfSource
@@ -24,7 +24,7 @@ from app.sources.pacing import waited_until
 from app.sources.testcard import TestCardSource
 from app.standing import Standing, choices_in
 from app.status import SessionState, Status, StatusBoard
-from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource, until
+from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource, raising, until
 
 
 class Rig:
@@ -460,6 +460,27 @@ def test_a_source_may_know_why_it_is_silent() -> None:
             return "It is raining."
 
     assert silence_of(Talkative()) == "It is raining."
+
+
+def test_the_first_frame_alone_is_read_and_the_source_closed() -> None:
+    source = FakeSource(count=None)
+    frame = first_frame(source)
+    assert frame is not None
+    assert frame.index == 0
+    assert source.closed
+    assert first_frame(FakeSource(count=0)) is None
+    with pytest.raises(SourceError, match="Not a video"):
+        first_frame(FakeSource(script=raising(SourceError("Not a video."), at=0)))
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_file_that_hangs_at_its_first_frame_is_refused(where: str) -> None:
+    """As on a share that went away: nobody waits for it, and Ctrl-C is not needed."""
+    hanging = HangingSource(where, live=False)
+    with pytest.raises(SourceError, match="does not answer; check the disk, network or device"):
+        first_frame(hanging, patience=0.01)
+    hanging.release.set()
+    assert hanging.let_go.wait(SAFETY_SECONDS)
 
 
 def test_an_error_of_close_is_told(rig: RigMaker) -> None:

@@ -117,7 +117,7 @@ class Settings:
         "crop",
         "how a source of another shape is fitted",
         choices=FITS,
-        label="Other aspect ratios",
+        label="Aspect ratio",
         section=Section.PICTURE,
     )
     mirror: bool = setting(False, "swap left and right, as a mirror does", section=Section.PICTURE, portable=False)

@@ -39,6 +39,7 @@ class Control(QWidget):
         self.entry = entry
         self.label = QLabel(entry.label)
         self.label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.label.setWordWrap(True)  # so that no name is too long for the panel
         self.reset = QToolButton()
         self.reset.setProperty("role", "small")
         self.reset.setIconSize(QSize(14, 14))

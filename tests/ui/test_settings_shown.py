@@ -23,6 +23,7 @@ from pipeline.config import StreamConfig
 from tests.app.fakes import FACTS, FakeEngine
 from tests.ui.scripted import open_scripted, run_card
 from ui.controls import ChoiceControl, NumberControl
+from ui.panel import WIDTH
 from ui.window import Window
 
 TEN_STEPS = {"steps": 10, "solver": "dpmpp-2m", "guidance": "full", "guidance_scale": 7.5}
@@ -123,6 +124,13 @@ def test_a_model_that_cannot_be_had_is_not_shown_as_the_one_that_runs(qtbot: QtB
     window.editor.change(model="missing")
     qtbot.waitUntil(lambda: window.editor.value("model") == "other")
     assert window.session.settings.stream.steps == 10
+
+
+def test_every_section_fits_into_the_panel(window: Window):
+    for title in window.panel.sections:
+        window.panel.fold(title, True)
+    for control in window.panel.controls.values():
+        assert control.minimumSizeHint().width() <= WIDTH - 50, control.entry.label  # margins and the scroll bar
 
 
 def test_a_device_with_a_number_is_shown_as_it_is(window: Window):

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from app.feed import Feed
+from app.feed import FIRST_PATIENCE_SECONDS, PATIENCE_SECONDS, Feed, silence_of
 from app.frame import Frame
 from app.frame_queue import FILE, LIVE, Closed, FrameQueue
 from app.messages import Captured, EndOfSource
 from app.metrics import Metrics
 from app.settings import picture_size
-from app.sources.base import Diagnosed, Source, SourceError
+from app.sources.base import Source, SourceError
 from app.standing import Standing
 from app.status import SessionState, StatusBoard
 from app.tensors import from_planes
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
-# A live source that is at one call for so long has stalled. Devices take their time to open and to give a first
-# picture, and a file, of which every frame counts, may be slow.
-PATIENCE_SECONDS = 2.0
-FIRST_PATIENCE_SECONDS = 10.0
 LOST_AGAIN_SECONDS = 10.0
 
 
@@ -89,10 +85,10 @@ def retry_delays() -> Iterator[float]:
 
 
 class CaptureThread(threading.Thread):
-    """Takes the frames of a source, prepares and queues them; replaces the source and tries it again.
+    """Queues the frames of a source; replaces the source and tries it again.
 
-    The source itself is opened and read on a thread of its own (``app/feed.py``). One that hangs is said to, and left
-    behind where another is asked for, which is then opened at once.
+    The source itself is opened, read and prepared on a thread of its own (``app/feed.py``). One that hangs is said to,
+    and left behind where another is asked for, which is then opened at once.
 
     A live source that stalls or breaks is closed and opened again, after 0.25 s, 0.5 s, ... 5 s, until it gives
     frames or is replaced. A file that breaks off counts as ended there, with a notice; one of which nothing can be
@@ -130,8 +126,8 @@ class CaptureThread(threading.Thread):
         self._sights = sights
         self._lock = threading.Lock()
         self._next: Source | None = source
-        self._feed: Feed | None = None
-        self._feeds: tuple[Feed, ...] = ()  # the present one, and those left behind that have not ended
+        self._feed: Feed[Captured] | None = None
+        self._feeds: tuple[Feed[Captured], ...] = ()  # the present one, and those left behind that have not ended
         self._interrupt = threading.Event()  # a new source or the end: whatever the thread waits for, it looks again
         self._halted = False
         self._epoch = board.epoch  # of the source that is served
@@ -141,7 +137,7 @@ class CaptureThread(threading.Thread):
         self._lost_told = -math.inf  # when
 
     @property
-    def feeds(self) -> list[Feed]:
+    def feeds(self) -> list[Feed[Captured]]:
         """The threads of sources that have not ended; all but one at most are left behind."""
         return [feed for feed in self._feeds if feed.is_alive()]
 
@@ -235,28 +231,30 @@ class CaptureThread(threading.Thread):
         self._tell_lost(source)
         self._enqueue(EndOfSource(self._epoch, source.live))
 
-    def _begin(self, source: Source) -> Feed | None:
+    def _begin(self, source: Source) -> Feed[Captured] | None:
         """Another attempt at ``source``; None where it is not wanted any more."""
         with self._lock:
             if self._interrupt.is_set():
                 return None
-            self._feed = feed = Feed(source, partial(self._wait_for_model, self._epoch), self._metrics)
+            self._feed = feed = Feed(
+                source,
+                partial(self._wait_for_model, self._epoch),
+                partial(self._prepared, self._epoch, self._take, source.live),
+                self._metrics,
+            )
             feed.start()
             self._feeds = (*self.feeds, feed)
             return feed
 
-    def _wait_for_model(self, epoch: int, feed: Feed) -> bool:
+    def _wait_for_model(self, epoch: int, feed: Feed[Captured]) -> bool:
         # Were frames read before, the first ones would count the loading as their latency.
         if self._board.model is None:
             self._board.source(epoch, SessionState.LOADING, "Loading the model")
         return self._board.wait_for_model(lambda: feed.left) is not None
 
-    def _read_to_end(self, feed: Feed) -> None:
+    def _read_to_end(self, feed: Feed[Captured]) -> None:
         live, patience = feed.source.live, FIRST_PATIENCE_SECONDS
-        while (frame := self._next_frame(feed, patience)) is not None and not self._interrupt.is_set():
-            model = self._board.model
-            assert model is not None, "no frame is read before"
-            captured = self._prepared(frame, model.default_size, live)
+        while (captured := self._next_frame(feed, patience)) is not None and not self._interrupt.is_set():
             if self._sights is not None and live and captured.settings.reprojection != "off":
                 self._sights.put(captured)  # first: the motion to a frame is then known before its picture comes
             self._enqueue(captured)
@@ -266,7 +264,7 @@ class CaptureThread(threading.Thread):
                 patience = PATIENCE_SECONDS
                 self._tell_lost_of_live(feed.source)
 
-    def _next_frame(self, feed: Feed, patience: float) -> Frame | None:
+    def _next_frame(self, feed: Feed[Captured], patience: float) -> Captured | None:
         """The next frame of ``feed``, however long it takes; after ``patience`` seconds at one call it is said."""
         left: float | None = patience
         while True:
@@ -278,13 +276,15 @@ class CaptureThread(threading.Thread):
                     self._say(SessionState.STALLED, silence_of(feed.source))
                     left = None
 
-    def _prepared(self, frame: Frame, default_size: int, live: bool) -> Captured:
+    def _prepared(self, epoch: int, take: int, live: bool, frame: Frame) -> Captured:
+        model = self._board.model
+        assert model is not None, "no frame is read before"
         standing = self._read_standing()
         settings = of_words(standing.in_force) if frame.blank else standing.in_force
         height, width = frame.pixels.shape[:2]
-        size = picture_size(settings, width, height, default_size, standing.limits.pixels)
+        size = picture_size(settings, width, height, model.default_size, standing.limits.pixels)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
-        return Captured(replace(frame, tensor=tensor, take=self._take), settings, self._epoch, live)
+        return Captured(replace(frame, tensor=tensor, take=take), settings, epoch, live)
 
     def _tell_lost_of_live(self, source: Source) -> None:
         """What is played over and over has no end to tell at what was lost; and it may become more with each frame."""
@@ -304,10 +304,3 @@ class CaptureThread(threading.Thread):
 
     def _count_dropped(self, items: list[Captured | EndOfSource]) -> None:
         self._metrics.dropped(sum(isinstance(item, Captured) for item in items))
-
-
-def silence_of(source: Source) -> str:
-    """One sentence on a source that does not answer."""
-    if isinstance(source, Diagnosed):
-        return source.why_silent()
-    return f"{source.name} does not answer; check the disk, network or device that it comes from."

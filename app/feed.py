@@ -7,18 +7,28 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from app.frame import Frame
 from app.frame_queue import LIVE, Closed, FrameQueue, Policy
 from app.metrics import Metrics
-from app.sources.base import Source
+from app.sources.base import Diagnosed, Source, SourceError
 from app.sources.pacing import waited_until
 
-_STEP = (Policy.WAIT, 1)  # of a file, one frame is read ahead while the last one is prepared
+# A live source that is at one call for so long has stalled. Devices take their time to open and to give a first
+# picture, and a file, of which every frame counts, may be slow.
+PATIENCE_SECONDS = 2.0
+FIRST_PATIENCE_SECONDS = 10.0
+
+_STEP = (Policy.WAIT, 1)  # of a file
+
+T = TypeVar("T")
 
 
-class Feed(threading.Thread):
-    """One attempt at a source: opens it, reads it to its end or first error, and closes it, all on this thread.
+class Feed(threading.Thread, Generic[T]):
+    """One attempt at a source: opens it, prepares each frame up to its end or first error, and closes it.
+
+    All of it happens on this thread.
 
     A driver may block for seconds, and a share that went away or a named pipe for ever, in a call that nothing can
     interrupt. Then this thread is left behind: it closes the source as soon as the call returns, and ends with the
@@ -29,15 +39,23 @@ class Feed(threading.Thread):
     Args:
         source: used by nobody else meanwhile.
         may_read: called between opening and reading; sleeps until frames are of use. False: they never will be.
+        prepared: makes of a frame what is handed on, as soon as it is read: with the settings of that moment.
         metrics: counts what is read, and what nobody has taken.
     """
 
-    def __init__(self, source: Source, may_read: Callable[[Feed], bool], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        source: Source,
+        may_read: Callable[[Feed[T]], bool],
+        prepared: Callable[[Frame], T],
+        metrics: Metrics,
+    ) -> None:
         super().__init__(name="vitrail-feed", daemon=True)
         self.source = source
         self._may_read = may_read
+        self._prepared = prepared
         self._metrics = metrics
-        self._items: FrameQueue[Frame | _End] = FrameQueue(*(LIVE if source.live else _STEP))
+        self._items: FrameQueue[T | _End] = FrameQueue(*(LIVE if source.live else _STEP))
         self._left = threading.Event()
         self._released = threading.Event()
         self._began = time.monotonic()  # the call into the source that is under way; infinity between two
@@ -57,7 +75,7 @@ class Feed(threading.Thread):
         """For how long the source has been at one call, its waits for the clock not counted; below 0 between two."""
         return time.monotonic() - max(self._began, waited_until(self))
 
-    def next(self, timeout: float | None) -> Frame | None:
+    def next(self, timeout: float | None) -> T | None:
         """The next frame; None at the end, and after ``leave``.
 
         Raises:
@@ -68,7 +86,7 @@ class Feed(threading.Thread):
             item = self._items.get(timeout)
         except Closed:
             return None
-        if isinstance(item, Frame):
+        if not isinstance(item, _End):
             return item
         if item.error is not None:
             raise item.error
@@ -113,9 +131,9 @@ class Feed(threading.Thread):
             if frame is None or self.left:
                 return
             self._metrics.captured(frame.captured_at)
-            self._put(frame)
+            self._put(self._prepared(frame))
 
-    def _put(self, item: Frame | _End) -> None:
+    def _put(self, item: T | _End) -> None:
         self._metrics.dropped(len(self._items.put(item)))
 
     def _interrupt(self) -> None:
@@ -128,3 +146,34 @@ class _End:
 
     def __init__(self, error: Exception | None) -> None:
         self.error = error
+
+
+def silence_of(source: Source) -> str:
+    """One sentence on a source that does not answer."""
+    if isinstance(source, Diagnosed):
+        return source.why_silent()
+    return f"{source.name} does not answer; check the disk, network or device that it comes from."
+
+
+def first_frame(source: Source, patience: float = FIRST_PATIENCE_SECONDS) -> Frame | None:
+    """What ``source`` begins with, which is closed again; None where there is nothing in it.
+
+    Raises:
+        SourceError: it cannot be opened or read, or does not answer for ``patience`` seconds; it is then left behind,
+            and must not be used any more.
+    """
+    feed: Feed[Frame] = Feed(source, lambda _: True, lambda frame: frame, Metrics())
+    feed.start()
+    left = patience
+    try:
+        while True:
+            try:
+                return feed.next(left)
+            except TimeoutError as error:
+                left = patience - max(0.0, feed.silent_seconds)
+                if left <= 0:
+                    raise SourceError(silence_of(source)) from error
+    finally:
+        feed.leave()
+        if left > 0:
+            feed.join(patience)

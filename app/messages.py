@@ -22,8 +22,8 @@ class Captured:
 
     Attributes:
         frame: with its tensor.
-        settings: as they were when it was prepared. They travel with the frame, so that a change meets every frame
-            that is read after it, and each frame as a whole, however long the queue.
+        settings: as they were when it was read. They travel with the frame, so that a change meets exactly the frames
+            that are read after it, however long the queue.
         epoch: number of its source.
         live: whether newer frames may take its place.
     """

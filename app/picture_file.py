@@ -29,7 +29,7 @@ MOST_PIXELS = 2**28
 _LARGEST_FILE = 2**30
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
-# Pillow reads these alone; the others are OpenCV's as long as they are opaque and without a profile.
+# Pillow reads these alone, and all that move; the others are OpenCV's while they are opaque and without a profile.
 _PILLOW_ALONE = ("GIF", "AVIF")
 
 _MAGIC = (b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", *(b"P%d" % number for number in range(1, 7)))
@@ -38,7 +38,8 @@ _MOVING_MAGIC = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 _CLIPS = (b"\x1a\x45\xdf\xa3", b"OggS", b"FLV", b"\0\0\1\xba", b"\0\0\1\xb3", b"\x30\x26\xb2\x75")
 # Of the formats that begin with a box ``ftyp``: those that hold one picture (ISO/IEC 23008-12, annex B; AVIF).
 _STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"avif")
-_HEAD_BYTES = 32
+_PACKET_BYTES = 188  # of an MPEG transport stream; each packet begins with the letter G
+_HEAD_BYTES = _PACKET_BYTES + 1
 
 
 class PictureError(Exception):
@@ -60,8 +61,10 @@ def kind_of(path: Path) -> Kind:
     try:
         with open_ordinary(path) as file:
             head = file.read(_HEAD_BYTES)
-            if head.startswith(_MAGIC) or _is_clip(head):
-                return Kind.STILL if head.startswith(_MAGIC) else Kind.CLIP
+            if head.startswith(_MAGIC):
+                return Kind.STILL
+            if _is_clip(head):
+                return Kind.CLIP
             if head.startswith(_MOVING_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
                 return Kind.ANIMATED if _is_animated(file) else Kind.STILL
     except OSError:
@@ -91,7 +94,8 @@ def read_picture(path: Path) -> np.ndarray:
         raise PictureError(f"{path} is empty (0 bytes).")
     try:
         with open_picture(io.BytesIO(data)) as picture:
-            if picture.format in _PILLOW_ALONE or has_opacity(picture) or _profile_of(picture) is not None:
+            alone = picture.format in _PILLOW_ALONE or getattr(picture, "is_animated", False)
+            if alone or has_opacity(picture) or _profile_of(picture) is not None:
                 return shown(_upright(picture))
     except TooManyPixelsError as error:
         raise PictureError(f"{path} is {error}.") from error
@@ -212,7 +216,7 @@ def _known_formats() -> tuple[str, ...]:
 
 
 def _is_clip(head: bytes) -> bool:
-    transport = head[:1] == b"\x47" and not head.startswith(b"GIF")
+    transport = head[:1] == b"G" == head[_PACKET_BYTES:]
     return head.startswith(_CLIPS) or transport or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
 
 

@@ -32,16 +32,17 @@ class Session:
 
     ::
 
-        source ─► CaptureThread ─► input queue ─► WorkerThread ─► output queue ─► DisplayThread ─► sinks
-                  crop, resize,    bounded        settings,       bounded         to uint8,
-                  to tensor                       engine                          fan out
+        source ─► Feed ─► CaptureThread ─► input queue ─► WorkerThread ─► output queue ─► DisplayThread ─► sinks
+           crop, resize,  retries,         bounded        settings,       bounded         to uint8,
+           to tensor      replaces                        engine                          fan out
 
                         live: newest wins, nothing waits        files: every frame, in order
 
     Live frames also go to the display thread directly: for those that have no picture yet, it carries the last one
     along the motion (``app/reprojection``).
 
-    A session owns its threads and queues; the threads share nothing but these, the metrics and the status board.
+    A session owns its threads and queues; the threads share nothing but these, the metrics and the status board. Each
+    source has a number, its epoch: what is not of the newest source is dropped wherever it is met.
     Settings are one immutable value: ``update`` replaces it, the capture thread sends it along with each frame, and
     the worker acts on what differs from one frame to the next.
 

@@ -43,8 +43,10 @@ def load(path: Path) -> tuple[dict[str, Value], list[str]]:
     if "version" not in found:  # the first edition's: what is as by default was not chosen
         values, notes = usable(found)
         return choices_in(with_values(Settings(), catalogue(), values)), few(notes)
-    chosen = found.get("chosen")
-    if found["version"] != _VERSION or not isinstance(chosen, dict):
+    version, chosen = found["version"], found.get("chosen")
+    if isinstance(version, int) and version > _VERSION:
+        return {}, [_set_aside(path, "are of a newer version of Vitrail")]
+    if version != _VERSION or not isinstance(chosen, dict):
         return {}, [_set_aside(path)]
     values, notes = usable(chosen)
     return values, few(notes)
@@ -80,10 +82,10 @@ def usable(found: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
     return values, notes
 
 
-def _set_aside(path: Path) -> str:
+def _set_aside(path: Path, why: str = "are damaged") -> str:
     bad = path.with_name(path.name + ".bad")
     try:
         path.replace(bad)
     except OSError as error:
-        return f"The settings in {path} are damaged and cannot be moved ({error.strerror}); the defaults are used."
-    return f"The settings in {path} were damaged; they are kept as {bad.name}, and the defaults are used."
+        return f"The settings in {path} {why} and cannot be moved ({error.strerror}); the defaults are used."
+    return f"The settings in {path} {why}; they are kept as {bad.name}, and the defaults are used."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 # Asked to end by a system that shuts down, by a terminal that was closed, and by Ctrl-Break on Windows.
 _ENDING = ("SIGTERM", "SIGHUP", "SIGBREAK")
@@ -35,6 +35,12 @@ def end_as_by_ctrl_c() -> None:
         signal.signal(one, end)
 
 
-def handled_by(handler: Callable[[int, FrameType | None], object]) -> dict[signal.Signals, Any]:
-    """Have ``handler`` called for Ctrl-C and all of them; gives what was in force before, for ``signal.signal``."""
-    return {one: signal.signal(one, handler) for one in (signal.SIGINT, *ending_signals())}
+@contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Have ``handler`` called for Ctrl-C and all of them while the block runs."""
+    before = [(one, signal.signal(one, handler)) for one in (signal.SIGINT, *ending_signals())]
+    try:
+        yield
+    finally:
+        for one, earlier in before:
+            signal.signal(one, signal.SIG_DFL if earlier is None else earlier)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 _PREFIX = "vitrail-run-"
 _LOCK = "in-use"
-_REMOVE_TRIES = 5
+_TRIES = 5
 
 _guard = threading.Lock()  # of the folder below
 _own: _Folder | None = None
@@ -35,15 +35,17 @@ class _Folder:
 
     def __init__(self) -> None:
         self._process = os.getpid()
-        while True:
+        for left in reversed(range(_TRIES)):
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            held = _lock(self.path, make=True)
-            if held is not None and (self.path / _LOCK).exists():
-                self._held = held
+            self._held = _lock(self.path, make=True)
+            if self._held is not None and (self.path / _LOCK).exists():
                 return
-            # Another process has taken it for one that was left behind, and removed it.
-            if held is not None:
-                held.close()
+            # Another process has taken it for one that was left behind, and removes it. Or this file system knows no
+            # locks: then the last try has to do, and nobody ever removes what a killed process leaves there.
+            if left:
+                if self._held is not None:
+                    self._held.close()
+                _remove(self.path)
 
     def remove(self) -> None:
         """Remove all of it, though threads and compilers may still be writing."""
@@ -53,7 +55,8 @@ class _Folder:
         gone = self.path.with_name(f"{self.path.name}.gone")
         with contextlib.suppress(OSError):
             self.path.rename(gone)
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
         _remove(gone if gone.exists() else self.path)
 
 
@@ -141,7 +144,7 @@ else:
 
 def _remove(path: Path) -> None:
     """Remove a folder with all that is in it, though somebody may be writing into it."""
-    for _ in range(_REMOVE_TRIES):
+    for _ in range(_TRIES):
         shutil.rmtree(path, ignore_errors=True)
         if not os.path.lexists(path):
             return

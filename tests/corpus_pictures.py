@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from tests.app.media import cards, swapped_profile, write_clip
-from tests.corpus_case import Case, Colour, Frames, Says
+from tests.corpus_case import Case, Frames, Says
+from tests.corpus_video import Tiles, heic
 
 WIDTH, HEIGHT = 64, 48
 RED, LIME, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -122,6 +123,12 @@ def coded(brand: bytes, folder: Path) -> Path:
     return path
 
 
+def tiled(folder: Path, leave_out: int = 0) -> Path:
+    """The quarters twice as large, as a photo of four tiles, of which some may be missing."""
+    pixels = np.asarray(quarters().resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.NEAREST))
+    return heic(folder / "a.heic", Tiles(pixels, leave_out=leave_out))
+
+
 def picture(name: str, make: Callable[[Path], Path], right: Frames | Says) -> Case:
     """A picture as a source."""
     return Case("picture", name, make, right)
@@ -140,7 +147,14 @@ def _formats() -> Iterator[Case]:
         yield picture(f"{kind} called {name}", partial(saved, name, quarters, format=kind), lossy)
     for name in ("clip.png", "clip.jpg", "clip.gif"):
         yield picture(f"a video called {name}", partial(clip_called, name), Frames(3, (WIDTH, HEIGHT)))
-    yield picture("HEIC", partial(coded, b"heic"), Frames(1, (WIDTH, HEIGHT)))
+    twice = {(2 * x, 2 * y): colour for (x, y), colour in QUARTERS.items()}
+    yield picture("HEIC", tiled, Frames(1, (2 * WIDTH, 2 * HEIGHT), twice, within=12))
+    yield picture(
+        "HEIC, one tile is missing",
+        partial(tiled, leave_out=1),
+        Says("a.heic is a photo of tiles that cannot be put together"),
+    )
+    yield picture("HEIC, one frame", partial(coded, b"heic"), Frames(1, (WIDTH, HEIGHT)))
     yield picture("HEIC that moves", partial(coded, b"hevc"), Frames(3, (WIDTH, HEIGHT)))
     yield picture("JPEG, progressive", partial(saved, "a.jpg", quarters, progressive=True), lossy)
     yield picture("1x1", partial(saved, "a.png", lambda: Image.new("RGB", (1, 1), RED)), Frames(size=(1, 1)))
@@ -151,8 +165,8 @@ def _modes() -> Iterator[Case]:
     def of(mode: str) -> Callable[[], Image.Image]:
         return lambda: quarters().convert(mode)
 
-    levels: tuple[Colour, ...] = ((76, 76, 76), (150, 150, 150), (29, 29, 29), WHITE)
-    grey = dict(zip(PLACES, levels, strict=True))
+    shades = ((76, 76, 76), (150, 150, 150), (29, 29, 29), WHITE)
+    grey = dict(zip(PLACES, shades, strict=True))
     yield picture("grey", partial(saved, "a.png", of("L")), Frames(colours=grey))
     yield picture("black and white", partial(saved, "a.png", lambda: Image.new("1", (8, 8), 1)), Frames(size=(8, 8)))
     yield picture("palette", partial(saved, "a.png", lambda: quarters().quantize()), Frames(colours=QUARTERS))
@@ -250,6 +264,13 @@ def _bytes(kind: str, shade: int = 0) -> bytes:
     return file.getvalue()
 
 
+def _moving_bytes() -> bytes:
+    file = io.BytesIO()
+    shades = [Image.new("RGB", (WIDTH, HEIGHT), (shade, 0, 0)) for shade in (10, 90)]
+    shades[0].save(file, "WEBP", save_all=True, append_images=shades[1:], lossless=True)
+    return file.getvalue()
+
+
 def _folders() -> Iterator[Case]:
     png, jpeg = _bytes("PNG"), _bytes("JPEG")
     shadow = b"\0\5\26\7" + bytes(4000)
@@ -257,6 +278,7 @@ def _folders() -> Iterator[Case]:
     cases: dict[str, tuple[dict[str, bytes | None], Frames | Says]] = {
         "pictures": ({"1.png": png, "2.png": png}, Frames(2)),
         "every kind": ({"1.jpg": jpeg, "2.jfif": jpeg, "3.gif": _bytes("GIF"), "4": png}, Frames(4)),
+        "one that moves": ({"1.png": png, "2.webp": _moving_bytes()}, Frames(2)),
         "wrong names": ({"1.jpg": png, "2.png": jpeg, "3.dat": png}, Frames(3)),
         "natural order": (
             {"10.png": _bytes("PNG", 30), "9.png": _bytes("PNG", 20), "1.png": _bytes("PNG", 10)},

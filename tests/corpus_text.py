@@ -11,7 +11,7 @@ from pathlib import Path
 from app.json_files import LARGEST_FILE
 from tests.corpus_case import Case, Right, Says, Values
 
-DAMAGED = Values(notes=("were damaged; they are kept as settings.json.bad",))
+DAMAGED = Values(notes=("are damaged; they are kept as settings.json.bad",))
 HEAD = "vitrail-preset = 1\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -146,14 +145,12 @@ def _start_again(old: Window, chosen: Values) -> None:
 def _until_closed(application: QApplication) -> int:
     # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second.
     # So do the signals of a system that shuts down: what is kept is kept then, and a recording is finished.
-    before = handled_by(lambda *_: application.closeAllWindows())
     hook, sys.excepthook = sys.excepthook, partial(_tell_unforeseen, application)
     try:
-        return application.exec()
+        with handled_by(lambda *_: application.closeAllWindows()):
+            return application.exec()
     finally:
         sys.excepthook = hook
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 def _tell_unforeseen(

@@ -12,6 +12,7 @@ from rich.console import Console
 from app.commands.misuse import Misuse
 from app.commands.options import chosen_in, settings_from, without_effect
 from app.commands.paths import check_apart, model_files
+from app.feed import first_frame
 from app.json_files import write_json
 from app.reprojection.smooth import SmoothSink
 from app.settings import Settings
@@ -104,13 +105,9 @@ def _written(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def probe(source: Source) -> None:
-    """Read one frame of a file, so that one that cannot be read is known at once. Raises ``SourceError``."""
-    try:
-        source.open()
-        if not source.live and source.read() is None:
-            raise SourceError(f"{source.name} has no frames.")
-    finally:
-        source.close()
+    """Read one frame, so that what cannot be read, or does not answer, is known at once. Raises ``SourceError``."""
+    if first_frame(source) is None and not source.live:
+        raise SourceError(f"{source.name} has no frames.")
 
 
 def smoothed(sink: Sink, fps: float) -> SmoothSink:

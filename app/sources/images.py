@@ -33,6 +33,7 @@ FOLDER_FPS = 24.0
 _OF_THE_SYSTEM = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _SHORTEST_SECONDS = 0.02  # GIF's hundredths: browsers take 0 and 1 for a tenth of a second
 _USUAL_SECONDS = 0.1
+_CATCH_UP_SECONDS = 0.5  # a round held up for longer than this goes on from where it is, instead of racing
 
 
 class ImageSource(GeneratedSource):
@@ -93,8 +94,10 @@ class AnimationSource:
                 count = int(getattr(picture, "n_frames", 1))
                 self.fps = 1.0 / _seconds(picture)
             except TooManyPixelsError as error:
+                self._release()
                 raise SourceError(f"{self._path} is {error}.") from error
             except Exception as error:  # what Pillow raises for damaged files is not to be listed
+                self._release()
                 why = getattr(error, "strerror", None) or "it is damaged"
                 raise SourceError(f"{self._path} cannot be read: {why}.") from error
             self.frame_count = None if self.live else count
@@ -127,7 +130,7 @@ class AnimationSource:
             self._release()
 
     def _begin(self, zero: float) -> None:
-        self._zero, self._end = max(zero, time.monotonic() - 0.5), 0.0
+        self._zero, self._end = max(zero, time.monotonic() - _CATCH_UP_SECONDS), 0.0
         self._pictures = self._decoded()
 
     def _decoded(self) -> Iterator[tuple[float, np.ndarray]]:
@@ -176,6 +179,7 @@ class ImageFolderSource:
         self._next = 0
         self._index = 0
         self._unread: list[str] = []
+        self._misses = 0  # pictures one after the other that could not be read
 
     @property
     def pictures(self) -> tuple[Path, ...]:
@@ -191,28 +195,32 @@ class ImageFolderSource:
         self.frame_count = None if self.live else len(self._paths)
         self._next = self._index = 0
         self._unread = []
+        self._misses = 0
         self._say()
         self._beat.start()
 
     def read(self) -> Frame | None:
         """The next picture that can be read; None at the end. Raises ``SourceError`` where none could be."""
-        while not self._beat.stopped and (self._next < len(self._paths) or (self.live and self._index)):
-            path = self._paths[self._next % len(self._paths)]
+        count = len(self._paths)
+        while not self._beat.stopped and self._misses < count and (self.live or self._next < count):
+            path = self._paths[self._next % count]
             self._next += 1
             try:
                 pixels = read_image(path)
             except SourceError:
+                self._misses += 1
                 if path.name not in self._unread:
                     self._unread.append(path.name)
                 self._say()
                 continue
             if self.live and not self._beat.wait():
                 return None
+            self._misses = 0
             index = self._index
             self._index += 1
             media_time = None if self.live else index * self._period
             return Frame(index, time.monotonic(), pixels, media_time=media_time)
-        if not self._index and self._unread and not self._beat.stopped:
+        if count and self._misses == count and not self._beat.stopped:
             raise SourceError(f"None of the {len(self._unread)} pictures in {self._folder} can be read.")
         return None
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from app import capture as module
-from app.capture import CaptureThread, prepare, retry_delays, silence_of
-from app.feed import Feed
+from app.capture import CaptureThread, prepare, retry_delays
+from app.feed import Feed, first_frame, silence_of
 from app.frame import Frame
 from app.frame_queue import FILE, Closed, FrameQueue, Policy
 from app.messages import Captured, EndOfSource
@@ -24,7 +24,7 @@ from app.sources.pacing import waited_until
 from app.sources.testcard import TestCardSource
 from app.standing import Standing, choices_in
 from app.status import SessionState, Status, StatusBoard
-from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource, until
+from tests.app.fakes import FACTS, SAFETY_SECONDS, BlockingSource, FakeSource, StubbornSource, raising, until
 
 
 class Rig:
@@ -164,14 +164,10 @@ def test_settings_travel_with_the_frame(rig: RigMaker) -> None:
     one = rig(FakeSource(count=6, script=change), once=True, with_model=False)
     one.board.model = FACTS
     frames = one.frames_to_end()
-    # Frames 1 and 2 may be on either side: they were read before the change, and perhaps prepared after it.
-    followed = [item.settings == changed for item in frames]
-    assert followed == sorted(followed)
-    assert not followed[0]
-    assert all(followed[3:])
-    for item, new in zip(frames, followed, strict=True):
-        assert item.frame.tensor is not None
-        assert item.frame.tensor.shape == ((3, 64, 128) if new else (3, 64, 64)), "a frame is wholly of one"
+    assert [item.settings == changed for item in frames] == [False] * 3 + [True] * 3
+    assert [tuple(item.frame.tensor.shape) for item in frames if item.frame.tensor is not None] == (
+        [(3, 64, 64)] * 3 + [(3, 64, 128)] * 3
+    )
 
 
 def test_reading_waits_for_the_model(rig: RigMaker) -> None:
@@ -434,7 +430,11 @@ def test_a_source_that_hangs_is_said_to_and_goes_on_when_it_can(
 
 
 def test_to_wait_for_the_clock_is_not_to_be_silent() -> None:
-    slow = Feed(TestCardSource(width=64, height=64, fps=0.001, live=True), lambda _: True, Metrics())
+    def prepared(frame: Frame) -> Captured:
+        return Captured(frame, Settings(), 1, live=True)
+
+    card = TestCardSource(width=64, height=64, fps=0.001, live=True)
+    slow = Feed(card, lambda _: True, prepared, Metrics())
     slow.start()
     assert slow.next(SAFETY_SECONDS) is not None
     until(lambda: waited_until(slow) > time.monotonic())  # for the second picture, a quarter of an hour from now
@@ -443,7 +443,7 @@ def test_to_wait_for_the_clock_is_not_to_be_silent() -> None:
     slow.join(SAFETY_SECONDS)
     assert not slow.holds
     hanging = HangingSource("read")
-    silent = Feed(hanging, lambda _: True, Metrics())
+    silent = Feed(hanging, lambda _: True, prepared, Metrics())
     silent.start()
     assert hanging.hangs.wait(SAFETY_SECONDS)
     assert silent.silent_seconds >= 0
@@ -460,6 +460,27 @@ def test_a_source_may_know_why_it_is_silent() -> None:
             return "It is raining."
 
     assert silence_of(Talkative()) == "It is raining."
+
+
+def test_the_first_frame_alone_is_read_and_the_source_closed() -> None:
+    source = FakeSource(count=None)
+    frame = first_frame(source)
+    assert frame is not None
+    assert frame.index == 0
+    assert source.closed
+    assert first_frame(FakeSource(count=0)) is None
+    with pytest.raises(SourceError, match="Not a video"):
+        first_frame(FakeSource(script=raising(SourceError("Not a video."), at=0)))
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_file_that_hangs_at_its_first_frame_is_refused(where: str) -> None:
+    """As on a share that went away: nobody waits for it, and Ctrl-C is not needed."""
+    hanging = HangingSource(where, live=False)
+    with pytest.raises(SourceError, match="does not answer; check the disk, network or device"):
+        first_frame(hanging, patience=0.01)
+    hanging.release.set()
+    assert hanging.let_go.wait(SAFETY_SECONDS)
 
 
 def test_an_error_of_close_is_told(rig: RigMaker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,8 @@ from app.settings import Settings
 from app.settings_file import load, save
 from app.snapshot import save_snapshot, settings_of_snapshot
 from app.sources import SourceError, open_source
-from pipeline import ModelError, Stream, StreamConfig, load_model
+from pipeline import Model, ModelError, Stream, StreamConfig, load_model
 from pipeline.adapter_list import quoted
-from pipeline.models.residency import DENOISER
 from tests.app.media import frames_of
 from tests.corpus import CASES
 from tests.corpus_case import Case, Ends, Frames, Says, Values
@@ -116,7 +116,7 @@ def check_source(case: Case, folder: Path) -> None:
 
 def check_lora(case: Case, folder: Path) -> None:
     """On the tiny model, whose weights say how much of it was taken."""
-    model = new_tiny_model()
+    model = _model()
     asked = dataclasses.replace(PLAIN, loras=quoted(str(case.make(folder))))
     if isinstance(case.right, Says):
         with pytest.raises(ModelError, match=case.right.words) as caught:
@@ -134,8 +134,14 @@ def check_lora(case: Case, folder: Path) -> None:
         assert isinstance(times, float)
         change = after[f"{layer}.weight"] - before[f"{layer}.weight"]
         torch.testing.assert_close(change, times * PRODUCT, atol=2e-3, rtol=2e-2)
-    assert model.adapters.in_denoiser, DENOISER
     stream.close()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in unet_of(model).state_dict().items())
+
+
+@cache
+def _model() -> Model:
+    """One for all LoRAs: each is taken out again."""
+    return new_tiny_model()
 
 
 def check_checkpoint(case: Case, folder: Path) -> None:
@@ -199,7 +205,7 @@ def check_text(case: Case, folder: Path) -> None:
     history = PromptHistory([prompt])
     save_history(history, folder / "prompts.json")
     assert load_history(folder / "prompts.json").prompts == history.prompts
-    kept, _ = settings_of_snapshot(save_snapshot(np.zeros((8, 8, 3), np.uint8), settings, folder=folder / "pictures"))
+    kept, _ = settings_of_snapshot(save_snapshot(np.zeros((8, 8, 3), np.uint8), settings, "tiny", folder / "pictures"))
     assert kept == settings
     preset, notes = load_preset(save_preset(Preset("look", settings), folder / "presets"))
     assert (preset.settings.stream.prompt, notes) == (encodable(prompt), [])

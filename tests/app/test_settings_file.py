@@ -55,7 +55,7 @@ def test_no_file_is_no_news(tmp_path: Path) -> None:
     assert load(tmp_path / "settings.json") == ({}, [])
 
 
-@pytest.mark.parametrize("content", ["{", "", "[1]", "null", "\x00\x01", '{"version": 3}', '{"version": 2}'])
+@pytest.mark.parametrize("content", ["{", "", "[1]", "null", "\x00\x01", '{"version": 2}'])
 def test_a_damaged_file_is_set_aside(tmp_path: Path, content: str) -> None:
     path = tmp_path / "settings.json"
     path.write_text(content, encoding="utf-8")
@@ -65,6 +65,15 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, content: str) -> None:
     assert "damaged" in notes[0]
     assert not path.exists()
     assert (tmp_path / "settings.json.bad").read_text(encoding="utf-8") == content
+
+
+def test_a_file_of_a_newer_version_is_kept_and_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"version": 3, "chosen": {"steps": 4}}', encoding="utf-8")
+    chosen, notes = load(path)
+    assert chosen == {}
+    assert "are of a newer version of Vitrail; they are kept as settings.json.bad" in notes[0]
+    assert "steps" in (tmp_path / "settings.json.bad").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_used_is_named_and_the_rest_taken() -> None:

@@ -68,3 +68,12 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_no_other(tmp_path
         assert (next(path for path in folder.iterdir() if path.is_dir()) / "blob").stat().st_size == 1000
         alive.communicate(timeout=60)
     assert left(tmp_path) == [mine.name]
+
+
+def test_without_locks_it_does_without(tmp_path: Path) -> None:
+    """As on some file systems that lie on another machine."""
+    script = "import pipeline.temporary as t\ndef no(_): raise OSError(37, 'No locks available')\nt._lock_file = no\n"
+    with started(tmp_path, script + _MAKES_ONE) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert left(tmp_path) == []

@@ -16,13 +16,14 @@ import pytest
 import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtWidgets import QLabel, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
 
 from app.cameras import Camera
 from app.engine import Loaded
 from app.fetching import Progress
+from app.presets import load_preset
 from app.screens import Screen
 from app.settings import Settings
 from app.sources import SourceError
@@ -38,7 +39,7 @@ from assets.sample import clip_path
 from pipeline.models.errors import ModelError
 from tests.app.fakes import FACTS, FakeEngine
 from tests.ui.scripted import open_scripted, run_card
-from ui import dialogs, source_dialog
+from ui import dialogs, presets, source_dialog
 from ui.choice import Choice
 from ui.dialogs import canvas_choice
 from ui.drops import drop
@@ -358,6 +359,26 @@ def test_looks_are_kept_taken_up_and_undone(window: Window, tmp_path: Path):
     soft.write_text("not a preset", encoding="utf-8")
     assert not window.presets.apply(soft)
     assert "cannot be understood" in window.toast.text
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_look_of_the_same_name_is_replaced_only_if_the_user_says_so(
+    window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+):
+    asked: list[str] = []
+
+    def answer(*words: object) -> QMessageBox.StandardButton:
+        asked.append(str(words[-1]))
+        return QMessageBox.StandardButton.Yes if replaced else QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(presets.QInputDialog, "getText", lambda *_: (" Soft ", True))
+    monkeypatch.setattr(presets.QMessageBox, "question", answer)
+    for strength in (0.3, 0.9):
+        window.editor.change(strength=strength)
+        window.presets._ask_name()
+    (soft,) = (tmp_path / "presets").glob("*.toml")
+    assert load_preset(soft)[0].settings.stream.strength == (0.9 if replaced else 0.3)
+    assert asked == ["There is a preset “Soft” already. Replace it?"]
 
 
 def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):

@@ -97,6 +97,10 @@ def test_a_live_folder_goes_on(tmp_path: Path):
     frames = [frame for frame in (source.read() for _ in range(5)) if frame]
     assert [read_index(frame.pixels) for frame in frames] == [0, 1, 0, 1, 0]
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(SourceError, match="None of the 2 pictures"):
+        source.read()
     source.close()
     assert source.read() is None
 

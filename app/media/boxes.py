@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 _MOST_BYTES = 32 << 20  # of a box that is read whole: an index of an hour's film has some megabytes
 _PICTURES = b"vide"
 
 
-@dataclass(frozen=True, slots=True)
 class Reader:
     """Numbers from bytes, one after the other. Raises ``ValueError`` where they end too soon."""
 
-    data: memoryview
-    _at: list[int]
-
-    @classmethod
-    def of(cls, data: bytes | memoryview) -> Reader:
-        """From the first byte on."""
-        return cls(memoryview(data), [0])
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._at = 0
 
     def number(self, size: int) -> int:
         """The next ``size`` bytes, the highest first; 0 for none."""
@@ -33,19 +27,15 @@ class Reader:
 
     def take(self, size: int) -> memoryview:
         """The next ``size`` bytes."""
-        begin = self._at[0]
-        if size < 0 or begin + size > len(self.data):
+        begin, end = self._at, self._at + size
+        if size < 0 or end > len(self._data):
             raise ValueError("a box ends too soon")
-        self._at[0] = begin + size
-        return self.data[begin : begin + size]
+        self._at = end
+        return self._data[begin:end]
 
     def version(self) -> tuple[int, int]:
         """Version and flags, with which many boxes begin."""
         return self.number(1), self.number(3)
-
-    def rest(self) -> memoryview:
-        """All that follows."""
-        return self.take(len(self.data) - self._at[0])
 
 
 def boxes(data: bytes | memoryview) -> Iterator[tuple[bytes, memoryview]]:

@@ -20,6 +20,7 @@ from app.media.boxes import picture_codecs
 from app.media.colours import ToRgb
 from app.media.errors import MEDIA_ERRORS, MediaError, reason
 from app.media.fields import Deinterlacer
+from app.media.opening import open_media, ordinary_size
 from app.media.orientation import IDENTITY, Orientation, of_matrix, turned
 from app.media.reading import (
     Length,
@@ -27,8 +28,6 @@ from app.media.reading import (
     frame_rate,
     length_of,
     may_be_joined,
-    open_media,
-    ordinary_size,
     packets_of,
     streams_of,
 )

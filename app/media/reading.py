@@ -1,8 +1,7 @@
-"""Opening a file, its packets on one clock that goes on, and how long it is by that clock."""
+"""A file's packets on one clock that goes on, and how long it is by that clock."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +12,13 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 
-from app.files import open_ordinary
 from app.media.clock import LEAP_SECONDS, LONGEST_GAP, ContinuousClock
 from app.media.errors import MEDIA_ERRORS
+from app.media.opening import open_media
 from app.media.tracks import film_of, sound_of
 
 _SCANNED_BYTES = 32 << 20  # of a joined file, to know how long it is: a fraction of a second
 _MISLEADING = 2.0  # times longer or shorter than what was scanned promises
-
-
-def open_media(path: Path) -> InputContainer:
-    """The opened file. Raises what PyAV raises (``MEDIA_ERRORS``)."""
-    # An absolute path, for FFmpeg would take ``12:30.mp4`` for an address of the protocol ``12``.
-    return av.open(str(path.absolute()), metadata_errors="replace")
-
-
-def ordinary_size(path: Path) -> int:
-    """Bytes of a file that FFmpeg may be given: to open a pipe could wait for ever. Raises ``OSError`` for others."""
-    with open_ordinary(path) as file:
-        return file.seek(0, os.SEEK_END)
 
 
 def may_be_joined(container: InputContainer) -> bool:

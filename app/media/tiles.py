@@ -68,7 +68,7 @@ def read_photo(path: Path) -> Photo | None:
     primary = find(meta, b"pitm")
     if primary is None:
         return None
-    reader = Reader.of(primary)
+    reader = Reader(primary)
     version, _ = reader.version()
     item = reader.number(4 if version else 2)
     if _kinds(meta).get(item) != b"grid":
@@ -77,7 +77,7 @@ def read_photo(path: Path) -> Photo | None:
 
 
 def _read_grid(path: Path, meta: memoryview, item: int) -> Grid:
-    reader = Reader.of(_content(path, meta, item))
+    reader = Reader(_content(path, meta, item))
     _, flags = reader.number(1), reader.number(1)
     rows, columns = reader.number(1) + 1, reader.number(1) + 1
     size = 4 if flags & 1 else 2
@@ -94,7 +94,7 @@ def _kinds(meta: memoryview) -> dict[int, bytes]:
     if info is None:
         return found
     for kind, entry in boxes(info[6 if info[0] == 0 else 8 :]):
-        reader = Reader.of(entry)
+        reader = Reader(entry)
         if kind == b"infe" and (version := reader.version()[0]) >= 2:
             item = reader.number(2 if version == 2 else 4)
             reader.take(2)
@@ -109,7 +109,7 @@ def _derived_from(meta: memoryview, item: int) -> tuple[int, ...]:
         return ()
     size = 4 if references[0] else 2
     for kind, entry in boxes(references[4:]):
-        reader = Reader.of(entry)
+        reader = Reader(entry)
         if kind == b"dimg" and reader.number(size) == item:
             return tuple(reader.number(size) for _ in range(reader.number(2)))
     return ()
@@ -120,7 +120,7 @@ def _content(path: Path, meta: memoryview, item: int) -> bytes:
     location = find(meta, b"iloc")
     if location is None:
         raise ValueError("it does not say where its parts lie")
-    reader = Reader.of(location)
+    reader = Reader(location)
     version, _ = reader.version()
     sizes, bases = reader.number(1), reader.number(1)
     index_size = bases & 15 if version else 0
@@ -169,7 +169,7 @@ def _properties(meta: memoryview, item: int) -> list[int]:
     association = find(meta, b"iprp", b"ipma")
     if association is None:
         return []
-    reader = Reader.of(association)
+    reader = Reader(association)
     version, flags = reader.version()
     wide = flags & 1
     for _ in range(reader.number(4)):

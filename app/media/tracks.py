@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from app.media.errors import MEDIA_ERRORS
+from app.media.opening import open_media
 
 _ASIDE = Disposition.comment | Disposition.hearing_impaired | Disposition.visual_impaired | Disposition.descriptions
 _LOOKED_AT = 400  # packets, where several streams could be the film
@@ -98,7 +98,7 @@ def _pictures(path: Path) -> Counter[int]:
     """How many packets each stream of pictures has near the beginning of the file."""
     found: Counter[int] = Counter()
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
+        with open_media(path) as container:
             streams = container.streams.video
             for number, packet in enumerate(container.demux(streams)):
                 found[packet.stream.index] += packet.size > 0

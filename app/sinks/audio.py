@@ -13,7 +13,8 @@ from av.packet import Packet
 
 from app.media.clock import LONGEST_GAP
 from app.media.errors import MEDIA_ERRORS, reason
-from app.media.reading import clock_of, may_be_joined, open_media, ordinary_size, packets_of, streams_of
+from app.media.opening import open_media, ordinary_size
+from app.media.reading import clock_of, may_be_joined, packets_of, streams_of
 from app.media.sound import EvenSound
 from app.media.tracks import film_of, sound_of
 

@@ -20,7 +20,7 @@ from app.fitting import laid_on
 from app.frame import Frame
 from app.media.clock import LONGEST_GAP
 from app.media.errors import MEDIA_ERRORS, reason
-from app.media.reading import open_media
+from app.media.opening import open_media
 from app.sinks.audio import AudioCopy
 from app.sinks.base import SinkError
 from app.sinks.watch import FileWatch

@@ -71,6 +71,19 @@ class Look:
     changed: tuple[Rectangle, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A part of the drawing at one moment.
+
+    Attributes:
+        area: where it lies.
+        pixels: (area.height, area.width, 3) uint8 RGB; nobody else's.
+    """
+
+    area: Rectangle
+    pixels: np.ndarray
+
+
 @dataclass(slots=True)
 class _Edit:
     """One step of undo: what to put back. Applying it turns it into its own inverse."""
@@ -122,6 +135,14 @@ class Drawing:
         self._undo: deque[_Edit] = deque()
         self._redo: list[_Edit] = []
 
+    @classmethod
+    def of(cls, pixels: np.ndarray, ground: np.ndarray | None = None) -> Drawing:
+        """A new drawing that begins with a picture (as ``open_picture`` takes it), which is no step of undo."""
+        drawing = cls()
+        drawing.open_picture(pixels, ground)
+        drawing._undo.clear()
+        return drawing
+
     # -- looking ------------------------------------------------------------------------------------------------------
 
     @property
@@ -152,6 +173,27 @@ class Drawing:
                 self._shown = self._pixels.copy()
             pixels, revision, areas = self._shown, self._revision, self._changed_since(since)
         return Look(pixels, revision, None if areas is None else gathered(areas))
+
+    def patches(self, since: int | None = None) -> tuple[int, list[Patch]]:
+        """The present revision, and what differs in it from revision ``since``; all of it where that is not known.
+
+        Copies nothing else, so that following a stroke costs as much as the stroke and not as the whole picture.
+        """
+        with self._guard:
+            areas = self._changed_since(since)
+            parts = (Rectangle(0, 0, *self.size),) if areas is None else gathered(areas)
+            return self._revision, [Patch(area, self._pixels[_slices(area)].copy()) for area in parts]
+
+    @property
+    def ground(self) -> np.ndarray:
+        """What an eraser brings back: (height, width, 3) uint8 RGB, a copy."""
+        with self._guard:
+            return self._ground.copy()
+
+    @property
+    def paper(self) -> Colour:
+        """The colour of the empty drawing."""
+        return self._paper
 
     # -- strokes ------------------------------------------------------------------------------------------------------
 
@@ -206,9 +248,27 @@ class Drawing:
         Raises:
             ValueError: it is not such a picture.
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise ValueError(f"a picture is (H, W, 3) uint8; this is {pixels.shape} {pixels.dtype}")
+        _check_picture(pixels)
         self._replace_all(laid_on(_flat(*self.size, self._paper), pixels))
+
+    def open_picture(self, pixels: np.ndarray, ground: np.ndarray | None = None) -> None:
+        """Go on with a picture (H, W, 3) uint8 RGB at its own size; the step can be undone as any other.
+
+        Args:
+            pixels: the drawing from now on.
+            ground: what an eraser brings back, of the same shape; by default the empty paper.
+
+        Raises:
+            ValueError: it is not such a picture, or its size is none that a drawing can have.
+        """
+        _check_picture(pixels)
+        height, width = pixels.shape[:2]
+        _check_size(width, height)
+        if ground is None:
+            ground = _flat(width, height, self._paper)
+        elif ground.shape != pixels.shape:
+            raise ValueError(f"the ground is {ground.shape}; it must be as the picture, {pixels.shape}")
+        self._replace_all(ground.copy(), pixels.copy())
 
     def resize(self, width: int, height: int) -> None:
         """Another size in pixels, the drawing scaled to fit into it. Raises ``ValueError`` as the constructor does."""
@@ -307,6 +367,11 @@ def _check_size(width: int, height: int) -> None:
             raise ValueError(
                 f"the drawing is {width}x{height}; its sides must be {SMALLEST_DRAWING} to {LARGEST_DRAWING} pixels"
             )
+
+
+def _check_picture(pixels: np.ndarray) -> None:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ValueError(f"a picture is (H, W, 3) uint8; this is {pixels.shape} {pixels.dtype}")
 
 
 def _flat(width: int, height: int, colour: Colour) -> np.ndarray:

@@ -37,15 +37,6 @@ class PromptHistory:
             return
         self._prompts = [words, *(one for one in self._prompts if one.casefold() != words.casefold())][: self._limit]
 
-    def remove(self, prompt: str) -> None:
-        """Forget a prompt; nothing where it is not there."""
-        self._prompts = [one for one in self._prompts if one != prompt]
-
-    def matching(self, words: str) -> tuple[str, ...]:
-        """The prompts that have every one of ``words`` in them, newest first."""
-        wanted = words.casefold().split()
-        return tuple(one for one in self._prompts if all(word in one.casefold() for word in wanted))
-
 
 def history_path() -> Path:
     """Beside the settings."""

@@ -12,7 +12,7 @@ from app.settings import Settings
 def report(snapshot: Snapshot, settings: Settings, model: ModelFacts) -> dict[str, Any]:
     """The numbers of a session as a JSON-able dict; its keys are a promise to those who read the file.
 
-    Times are in seconds or, where the name says so, milliseconds; width and height in pixels.
+    Times are in seconds or, where the name says so, milliseconds; width and height in pixels, of the last picture.
     """
     return {
         "frames_in": snapshot.frames_in,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import assets
+from app.json_files import DamagedError, read_json
+from pipeline.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,12 @@ def styles_of(model: str) -> tuple[Style, ...]:
 
     Reads a small file at most; a model that is not on this machine is not fetched.
     """
-    path = EMBEDDED_STYLES if model == "embedded" else Path(model).expanduser() / "styles.json"
+    path = EMBEDDED_STYLES if model == "embedded" else user_path(model) / "styles.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    except (OSError, ValueError) as error:
+    except (OSError, DamagedError) as error:
         logger.warning("%s cannot be read: %s", path, error)
         return ()
     if not isinstance(found, dict):

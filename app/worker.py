@@ -304,16 +304,8 @@ class WorkerThread(threading.Thread):
             return
         self._retake.left(frames)
         images = images[: len(frames)]
-        model = self._board.model
-        styled = Styled(
-            images,
-            frames,
-            self._picture,
-            self._epoch,
-            self._applied,
-            self._live,
-            model=model.name if model is not None else "",
-        )
+        name = self._board.model.name if self._board.model is not None else ""
+        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name)
         done = mark(images.device)
         self._hand_on()
         if done is None:

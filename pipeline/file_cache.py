@@ -7,7 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -66,7 +68,8 @@ class FileCache:
     def store(self, key: str, content: bytes) -> None:
         """Keep ``content``, whole or not at all."""
         path = self.path(key)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        # Of this thread alone: two that write one entry at once must not meet in a draft.
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
@@ -86,18 +89,24 @@ class FileCache:
             self.path(key).unlink(missing_ok=True)
 
     def _prune(self) -> None:
-        found = self._folder.glob(f"*.{self._kind}")
-        files = sorted(((file.stat(), file) for file in found), key=lambda one: one[0].st_mtime)
+        files = sorted(_present(self._folder.glob(f"*.{self._kind}")), key=lambda one: one[0].st_mtime)
         excess = sum(stat.st_size for stat, _ in files) - self._most_bytes
         for stat, file in files[:-1]:
             if excess <= 0:
                 break
             file.unlink(missing_ok=True)
             excess -= stat.st_size
-        for draft in self._folder.glob(".*.part"):
+        for stat, draft in _present(self._folder.glob(".*.part")):
             # Left behind by a process that was ended while it wrote.
-            if time.time() - draft.stat().st_mtime > 3600:
+            if time.time() - stat.st_mtime > 3600:
                 draft.unlink(missing_ok=True)
+
+
+def _present(files: Iterable[Path]) -> Iterator[tuple[os.stat_result, Path]]:
+    """The files with their sizes and times; without those that somebody else has removed or renamed meanwhile."""
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            yield file.stat(), file
 
 
 def key_of(**parts: object) -> str:

@@ -114,6 +114,14 @@ def clip_called(name: str, folder: Path) -> Path:
     return write_clip(folder / "clip.mp4", cards(3, WIDTH, HEIGHT)).rename(folder / name)
 
 
+def coded(brand: bytes, folder: Path) -> Path:
+    """Frames of a video in a file that calls itself by ``brand``, as cameras that store HEIC do."""
+    path = clip_called("a.heic", folder)
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + brand + data[12:])
+    return path
+
+
 def picture(name: str, make: Callable[[Path], Path], right: Frames | Says) -> Case:
     """A picture as a source."""
     return Case("picture", name, make, right)
@@ -132,6 +140,8 @@ def _formats() -> Iterator[Case]:
         yield picture(f"{kind} called {name}", partial(saved, name, quarters, format=kind), lossy)
     for name in ("clip.png", "clip.jpg", "clip.gif"):
         yield picture(f"a video called {name}", partial(clip_called, name), Frames(3, (WIDTH, HEIGHT)))
+    yield picture("HEIC", partial(coded, b"heic"), Frames(1, (WIDTH, HEIGHT)))
+    yield picture("HEIC that moves", partial(coded, b"hevc"), Frames(3, (WIDTH, HEIGHT)))
     yield picture("JPEG, progressive", partial(saved, "a.jpg", quarters, progressive=True), lossy)
     yield picture("1x1", partial(saved, "a.png", lambda: Image.new("RGB", (1, 1), RED)), Frames(size=(1, 1)))
     yield picture("one line", partial(saved, "a.png", lambda: Image.new("L", (9000, 1))), Frames(size=(9000, 1)))
@@ -141,7 +151,8 @@ def _modes() -> Iterator[Case]:
     def of(mode: str) -> Callable[[], Image.Image]:
         return lambda: quarters().convert(mode)
 
-    grey: dict[tuple[int, int], Colour] = dict(zip(PLACES, ((76,) * 3, (150,) * 3, (29,) * 3, WHITE), strict=True))
+    levels: tuple[Colour, ...] = ((76, 76, 76), (150, 150, 150), (29, 29, 29), WHITE)
+    grey = dict(zip(PLACES, levels, strict=True))
     yield picture("grey", partial(saved, "a.png", of("L")), Frames(colours=grey))
     yield picture("black and white", partial(saved, "a.png", lambda: Image.new("1", (8, 8), 1)), Frames(size=(8, 8)))
     yield picture("palette", partial(saved, "a.png", lambda: quarters().quantize()), Frames(colours=QUARTERS))

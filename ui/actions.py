@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from ui.icons import icon
@@ -105,6 +105,12 @@ class Actions:
         button.setDefaultAction(action)
         button.setAccessibleName(action.text())
         return button
+
+
+def asks(event: QKeyEvent, name: str) -> bool:
+    """Whether a press of a key is a shortcut of the command ``name``: for who has a meaning of their own for it."""
+    pressed = QKeySequence(event.keyCombination())
+    return any(pressed == QKeySequence(key) for one in COMMANDS if one.name == name for key in one.keys)
 
 
 def shown_key(key: str) -> str:

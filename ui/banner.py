@@ -26,6 +26,7 @@ class Card(QFrame):
     def __init__(self, parent: QWidget, name: str, at: Qt.AlignmentFlag) -> None:
         super().__init__(parent)
         self.setObjectName(name)
+        self.setCursor(Qt.CursorShape.ArrowCursor)  # whatever the pointer looks like over the picture
         self._at = at
         self._kind = "info"
         self._icon = QLabel()

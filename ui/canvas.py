@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import (
-    QColor,
-    QImage,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QResizeEvent,
-    QTabletEvent,
-)
+from PySide6.QtCore import QEvent, QSize, Signal
+from PySide6.QtGui import QColor, QKeyEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QColorDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -30,8 +19,10 @@ from PySide6.QtWidgets import (
 
 from app.drawing import Brush, Colour, Drawing
 from ui import theme
+from ui.actions import asks
 from ui.icons import icon
 from ui.inputs import Slider
+from ui.paper import Paper
 
 # Ink, paper, and a small box of paints.
 COLOURS: tuple[Colour, ...] = (
@@ -47,132 +38,29 @@ COLOURS: tuple[Colour, ...] = (
     (150, 104, 72),
     (240, 196, 168),
 )
-
-
-class Paper(QWidget):
-    """Shows a drawing as large as it fits, and paints on it with mouse or pen.
-
-    Signals:
-        painted: something has changed.
-    """
-
-    painted = Signal()
-
-    def __init__(self, drawing: Drawing) -> None:
-        super().__init__()
-        self.drawing = drawing
-        self.brush = Brush(COLOURS[0], 14)
-        self._image = QImage()
-        self._revision = -1
-        self._at: QPointF | None = None
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumSize(200, 160)
-        self.setMouseTracking(True)
-        self.setCursor(Qt.CursorShape.BlankCursor)
-        self.setAccessibleName("Canvas")
-        self.setAccessibleDescription("Paint here with the mouse or a pen; the model redraws beside it")
-
-    def refresh(self) -> None:
-        """Follow the drawing."""
-        if self.drawing.revision == self._revision:
-            return
-        look = self.drawing.look()
-        self._revision = look.revision
-        height, width = look.pixels.shape[:2]
-        pixels = np.ascontiguousarray(look.pixels)
-        self._image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).convertToFormat(
-            QImage.Format.Format_RGB32
-        )
-        self.update()
-        self.painted.emit()
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        if event.button() is Qt.MouseButton.LeftButton:
-            self._begin(event.position())
-
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        self._at = event.position()
-        if event.buttons() & Qt.MouseButton.LeftButton:
-            self._move(event.position())
-        self.update()
-
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if event.button() is Qt.MouseButton.LeftButton:
-            self._end()
-
-    def leaveEvent(self, event: QEvent) -> None:
-        super().leaveEvent(event)
-        self._at = None
-        self.update()
-
-    def tabletEvent(self, event: QTabletEvent) -> None:
-        kind = event.type()
-        self._at = event.position()
-        if kind == QTabletEvent.Type.TabletPress:
-            self._begin(event.position(), event.pressure())
-        elif kind == QTabletEvent.Type.TabletMove and event.buttons():
-            self._move(event.position(), event.pressure())
-        elif kind == QTabletEvent.Type.TabletRelease:
-            self._end()
-        event.accept()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        painter.fillRect(event.rect(), QColor(theme.current().stage))
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        area = self._area()
-        painter.drawImage(area, self._image)
-        if self._at is not None and area.contains(self._at):
-            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            radius = max(2.0, self.brush.size * self._scale() / 2)
-            painter.setPen(QPen(QColor(255, 255, 255, 200), 2.4))
-            painter.drawEllipse(self._at, radius, radius)
-            painter.setPen(QPen(QColor(20, 22, 28), 1.1))
-            painter.drawEllipse(self._at, radius, radius)
-        painter.end()
-
-    def _scale(self) -> float:
-        width, height = self.drawing.size
-        return min(self.width() / width, self.height() / height)
-
-    def _area(self) -> QRectF:
-        width, height = self.drawing.size
-        scale = self._scale()
-        size = (width * scale, height * scale)
-        return QRectF((self.width() - size[0]) / 2, (self.height() - size[1]) / 2, *size)
-
-    def _on_drawing(self, at: QPointF) -> tuple[float, float]:
-        area, scale = self._area(), self._scale()
-        return (at.x() - area.left()) / scale, (at.y() - area.top()) / scale
-
-    def _begin(self, at: QPointF, pressure: float = 1.0) -> None:
-        self.drawing.begin(*self._on_drawing(at), self.brush, pressure)
-        self.refresh()
-
-    def _move(self, at: QPointF, pressure: float = 1.0) -> None:
-        self.drawing.move(*self._on_drawing(at), pressure)
-        self.refresh()
-
-    def _end(self) -> None:
-        self.drawing.end()
-        self.painted.emit()
+_FIRST_SIZE = 14  # of the brush, in pixels of the drawing
 
 
 class CanvasPane(QWidget):
-    """The paper with its tools.
+    """The paper with its tools. Whatever in it has the focus, undo and redo are of strokes, ``[`` and ``]`` change the
+    brush.
 
     Args:
         drawing: to paint on.
-        import_picture: asked for when a picture is to be laid on the paper.
+
+    Signals:
+        laying_asked: a picture is to be laid on the paper.
+        opening_asked: a picture is to become the drawing.
+        saving_asked: the drawing is to be saved.
     """
 
-    def __init__(self, drawing: Drawing, import_picture: Callable[[], None]) -> None:
+    laying_asked = Signal()
+    opening_asked = Signal()
+    saving_asked = Signal()
+
+    def __init__(self, drawing: Drawing) -> None:
         super().__init__()
-        self.paper = Paper(drawing)
+        self.paper = Paper(drawing, Brush(COLOURS[0], _FIRST_SIZE))
         self._colour = COLOURS[0]
         self.swatches: list[QToolButton] = []
         self._together = QButtonGroup(self)
@@ -182,13 +70,15 @@ class CanvasPane(QWidget):
         self.redo = _tool("Redo the stroke")
         self.clear = _tool("Empty paper")
         self.load = _tool("Lay a picture on the paper")
+        self.open = _tool("Open a picture as the drawing")
+        self.save = _tool("Save the drawing")
         self.other = _tool("Another colour")
         self.width_ = Slider()
         self.width_.setRange(2, 96)
-        self.width_.setValue(14)
+        self.width_.setValue(_FIRST_SIZE)
         self.width_.setFixedWidth(90)
         self.width_.setAccessibleName("Brush size")
-        self.width_.setToolTip("Brush size")
+        self.width_.setToolTip("Brush size  ([ and ])")
         self._arrange()
         tools = QButtonGroup(self)
         tools.addButton(self.brush)
@@ -199,7 +89,9 @@ class CanvasPane(QWidget):
         self.undo.clicked.connect(lambda: self._do(self.paper.drawing.undo))
         self.redo.clicked.connect(lambda: self._do(self.paper.drawing.redo))
         self.clear.clicked.connect(lambda: self._do(self.paper.drawing.clear))
-        self.load.clicked.connect(import_picture)
+        self.load.clicked.connect(self.laying_asked)
+        self.open.clicked.connect(self.opening_asked)
+        self.save.clicked.connect(self.saving_asked)
         self.other.clicked.connect(self._ask_colour)
         self.paper.painted.connect(self._follow)
         self.dress()
@@ -221,6 +113,8 @@ class CanvasPane(QWidget):
             self.redo: "redo",
             self.clear: "trash",
             self.load: "image",
+            self.open: "folder",
+            self.save: "save",
             self.other: "plus",
         }
         for button, name in drawings.items():
@@ -234,6 +128,34 @@ class CanvasPane(QWidget):
                 f"QToolButton:checked, QToolButton:focus {{ border: 2px solid {accent}; }}"
             )
 
+    def event(self, event: QEvent) -> bool:
+        """Before Qt looks for a shortcut of the window's, it asks whoever has the focus, and those around it."""
+        if event.type() is QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent) and self._act_of(event):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        act = self._act_of(event)
+        if act is None:
+            super().keyPressEvent(event)
+        else:
+            act()
+
+    def _act_of(self, event: QKeyEvent) -> Callable[[], None] | None:
+        """What a key does here; None where it is none of the canvas's."""
+        if asks(event, "undo"):
+            return self.undo.click
+        if asks(event, "redo"):
+            return self.redo.click
+        larger = {"[": False, "]": True}.get(event.text())
+        return None if larger is None else lambda: self._resize_brush(larger)
+
+    def _resize_brush(self, larger: bool) -> None:
+        size = self.width_.value()
+        step = max(1, size // 8)  # as far to the eye for a thin brush as for a thick one
+        self.width_.setValue(size + step if larger else size - step)
+
     def _arrange(self) -> None:
         bar = QFrame()
         bar.setObjectName("bar")
@@ -245,7 +167,7 @@ class CanvasPane(QWidget):
         for part in (self.brush, self.eraser, self.width_):
             row.addWidget(part)
         row.addStretch(1)
-        for part in (self.undo, self.redo, self.load, self.clear):
+        for part in (self.undo, self.redo, self.load, self.open, self.save, self.clear):
             row.addWidget(part)
         paints = QHBoxLayout()
         paints.setSpacing(5)
@@ -275,7 +197,6 @@ class CanvasPane(QWidget):
 
     def _change_brush(self, _: object = None) -> None:
         self.paper.brush = Brush(self._colour, float(self.width_.value()), eraser=self.eraser.isChecked())
-        self.paper.update()
 
     def _do(self, act: Callable[[], None]) -> None:
         act()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QWidget
+from PySide6.QtWidgets import QDialog, QFileDialog, QWidget
 
+from app.drawing_file import DRAWING_SUFFIXES, DrawingError, open_drawing, save_drawing
+from app.files import names, snapshots_folder
 from app.screens import screen_at
 from app.session import Session
 from app.sources import SourceError
@@ -142,6 +144,37 @@ class Dialogs(QObject):
             self._switch.drawing.import_picture(read_image(path))
         except (SourceError, ValueError) as error:
             self.failed.emit(str(error))
+
+    def open_drawing(self) -> None:
+        """Go on with a picture as the canvas's drawing."""
+        path = ask_file(self._window, pictures_only=True)
+        if path is not None:
+            self._try(lambda: open_drawing(self._switch.drawing, path))
+
+    def save_drawing(self) -> None:
+        """Save the canvas's drawing as a picture."""
+        suggested = next(path for path in names(snapshots_folder(), DRAWING_SUFFIXES[0]) if not path.exists())
+        kinds = " ".join(f"*{suffix}" for suffix in DRAWING_SUFFIXES)
+        dialog = QFileDialog(self._window, "Save the drawing", str(suggested.parent), f"Pictures ({kinds})")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)  # asks before a file is replaced
+        dialog.setDefaultSuffix(DRAWING_SUFFIXES[0])
+        dialog.selectFile(suggested.name)
+        if dialog.exec():
+            self.save_drawing_as(Path(dialog.selectedFiles()[0]))
+        dialog.deleteLater()
+
+    def save_drawing_as(self, path: Path) -> None:
+        """Save the canvas's drawing there."""
+        if self._try(lambda: save_drawing(self._switch.drawing, path)):
+            self.taken.emit(f"The drawing is saved as {path}.")
+
+    def _try(self, act: Callable[[], object]) -> bool:
+        try:
+            act()
+        except DrawingError as error:
+            self.failed.emit(str(error))
+            return False
+        return True
 
     def look(self) -> None:
         """Follow the model on its way in."""

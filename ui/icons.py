@@ -35,6 +35,14 @@ def icon(name: str, colour: str | None = None, *, checked: str | None = None, si
     return made
 
 
+def application_icon() -> QIcon:
+    """Vitrail's own picture, for title bars, task bars and docks, which take the size that they need."""
+    made = QIcon()
+    for size in (16, 24, 32, 48, 64, 128, 256):
+        made.addPixmap(pixmap("vitrail", current().accent, size))
+    return made
+
+
 @cache
 def pixmap(name: str, colour: str, size: int = 20, scale: float = 1) -> QPixmap:
     """The icon as a picture of ``size`` logical pixels, for a screen of this scale."""

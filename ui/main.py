@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from app.commands.terminal import say
+from app.drawing import Drawing
+from app.drawing_file import canvas_folder, keep_drawing, kept_drawing
 from app.prompt_history import PromptHistory, history_path, load_history, save_history
 from app.qt_libraries import how_to_install, missing_libraries
 from app.session import Session
@@ -20,8 +22,9 @@ from app.settings_owner import SettingsOwner
 from app.signals import handled_by
 from app.sinks import CallbackSink
 from app.sources import Source, SourceError, open_source
+from app.sources.canvas import CanvasSource
 from app.standing import Values
-from ui.choice import Choice
+from ui.choice import CANVAS, Choice
 from ui.state import WindowState, load_state, save_state, state_path
 from ui.view import first_choice, first_choices
 
@@ -61,11 +64,15 @@ def run(chosen: Values | None = None, source_spec: str | None = None, notes: Seq
         return _refuse(str(error))
     try:
         from PySide6.QtWidgets import QApplication
+
+        from ui.icons import application_icon
     except ImportError as error:
         return _refuse(f"the window cannot be loaded ({error}); try: vitrail doctor")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     application.setApplicationName("Vitrail")
+    application.setDesktopFileName("vitrail")  # by which Wayland and task bars know whose window it is
+    application.setWindowIcon(application_icon())
     owner = SettingsOwner(first_choices(chosen or {}))
     window = open_window(choice, source, owner, load_state(state_path()), load_history(history_path()))
     if notes:
@@ -79,6 +86,7 @@ def open_window(
     owner: SettingsOwner,
     state: WindowState | None = None,
     prompts: PromptHistory | None = None,
+    drawing: Drawing | None = None,
 ) -> Window:
     """Show a window on a session, which starts once the window is there, and ends with it.
 
@@ -88,6 +96,7 @@ def open_window(
         owner: of the settings, with what the person chose in it.
         state: how the window looked the last time.
         prompts: of the past.
+        drawing: on the canvas; by default that of the last time.
     """
     from PySide6.QtCore import QTimer
 
@@ -96,11 +105,22 @@ def open_window(
 
     bridge = Bridge()
     session = Session(source, owner, [CallbackSink(bridge.put)], listener=bridge.tell)
-    window = Window(session, bridge, choice, source, state=state, prompts=prompts, on_close=_keep)
+    drawing = drawing or _drawing_for(choice, source)
+    window = Window(session, bridge, choice, source, state=state, prompts=prompts, drawing=drawing, on_close=_keep)
     window.restart_asked.connect(partial(_start_again, window))
     window.show()
     QTimer.singleShot(PAINTED_MS, partial(_start, session))
     return window
+
+
+def _drawing_for(choice: Choice, source: Source) -> Drawing | None:
+    """The drawing of the last time. A source that is the canvas shows it too, at the size that it was asked for."""
+    drawing = kept_drawing(canvas_folder())
+    if drawing is not None and isinstance(source, CanvasSource):
+        if choice.spec != CANVAS and drawing.size != source.drawing.size:
+            drawing.resize(*source.drawing.size)
+        source.drawing = drawing
+    return drawing
 
 
 def _start(session: Session) -> None:
@@ -117,7 +137,7 @@ def _start_again(old: Window, chosen: Values) -> None:
         choice = first_choice(None)
         source = open_source(choice.spec, live=True)
     # Before the other closes: the last one ends the program.
-    new = open_window(choice, source, SettingsOwner(chosen), old.state(), old.prompts)
+    new = open_window(choice, source, SettingsOwner(chosen), old.state(), old.prompts, old.switch.drawing)
     _open.add(new)
     old.close()
     old.deleteLater()
@@ -156,6 +176,10 @@ def _keep(window: Window) -> None:
         save_history(window.prompts, history_path())
     except OSError as error:
         logger.warning("the settings could not be kept: %s", error)
+    try:
+        keep_drawing(window.switch.drawing, canvas_folder())
+    except OSError as error:
+        logger.warning("the drawing could not be kept: %s", error)
 
 
 def _refuse(message: str) -> int:

@@ -34,6 +34,7 @@ class SourceSwitch(QObject):
         session: whose source.
         choice: what it runs on already.
         source: the object behind ``choice``, where the caller has it.
+        drawing: what a canvas shows, where ``source`` has no drawing of its own; an empty one by default.
 
     Signals:
         changed: another source, or a pause, or its end.
@@ -43,14 +44,16 @@ class SourceSwitch(QObject):
     changed = Signal()
     failed = Signal(str)
 
-    def __init__(self, session: Session, choice: Choice, source: Source | None = None) -> None:
+    def __init__(
+        self, session: Session, choice: Choice, source: Source | None = None, drawing: Drawing | None = None
+    ) -> None:
         super().__init__()
         self._session = session
         self._source: Source = source if source is not None else IdleSource()
         self.choice = choice
         self.paused = False
         self._left_at: Source = self._source  # by the last pause
-        self.drawing = source.drawing if isinstance(source, CanvasSource) else Drawing()
+        self.drawing = source.drawing if isinstance(source, CanvasSource) else drawing or Drawing()
 
     @property
     def source(self) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
@@ -18,6 +18,7 @@ from ui.pixels import Part, Prepared, Presenter
 
 _GRIP = 34  # the diameter of the handle on the dividing line, in logical pixels
 _KEPT_TIMES = 240
+REST_MS = 1500  # a pointer that has not moved for so long is in the way of the picture
 
 
 class Viewer(QWidget):
@@ -38,6 +39,11 @@ class Viewer(QWidget):
         self._zoom = Zoom.FIT
         self._split = 0.5
         self._dragging = False
+        self._pointer_hides = False
+        self._resting = QTimer(self)
+        self._resting.setSingleShot(True)
+        self._resting.setInterval(REST_MS)
+        self._resting.timeout.connect(lambda: self.setCursor(Qt.CursorShape.BlankCursor))
         self._prepared: Prepared | None = None
         self._paint_ms: deque[float] = deque(maxlen=_KEPT_TIMES)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
@@ -80,6 +86,20 @@ class Viewer(QWidget):
         self._split = min(1.0, max(0.0, split))
         self.setAccessibleDescription(f"Before and after meet at {self._split:.0%}")
         self.update()
+
+    @property
+    def pointer_hides(self) -> bool:
+        """Whether a pointer that rests over the picture is not shown, until it moves."""
+        return self._pointer_hides
+
+    @pointer_hides.setter
+    def pointer_hides(self, hides: bool) -> None:
+        self._pointer_hides = hides
+        if hides:
+            self._resting.start()
+        else:
+            self._resting.stop()
+            self.setCursor(Qt.CursorShape.ArrowCursor)
 
     @property
     def frame(self) -> Frame | None:
@@ -148,6 +168,8 @@ class Viewer(QWidget):
         elif not self._clean:
             over = self._at_divider(event.position())
             self.setCursor(Qt.CursorShape.SplitHCursor if over else Qt.CursorShape.ArrowCursor)
+            if self._pointer_hides:
+                self._resting.start()
             super().mouseMoveEvent(event)
         else:
             super().mouseMoveEvent(event)

@@ -9,6 +9,7 @@ from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
+from app.drawing import Drawing
 from app.hints import hint, origin_of
 from app.prompt_history import PromptHistory
 from app.series import Series
@@ -58,6 +59,7 @@ class Window(QMainWindow):
         source: the object itself, where the caller has it.
         state: how the window looked the last time.
         prompts: of the past.
+        drawing: on the canvas; an empty one by default.
         on_close: called with the window, once the session has stopped.
 
     Signals:
@@ -75,6 +77,7 @@ class Window(QMainWindow):
         *,
         state: WindowState | None = None,
         prompts: PromptHistory | None = None,
+        drawing: Drawing | None = None,
         on_close: Callable[[Window], None] = lambda _: None,
     ) -> None:
         super().__init__()
@@ -89,7 +92,7 @@ class Window(QMainWindow):
         self._series = Series()
         self.editor = Editor(session)
         self.commands = Actions(self)
-        self.switch = SourceSwitch(session, choice, source)
+        self.switch = SourceSwitch(session, choice, source, drawing)
         self.sinks = Sinks(session, lambda: self.switch.fps, lambda: self.viewer.frame)
         self.presets = Presets(self.editor, self)
         self.dialogs = Dialogs(self, session, self.editor, self.switch, bridge)
@@ -98,7 +101,7 @@ class Window(QMainWindow):
         self.toast = Toast(self.viewer)
         self.toolbar = Toolbar(self.commands)
         self.seek_bar = SeekBar()
-        self.canvas = CanvasPane(self.switch.drawing, self.dialogs.import_picture)
+        self.canvas = CanvasPane(self.switch.drawing)
         self.panel = Panel(self.editor)
         self.prompt_bar = PromptBar(self.editor, self.panel.beside_prompt)
         self.strip = Strip()
@@ -184,6 +187,9 @@ class Window(QMainWindow):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
+        self.canvas.laying_asked.connect(self.dialogs.import_picture)
+        self.canvas.opening_asked.connect(self.dialogs.open_drawing)
+        self.canvas.saving_asked.connect(self.dialogs.save_drawing)
         self.toolbar.mode_chosen.connect(self.show_mode)
         self.viewer.full_screen_asked.connect(self.commands["full_screen"].trigger)
         for name, act in self._what_to_do().items():
@@ -262,6 +268,7 @@ class Window(QMainWindow):
             part.setVisible(not on)
         self.side.setVisible(not on and self.commands["panel"].isChecked())
         self.seek_bar.follow(None if on else self.switch.video)
+        self.viewer.pointer_hides = on
         state = self.windowState()
         full = Qt.WindowState.WindowFullScreen
         self.setWindowState(state | full if on else state & ~full)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from app.commands.contact_sheet import ContactSheet, Moment
 from app.commands.misuse import Misuse
-from app.commands.options import chosen_in, settings_from
+from app.commands.options import chosen_in, settings_from, without_effect
 from app.commands.paths import check_apart, model_files
 from app.frame import Frame
 from app.settings import Settings
@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     # Of the settings then in force, which may be what the model recommends.
     guided.change = lambda wanted: session.update(_with_prompt(session.settings, wanted.stream.prompt))
     run_to_end(session, narrator, console, "Styling the sample clip", frames)
+    for note in without_effect(arguments, session.settings, live=False):
+        say(console, note)
     say(console, summary(session))
     say(console, f"the clip is {video}, the pictures side by side are {sheet}")
     return 0

@@ -7,12 +7,13 @@ import dataclasses
 import os
 from typing import Any, NoReturn
 
+from app.catalogue import catalogue, matters
 from app.commands.misuse import Misuse
-from app.commands.paths import expanded
 from app.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings, multiple_of_step
 from pipeline.adapter_list import quoted
 from pipeline.config import StreamConfig
 from pipeline.setting import Setting, described
+from pipeline.user_path import expanded
 
 # In the settings, 0 leaves a side open; on a command line, one just does not name it.
 _SIDES = ("width", "height")
@@ -52,7 +53,7 @@ def settings_from(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:
 
 def _add_group(group: Any, kind: type) -> None:
     for name, type_, known in described(kind):
-        flag = "--" + name.replace("_", "-")
+        flag = _flag(name)
         default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
         words = _SIDE_HELP.format(name) if name in _SIDES else _help(known, type_, default)
         if known.many:
@@ -78,6 +79,38 @@ def _help(known: Setting, kind: type, default: object) -> str:
         facts.append(f"default: {default}")
     text = f"{known.help} ({'; '.join(facts)})" if facts else known.help
     return text.replace("%", "%%")
+
+
+def without_effect(arguments: argparse.Namespace, settings: Settings, live: bool) -> list[str]:
+    """One sentence on each flag that was given and did nothing beside the others.
+
+    Args:
+        arguments: the command line.
+        settings: what was run, with what the model recommends.
+        live: whether the source is live, as a camera is.
+    """
+    known = catalogue()
+    given = [name for name in known if getattr(arguments, name, None) is not None]
+    notes = []
+    for name in given:
+        need = known[name].setting.need
+        if need is not None and not matters(name, settings, known):
+            wanted = " or ".join(_spoken(need.name, value) for value in need.values)
+            notes.append(f"{_flag(name)} had no effect: it needs {wanted}")
+    if settings.reprojection != "auto" and "reprojection" in given and not live:
+        notes.append(f"{_flag('reprojection')} had no effect: it is for sources that do not wait, as a camera")
+    return notes
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _spoken(name: str, value: object) -> str:
+    """How a value is given: ``--guidance full``, ``--sparse``, no ``--timesteps``."""
+    if value is True:
+        return _flag(name)
+    return f"{_flag(name)} {value}" if value else f"no {_flag(name)}"
 
 
 def chosen_in(arguments: argparse.Namespace) -> frozenset[str]:

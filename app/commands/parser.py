@@ -10,11 +10,11 @@ from pathlib import Path
 
 from app.commands.misuse import Misuse
 from app.commands.options import Parser, add_settings
-from app.commands.paths import expanded, path_of
 from app.settings import Settings
 from app.words import TEXT_FRAMES
 from pipeline.config import ACCELERATIONS
 from pipeline.setting import described
+from pipeline.user_path import expanded, user_path
 
 COMMANDS = ("demo", "render", "bench", "doctor")
 
@@ -60,7 +60,7 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     words = "style the sample clip; needs no camera, display or GPU"
     parser = commands.add_parser("demo", help=words, description=_sentence(words))
     parser.add_argument(
-        "--out-dir", type=path_of, default=Path(), metavar="FOLDER", help="where to write (default: here)"
+        "--out-dir", type=user_path, default=Path(), metavar="FOLDER", help="where to write (default: here)"
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--seconds", type=float, metavar="SECONDS", help="only this much of the clip")
@@ -77,7 +77,7 @@ def _add_render(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("-n", "--frames", type=int, metavar="FRAMES", help=words)
     words = "video, picture, or FOLDER/ for numbered pictures; is replaced"
     parser.add_argument("output", type=expanded, metavar="OUT", help=words)
-    parser.add_argument("--report", type=path_of, metavar="JSON", help="write frames, speed and latency to this file")
+    parser.add_argument("--report", type=user_path, metavar="JSON", help="write frames, speed and latency to this file")
     parser.add_argument("--fps", type=float, metavar="FPS", help="make pictures in between, for so many a second")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     add_settings(parser)
@@ -103,7 +103,7 @@ def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--sparse", type=float, nargs="*", metavar="PERCENT", help=words)
     words = "how long each line is measured (default: 4)"
     parser.add_argument("--seconds", type=float, default=4.0, metavar="SECONDS", help=words)
-    parser.add_argument("--json", type=path_of, metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="also write all figures to this file")
 
 
 def _sentence(words: str) -> str:

@@ -1,4 +1,4 @@
-"""What a command reads and what it writes: paths are expanded once, and nothing is written onto what is read."""
+"""What a command reads and what it writes: nothing is written onto what is read, nor written twice."""
 
 from __future__ import annotations
 
@@ -10,28 +10,19 @@ from pathlib import Path
 from app.commands.misuse import Misuse
 from app.settings import Settings
 from pipeline.adapter_list import parse_files, parse_loras
+from pipeline.user_path import is_file, is_folder, user_path
 
 _NUMBERED = re.compile(r"frame_\d{6,}\.png")  # what app/sinks/images.py calls the pictures of a folder
 
 Identity = tuple[int, int] | str
 
 
-def expanded(text: str) -> str:
-    """A path as the user means it: ``~`` is their home, also where the shell has left it as it is."""
-    return os.path.expanduser(text)  # noqa: PTH111 - Path's own raises where there is no such home, and drops "./"
-
-
-def path_of(text: str) -> Path:
-    """``expanded``, as a path."""
-    return Path(expanded(text))
-
-
 def model_files(settings: Settings) -> dict[str, list[Path]]:
     """The files of the model and of what is added to it, by what they are for the user; none of what is on a hub."""
     added = [name for name, _ in parse_loras(settings.stream.loras)] + list(parse_files(settings.stream.embeddings))
     return {
-        "the model": list(_files_of(path_of(settings.model))),
-        "a LoRA or a learned word": [file for name in added for file in _files_of(path_of(name))],
+        "the model": list(_files_of(user_path(settings.model))),
+        "a LoRA or a learned word": [file for name in added for file in _files_of(user_path(name))],
     }
 
 
@@ -58,16 +49,15 @@ def check_apart(read: Mapping[str, Iterable[Path]], written: Mapping[str, Path])
 
 
 def _files_of(path: Path) -> Iterator[Path]:
-    # Path's own questions raise for names that cannot be; a name of a hub may be one.
-    if os.path.isdir(path):  # noqa: PTH112
+    if is_folder(path):
         yield from (one for one in path.rglob("*") if one.is_file())
-    elif os.path.isfile(path):  # noqa: PTH113
+    elif is_file(path):
         yield path
 
 
 def _replaced(path: Path) -> list[Path]:
     """The files that are replaced by what is written to ``path``."""
-    if os.path.isdir(path):  # noqa: PTH112 - as above
+    if is_folder(path):
         return [one for one in path.iterdir() if _NUMBERED.fullmatch(one.name)]
     return [path]
 

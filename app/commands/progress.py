@@ -20,7 +20,12 @@ _REFRESH_SECONDS = 0.1
 
 
 class Narrator:
-    """A session's listener that collects what is worth a line; ``tell`` writes it, on the main thread."""
+    """A session's listener that collects what is worth a line; ``tell`` writes it, on the main thread.
+
+    Attributes:
+        sink_errors: why sinks took no more pictures. ``tell`` says nothing of them, as the first one ends the command
+            in its own words, and each sentence is to be read once.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -30,9 +35,10 @@ class Narrator:
     def __call__(self, news: Status | Notice) -> None:
         """Take note. Called on any thread."""
         if isinstance(news, Notice):
-            self._news.append(news.message)
             if isinstance(news.error, SinkError):
                 self.sink_errors.append(news.error)
+            else:
+                self._news.append(news.message)
         elif news.state is SessionState.STALLED:
             self._news.append(f"{news.message} Trying again.")
 
@@ -40,6 +46,12 @@ class Narrator:
         """Write what was collected."""
         while self._news:
             say(self._console, self._news.pop(0))
+
+    def tell_sink_errors(self, besides: Exception | None = None) -> None:
+        """Write what ended sinks, but for an error that is told otherwise."""
+        for line in dict.fromkeys(str(error) for error in self.sink_errors):
+            if besides is None or line != str(besides):
+                say(self._console, line)
 
 
 def say(console: Console, line: str) -> None:
@@ -66,22 +78,30 @@ def run_to_end(session: Session, narrator: Narrator, console: Console, title: st
     except KeyboardInterrupt:
         session.stop()
         narrator.tell()
+        narrator.tell_sink_errors()
         raise
     finally:
         session.stop()
     narrator.tell()
-    if status.error is not None and not _is_misuse(status.error):
-        raise status.error
     problem = status.error or next(iter(narrator.sink_errors), None)
+    narrator.tell_sink_errors(besides=problem)
+    if problem is not None and not _is_misuse(problem):
+        raise problem
     if problem is not None:
         raise Misuse(str(problem)) from problem
 
 
-def summary(session: Session) -> str:
-    """What was done, in one line."""
+def summary(session: Session, size: tuple[int, int] | None = None) -> str:
+    """What was done, in one line.
+
+    Args:
+        size: width and height of the file, into which pictures of other sizes were fitted; by default that of the last
+            picture.
+    """
     done = session.metrics()
+    width, height = size or (done.width, done.height)
     return (
-        f"{done.frames_out} frames of {done.width}x{done.height} in {done.seconds:.1f} s: {done.fps:.1f} fps, "
+        f"{done.frames_out} frames of {width}x{height} in {done.seconds:.1f} s: {done.fps:.1f} fps, "
         f"latency {done.latency_p50_ms:.0f} ms (p95 {done.latency_p95_ms:.0f} ms)"
     )
 

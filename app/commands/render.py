@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from app.commands.misuse import Misuse
-from app.commands.options import chosen_in, settings_from
+from app.commands.options import chosen_in, settings_from, without_effect
 from app.commands.paths import check_apart, model_files
 from app.feed import first_frame
 from app.json_files import write_json
@@ -24,6 +24,7 @@ from app.sources.images import IMAGE_SUFFIXES, ImageFolderSource
 from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.words import of_words
+from pipeline.user_path import is_folder, is_there
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -62,14 +63,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     except (KeyboardInterrupt, Misuse):
         # What is done by then is a film that can be played, and has a report like any other.
         if arguments.report is not None and (so_far := session.report()) is not None:
-            write_report(arguments.report, so_far)
+            write_report(arguments.report, so_far | _size_in(sink))
         raise
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
+    for note in without_effect(arguments, session.settings, source.live):
+        say(console, note)
+    if arguments.no_audio and not isinstance(sink, VideoSink):
+        say(console, "--no-audio had no effect: pictures have no sound")
     if arguments.report is not None:
         made = {"frames_reprojected": smooth.made} if smooth else {}
-        write_report(arguments.report, (session.report() or {}) | made)
-    say(console, f"{arguments.output}: {summary(session)}")
+        write_report(arguments.report, (session.report() or {}) | made | _size_in(sink))
+    say(console, f"{arguments.output}: {summary(session, sink.size if isinstance(sink, VideoSink) else None)}")
     if smooth:
         say(console, f"{smooth.made} pictures in between were carried along the motion, for {arguments.fps:g} fps")
     return 0
@@ -123,14 +128,13 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
     """
     path = Path(output)
     came_from = Path(spec)
-    is_folder = os.path.isdir(path)  # noqa: PTH112 - as below, Path's own raises for names that cannot be
-    if os.path.exists(came_from) and os.path.exists(path) and came_from.samefile(path):  # noqa: PTH110
+    if is_there(came_from) and is_there(path) and came_from.samefile(path):
         raise Misuse(f"{output} is also the input; give the output another name.")
     still = source.frame_count == 1
     pictures = isinstance(source, ImageFolderSource) or (still and not isinstance(source, VideoSource))
-    if output.endswith(("/", os.sep)) or (pictures and (is_folder or not path.suffix)):
+    if output.endswith(("/", os.sep)) or (pictures and (is_folder(path) or not path.suffix)):
         return ImageFolderSink(path)
-    if is_folder:
+    if is_folder(path):
         raise Misuse(f"{output} is a folder; write {output}{os.sep} to have numbered pictures in it.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         if not still:
@@ -139,6 +143,11 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
         return ImageSink(path)
     sound = came_from if audio and isinstance(source, VideoSource) else None
     return VideoSink(path, audio_from=sound, nominal_fps=lambda: fps or source.fps)
+
+
+def _size_in(sink: Sink) -> dict[str, int]:
+    """The report's width and height where all pictures of ``sink`` have one size, whatever that of the last one was."""
+    return dict(zip(("width", "height"), sink.size, strict=True)) if isinstance(sink, VideoSink) and sink.size else {}
 
 
 def check_report(path: Path) -> None:

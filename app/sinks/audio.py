@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.error import FFmpegError
 from av.packet import Packet
+
+from app.media.clock import LONGEST_GAP
+from app.media.errors import MEDIA_ERRORS, reason
+from app.media.reading import clock_of, may_be_joined, open_media, packets_of, streams_of, why_no_file
+from app.media.sound import EvenSound
+from app.media.tracks import film_of, sound_of
 
 # Codecs that players expect in these containers; all others are turned into AAC.
 _TAKEN_AS_IT_IS = {
@@ -21,14 +24,16 @@ _TAKEN_AS_IT_IS = {
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le"},
     ".mkv": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "vorbis", "flac", "pcm_s16le"},
 }
-_HIGHEST_RATE = 48_000
+_CD_RATE, _USUAL_RATE = 44_100, 48_000  # samples a second; every other rate becomes the latter
+_AAC_BITS = 96_000  # a second and channel, at which nothing is heard of the encoding
 
 
 class AudioCopy:
-    """Copies the first sound track of ``source`` to ``output`` as the pictures advance.
+    """Copies the sound of the film in ``source`` to ``output`` as the pictures advance.
 
-    Packets are copied unchanged where the container takes their codec, and else encoded anew as AAC. To be made before
-    the first packet is written to ``output``, because streams cannot be added later.
+    Packets are copied unchanged where the container takes their codec, and else encoded anew as AAC; so they are where
+    files may be joined of pieces, as each piece may have another format. To be made before the first packet is written
+    to ``output``, because streams cannot be added later.
 
     Attributes:
         lost: one sentence on sound that could not be copied; else None; pictures without it are better than none.
@@ -43,26 +48,38 @@ class AudioCopy:
         self.lost: str | None = None
         self._source = source
         self._output = output
+        self._input: InputContainer | None = None
         self._encoder: AudioStream | None = None
         self._copy: AudioStream | None = None
         self._pending: tuple[float, Packet | AudioFrame] | None = None
         self._items: _Items = iter(())
         try:
-            self._input = av.open(str(source.absolute()), metadata_errors="replace")
-        except (FFmpegError, OSError) as error:
-            self._input = None
-            self.lost = f"The sound of {source.name} was left out: {error.strerror}."
+            if (why := why_no_file(source)) is not None:
+                raise ValueError(f"it {why}")
+            self._input = open_media(source)
+            self._start(self._input, suffix)
+        except MEDIA_ERRORS as error:
+            self.close()
+            self.lost = f"The sound of {source.name} was left out: {reason(error)}."
+
+    def _start(self, container: InputContainer, suffix: str) -> None:
+        film = film_of(container, self._source)
+        track = sound_of(container, film)
+        if track is None:
             return
-        if not self._input.streams.audio:
-            return
-        zero = (self._input.start_time or 0) / av.time_base
-        track = self._input.streams.audio[0]
-        if track.codec.canonical_name in _TAKEN_AS_IT_IS[suffix]:
-            self._copy = output.add_stream_from_template(track)
-            self._items = _packets(self._input, track, zero)
+        assert isinstance(track, AudioStream)
+        if track.codec_context is None:
+            raise ValueError("its codec cannot be decoded here")
+        # The film's packets are read as well, so that sound and pictures are on the same clock.
+        packets = packets_of(container, streams_of(container, film), clock_of(container))
+        own = (packet for packet in packets if packet.stream.index == track.index)
+        joined = may_be_joined(container)
+        if track.codec.canonical_name in _TAKEN_AS_IT_IS[suffix] and not joined:
+            self._copy = self._output.add_stream_from_template(track)
+            self._items = _in_order(own)
         else:
-            self._encoder = _aac_stream(output, track.codec_context)
-            self._items = _frames(self._input, track, zero, self._encoder.codec_context)
+            self._encoder = _aac_stream(self._output, track.codec_context, mono=not joined)
+            self._items = self._decoded(own, self._encoder.codec_context)
 
     def advance(self, until: float) -> None:
         """Write the sound that begins before ``until`` seconds, counted as ``Frame.media_time``."""
@@ -100,40 +117,57 @@ class AudioCopy:
     def _next(self) -> tuple[float, Packet | AudioFrame] | None:
         try:
             return next(self._items, None)
-        except (FFmpegError, OSError) as error:
+        except MEDIA_ERRORS as error:
             self._items = iter(())
-            self.lost = f"Part of the sound of {self._source.name} was left out: {error.strerror}."
+            self._note_loss(error)
             return None
+
+    def _note_loss(self, error: BaseException) -> None:
+        self.lost = f"Part of the sound of {self._source.name} was left out: {reason(error)}."
+
+    def _decoded(self, packets: Iterator[Packet], encoder: AudioCodecContext) -> _Items:
+        """The sound in the encoder's format, without gaps; packets that cannot be decoded are silence, and told."""
+        even = EvenSound(encoder.layout.name, encoder.sample_rate)
+        for packet in packets:
+            try:
+                decoded = packet.decode()
+            except MEDIA_ERRORS as error:
+                self._note_loss(error)
+                continue
+            for frame in decoded:
+                assert isinstance(frame, AudioFrame)
+                yield from _timed(even(frame))
+        yield from _timed(even.flush())
 
 
 _Items = Iterator[tuple[float, Packet | AudioFrame]]  # each with the second at which it begins
 
 
-def _packets(container: InputContainer, track: AudioStream, zero: float) -> _Items:
-    """The packets as they are, moved so that the file begins at 0."""
-    for packet in container.demux(track):
-        if packet.pts is None or packet.dts is None:
-            continue  # the empty packet that ends a stream
-        shift = round(zero / packet.time_base)
-        packet.pts -= shift
-        packet.dts -= shift
+def _timed(frames: Iterator[AudioFrame]) -> _Items:
+    for frame in frames:
+        yield float((frame.pts or 0) * (frame.time_base or 0)), frame
+
+
+def _in_order(packets: Iterator[Packet]) -> _Items:
+    """The packets that are whole, each after the one before it and none too long for a container."""
+    last: int | None = None
+    for packet in packets:
+        if packet.pts is None or packet.dts is None or packet.is_corrupt:
+            continue  # the empty packet that ends a stream; or one of which part is missing
+        if last is not None:
+            packet.dts = max(packet.dts, last + 1)
+        last = packet.dts
+        packet.pts = max(packet.pts, packet.dts)
+        packet.duration = max(0, min(packet.duration or 0, round(LONGEST_GAP / packet.time_base)))
         yield float(packet.pts * packet.time_base), packet
 
 
-def _frames(container: InputContainer, track: AudioStream, zero: float, encoder: AudioCodecContext) -> _Items:
-    """The decoded sound in the encoder's format, moved so that the file begins at 0."""
-    resampler = AudioResampler(format=encoder.format, layout=encoder.layout, rate=encoder.sample_rate)
-    for decoded in container.decode(track):
-        if decoded.pts is None or decoded.time_base is None:
-            continue
-        decoded.pts -= round(zero / decoded.time_base)
-        for frame in resampler.resample(decoded):
-            yield float((frame.pts or 0) * (frame.time_base or 0)), frame
-
-
-def _aac_stream(output: OutputContainer, source: AudioCodecContext) -> AudioStream:
-    stream = output.add_stream("aac", rate=min(source.sample_rate, _HIGHEST_RATE))
+def _aac_stream(output: OutputContainer, source: AudioCodecContext, *, mono: bool) -> AudioStream:
+    """A stream of AAC in ``output``: stereo, or where the source is, and ``mono`` is allowed, mono."""
+    stream = output.add_stream("aac", rate=_CD_RATE if source.sample_rate == _CD_RATE else _USUAL_RATE)
     # Not the source's own layout: raw sound often does not say which of its channels is which.
-    stream.codec_context.layout = "mono" if source.layout.nb_channels == 1 else "stereo"
+    channels = 1 if mono and source.layout.nb_channels == 1 else 2
+    stream.codec_context.layout = "mono" if channels == 1 else "stereo"
     stream.codec_context.format = "fltp"
+    stream.codec_context.bit_rate = _AAC_BITS * channels
     return stream

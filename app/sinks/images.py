@@ -9,6 +9,7 @@ import numpy as np
 
 from app.frame import Frame
 from app.sinks.base import SinkError
+from app.sinks.watch import require_file
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -33,11 +34,17 @@ class ImageFolderSink:
 
     def write(self, frame: Frame) -> None:
         """Write the next picture. Raises ``SinkError`` where the disk does not take it."""
-        write_image(self._folder / f"frame_{self._written + 1:06d}.png", frame.pixels)
+        write_image(self._picture(self._written + 1), frame.pixels)
         self._written += 1
 
     def close(self) -> None:
-        """Nothing to finish: every picture is complete once written."""
+        """See that the pictures are there; every one is complete once written. Raises ``SinkError`` if one is not."""
+        written, self._written = self._written, 0
+        for number in range(1, written + 1):
+            require_file(self._picture(number))
+
+    def _picture(self, number: int) -> Path:
+        return self._folder / f"frame_{number:06d}.png"
 
 
 class ImageSink:
@@ -46,6 +53,7 @@ class ImageSink:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self.name = f"picture to {self._path.name}"
+        self._written = False
 
     def open(self) -> None:
         """Check the name and the folder. Raises ``SinkError`` where no picture can be written there."""
@@ -58,9 +66,13 @@ class ImageSink:
     def write(self, frame: Frame) -> None:
         """Write the picture. Raises ``SinkError`` where the disk does not take it."""
         write_image(self._path, frame.pixels)
+        self._written = True
 
     def close(self) -> None:
-        """Nothing to finish: the picture is complete once written."""
+        """See that the picture is there; it is complete once written. Raises ``SinkError`` where it is not."""
+        written, self._written = self._written, False
+        if written:
+            require_file(self._path)
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

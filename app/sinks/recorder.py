@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
 from app.sinks.takes import Takes
 from app.sinks.video import VideoSink
-
-_LOOK_SECONDS = 1.0
 
 
 class Recorder(BackgroundSink):
@@ -39,7 +36,7 @@ class Recorder(BackgroundSink):
     ) -> None:
         self._folder = folder if folder is not None else recordings_folder()
         self.path = next(path for path in names(self._folder, ".mp4") if not path.exists())
-        self._video = _WatchedVideo(self.path, nominal_fps, quality)
+        self._video = VideoSink(self.path, nominal_fps=nominal_fps, quality=quality)
         self._takes = Takes()
         super().__init__(self._video)
 
@@ -62,31 +59,6 @@ class Recorder(BackgroundSink):
     def write(self, frame: Frame) -> None:
         """As ``BackgroundSink``; the time of a pause is left out."""
         super().write(self._takes.joined(frame))
-
-
-class _WatchedVideo(VideoSink):
-    """A video file that notices when it is gone.
-
-    On Linux and macOS a file can be deleted while it is written, and every further write succeeds, into nothing.
-    """
-
-    def __init__(self, path: Path, nominal_fps: Callable[[], float | None], quality: int) -> None:
-        super().__init__(path, nominal_fps=nominal_fps, quality=quality)
-        self._file = path
-        self._first: float | None = None
-        self._looked = 0.0
-        self.seconds = 0.0
-
-    def write(self, frame: Frame) -> None:
-        super().write(frame)
-        if self._first is None:
-            self._first = frame.captured_at
-        self.seconds = frame.captured_at - self._first
-        now = time.monotonic()
-        if now - self._looked > _LOOK_SECONDS:
-            self._looked = now
-            if not self._file.exists():
-                raise SinkError(f"{self._file} was deleted or moved while it was recorded; start another recording.")
 
 
 def make_folder(folder: Path) -> None:

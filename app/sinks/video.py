@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,18 +12,22 @@ import cv2
 import numpy as np
 from av.codec import Codec, codecs_available
 from av.container import OutputContainer
-from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from app.files import NOT_ORDINARY
 from app.fitting import laid_on
 from app.frame import Frame
+from app.media.clock import LONGEST_GAP
+from app.media.errors import MEDIA_ERRORS, reason
+from app.media.reading import open_media
 from app.sinks.audio import AudioCopy
 from app.sinks.base import SinkError
+from app.sinks.watch import FileWatch
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CLOCK = Fraction(1, 90_000)  # ticks in which presentation times are written; whole for 24, 25, 30 and 60 fps
+_LONGEST_STEP = round(LONGEST_GAP / _CLOCK)  # MP4 has 31 bits for it, and FFmpeg ends the program beyond them
 _FALLBACK_FPS = 30.0
 
 
@@ -33,12 +36,13 @@ class VideoSink:
 
     The size is that of the first frame, made even; later frames of another size are fitted into it. A frame is shown
     at its ``media_time``, or for live sources when it was captured, counted from the first; with ``fps`` frame n is
-    shown at n / fps.
+    shown at n / fps. No frame stands for longer than an hour: what comes after a longer gap moves up.
 
     While it grows the file is a chain of fragments, each complete; a clean end turns an MP4 into an ordinary one.
 
     Attributes:
         lost: one sentence on what the file lacks (sound that cannot be copied, the better codec); else None.
+        size: width and height of the file in pixels; None before the first frame.
 
     Args:
         path: ends in .mp4, .m4v, .mov or .mkv; an existing file is replaced with the first frame, not before.
@@ -61,6 +65,7 @@ class VideoSink:
         self._path = Path(path)
         self.name = f"recording to {self._path.name}"
         self.lost: str | None = None
+        self.size: tuple[int, int] | None = None
         self._fps = fps
         self._nominal_fps = nominal_fps
         self._audio_from = Path(audio_from) if audio_from is not None else None
@@ -68,10 +73,17 @@ class VideoSink:
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._audio: AudioCopy | None = None
+        self._watch: FileWatch | None = None
         self._zero: float | None = None
         self._written = 0
         self._last_pts = -1
         self._last_step = 0  # ticks between the last two frames
+        self._moved = 0  # ticks by which frames come earlier than their times say
+
+    @property
+    def seconds(self) -> float:
+        """When the last frame is shown, counted from the beginning of the file."""
+        return float(max(0, self._last_pts) * _CLOCK)
 
     def open(self) -> None:
         """Check that the file can be written; it is created with the first frame.
@@ -82,9 +94,9 @@ class VideoSink:
         if self._path.suffix.lower() not in VIDEO_SUFFIXES:
             kinds = ", ".join(VIDEO_SUFFIXES)
             raise SinkError(f"{self._path.name} is not a kind of video that can be written; use one of {kinds}.")
+        check_writable(self._path)
         if self._audio_from is not None and _same_file(self._path, self._audio_from):
             raise SinkError(f"{self._path} is also the input; give the output another name.")
-        check_writable(self._path)
 
     def write(self, frame: Frame) -> None:
         """Add a frame. What came before an error stays playable.
@@ -96,16 +108,22 @@ class VideoSink:
             if self._container is None:
                 self._start(frame.pixels)
             self._encode(frame)
-        except (FFmpegError, OSError) as error:
+            if self._watch is None:
+                self._watch = FileWatch(self._path)
+            self._watch.look()
+        except SinkError:
             self._abandon()
-            raise SinkError(f"{self._path} cannot be written: {_reason(error)}.") from error
+            raise
+        except MEDIA_ERRORS as error:
+            self._abandon()
+            raise SinkError(f"{self._path} cannot be written: {reason(error)}.") from error
         self._written += 1
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the end of the sound.
+        """Write what the encoder still holds, and the end of the sound; see that the file is there, and whole.
 
         Raises:
-            SinkError: this could not be written; the file is playable up to there.
+            SinkError: this could not be written, and the file is playable up to there; or it is gone.
         """
         container, stream, audio = self._container, self._stream, self._audio
         if container is None or stream is None:
@@ -118,11 +136,21 @@ class VideoSink:
                 self.lost = self.lost or audio.lost
             self._container = None
             container.close()
-        except (FFmpegError, OSError) as error:
+            self._check()
+        except MEDIA_ERRORS as error:
             self._abandon()
-            raise SinkError(f"The end of {self._path} could not be written: {_reason(error)}.") from error
+            raise SinkError(f"The end of {self._path} could not be written: {reason(error)}.") from error
         finally:
-            self._release_audio()
+            self._release()
+
+    def _check(self) -> None:
+        """Have the file looked at as a player would. Raises ``SinkError`` or ``MEDIA_ERRORS`` where it is not whole."""
+        if self._watch is not None:
+            self._watch.look(now=True)
+        with open_media(self._path) as container:
+            found = container.streams.video[0].frames if container.streams.video else -1
+            if found < 0 or 0 < found < self._written:  # Matroska does not count
+                raise ValueError(f"it has {max(0, found)} of {self._written} frames")
 
     def _start(self, pixels: np.ndarray) -> None:
         height, width = pixels.shape[:2]
@@ -139,6 +167,7 @@ class VideoSink:
         stream = container.add_stream(Codec(codec, "w").name, rate=rate)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        self.size = stream.width, stream.height
         context = stream.codec_context
         context.time_base = _CLOCK if codec == "libx264" else Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
         context.gop_size = max(1, round(rate))
@@ -156,7 +185,9 @@ class VideoSink:
         container, stream = self._container, self._stream
         assert container is not None
         assert stream is not None
-        pts = max(self._last_pts + 1, round(self._time_of(frame) / _CLOCK))
+        pts = max(self._last_pts + 1, round(self._time_of(frame) / _CLOCK) - self._moved)
+        if (too_much := pts - max(0, self._last_pts) - _LONGEST_STEP) > 0:
+            pts, self._moved = pts - too_much, self._moved + too_much
         if self._written:
             self._last_step = pts - self._last_pts
         self._last_pts = pts
@@ -185,17 +216,21 @@ class VideoSink:
         """Let go after an error; a file without a single frame in it is removed."""
         container, self._container = self._container, None
         self._stream = None
-        self._release_audio()
+        self._release()
         if container is not None:
-            with contextlib.suppress(FFmpegError, OSError):  # the error that led here says it all
+            with contextlib.suppress(*MEDIA_ERRORS):  # the error that led here says it all
                 container.close()
         if not self._written:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
-    def _release_audio(self) -> None:
+    def _release(self) -> None:
         if self._audio is not None:
             self._audio.close()
             self._audio = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -213,8 +248,8 @@ def check_writable(path: Path) -> None:
             raise SinkError(f"{path} cannot be written: {NOT_ORDINARY}.")
         with path.open("ab"):
             pass
-    except OSError as error:
-        raise SinkError(f"{path} cannot be written: {_reason(error)}.") from error
+    except (OSError, ValueError) as error:
+        raise SinkError(f"{path} cannot be written: {reason(error)}.") from error
     if not existed:
         path.unlink()
 
@@ -239,10 +274,3 @@ def _fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _same_file(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
-
-
-def _reason(error: FFmpegError | OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full"
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]

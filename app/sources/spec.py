@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from app.drawing import Drawing
@@ -19,6 +18,7 @@ from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.sources.window import WindowSource
 from app.words import TEXT_FRAMES
+from pipeline.user_path import is_file, is_folder, is_there, user_path
 
 _TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
 _TEXT_OPTIONS = {name: _TESTCARD_OPTIONS[name] for name in ("width", "height", "fps", "frames")}
@@ -65,10 +65,10 @@ def open_source(spec: str, *, live: bool = False) -> Source:
 
 
 def _file(spec: str, live: bool) -> Source:
-    path = Path(os.path.expanduser(spec))  # noqa: PTH111 - Path's own raises where there is no such home
-    if spec and os.path.isdir(path):  # noqa: PTH112 - Path's own raises for names that cannot be
+    path = user_path(spec)
+    if spec and is_folder(path):
         return ImageFolderSource(path, live=live)
-    if spec and os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+    if spec and is_there(path) and not is_file(path):
         raise SourceError(f"{path} cannot be read: {NOT_ORDINARY}.")
     kind = kind_of(path)
     if kind in (Kind.STILL, Kind.CODED) or (kind is Kind.UNKNOWN and path.suffix.lower() in IMAGE_SUFFIXES):

@@ -21,6 +21,7 @@ from pipeline.models.lora_names import Layer
 from pipeline.models.modules import UNet
 from pipeline.models.residency import DENOISER, TEXT, TEXT_2, Residency
 from pipeline.models.textual_inversion import LearnedWord, read_embedding
+from pipeline.user_path import is_file, is_folder, is_there, user_path
 
 # LoRAs that have been read and are not in use are kept up to this many bytes, for whoever tries several in turn.
 UNUSED_BYTES = 256 * 2**20
@@ -211,16 +212,16 @@ def find_file(spec: str, what: str) -> Path:
     Raises:
         ModelError: there is none, or more than one.
     """
-    path = Path(spec).expanduser()
-    if not path.exists() and looks_like_hub_id(spec):
+    path = user_path(spec)
+    if not is_there(path) and looks_like_hub_id(spec):
         path = download_part(spec, what)
-    if path.is_dir():
+    if is_folder(path):
         files = sorted(path.glob("*.safetensors"))
         preferred = [file for file in files if file.name == "pytorch_lora_weights.safetensors"]
         if len(preferred or files) != 1:
             names = ", ".join(file.name for file in files[:4]) or "none"
             raise ModelError(f"{spec} holds {len(files)} safetensors files ({names}); give one by its path")
         return (preferred or files)[0]
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"there is no {what} {spec!r}: give a .safetensors file, a folder, or a hub name (owner/name)")
     return path

@@ -29,6 +29,7 @@ from pipeline.models.residency import Residency
 from pipeline.models.start_record import StartRecord, listed, record_key
 from pipeline.models.tiny_autoencoder import choose_autoencoder
 from pipeline.models.weights import refuse_pickle
+from pipeline.user_path import is_file, is_folder, is_there, user_path
 
 EMBEDDED = "embedded"
 EMBEDDED_PATH = Path(__file__).resolve().parents[2] / "assets" / "models" / "vitrail-mini"
@@ -62,7 +63,7 @@ def load_model(
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
     path = find_model(spec, progress)
-    name = EMBEDDED if spec == EMBEDDED else path.stem if path.is_file() else path.name if Path(spec).exists() else spec
+    name = spec if spec == EMBEDDED or not is_there(user_path(spec)) else path.stem if path.is_file() else path.name
     file = _File(
         path, autoencoder, chosen_device, chosen_dtype, in_main_memory=memory == "offload", dtype_asked=dtype != "auto"
     )
@@ -96,14 +97,14 @@ def find_model(spec: str, progress: Progress | None = None) -> Path:
     Raises:
         ModelError: there is no such thing, and it is not a hub name that can be reached.
     """
-    path = EMBEDDED_PATH if spec == EMBEDDED else Path(spec).expanduser()
-    if path.is_dir():
+    path = EMBEDDED_PATH if spec == EMBEDDED else user_path(spec)
+    if spec and is_folder(path):
         if not (path / "model_index.json").is_file():
             raise ModelError(f"{path} is not a diffusers model folder: it has no model_index.json")
         return path
     if spec == EMBEDDED:
         raise ModelError(f"the embedded model is missing from {path}; install Vitrail again")
-    if path.is_file():
+    if is_file(path):
         refuse_pickle(path)
         return path
     if looks_like_hub_id(spec):

@@ -11,6 +11,7 @@ from pipeline.models.families import Family
 from pipeline.models.folder import read_autoencoder
 from pipeline.models.hub import Progress, download_part
 from pipeline.models.modules import AutoencoderModule
+from pipeline.user_path import user_path
 
 CHOICES = ("auto", "tiny", "full")
 
@@ -38,7 +39,7 @@ def choose_autoencoder(
     """
     sources = [] if sources is None else sources
     if wanted not in CHOICES:
-        sources.append(Path(wanted).expanduser())
+        sources.append(user_path(wanted))
         return read_autoencoder(sources[-1], dtype, notes)
     if own is not None and (wanted == "full" or type(own).__name__ == "AutoencoderTiny"):
         return own

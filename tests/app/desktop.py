@@ -37,6 +37,31 @@ class Desktop:
         self.display.sync()
         return window
 
+    def split(self) -> None:
+        """Have the screen be two monitors side by side, of the same size; the left one is the first."""
+        from Xlib.protocol import rq
+
+        screen = self.display.screen()
+        half = screen.width_in_pixels // 2
+        outputs = screen.root.xrandr_get_screen_resources().outputs[:1]  # or what they show is a third monitor
+        for name, left in (("LEFT", 0), ("RIGHT", half)):
+            _request_of_monitor(rq)(
+                display=self.display.display,
+                opcode=self.display.query_extension("RANDR").major_opcode,
+                window=screen.root,
+                name=self.display.intern_atom(name),
+                primary=not left,
+                automatic=0,
+                outputs=[] if left else outputs,
+                x=left,
+                y=0,
+                width=half,
+                height=screen.height_in_pixels,
+                width_mm=half // 4,
+                height_mm=screen.height_in_pixels // 4,
+            )
+        self.display.sync()
+
     def wait_until(self, done: Callable[[], bool]) -> None:
         """The server paints in its own time."""
         end = time.monotonic() + SAFETY_SECONDS
@@ -45,7 +70,32 @@ class Desktop:
             time.sleep(0.005)
 
 
-def run_xvfb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
+def _request_of_monitor(rq: Any) -> Any:
+    """RRSetMonitor of RandR 1.5, which python-xlib does not know: how ``xrandr --setmonitor`` makes one."""
+
+    class SetMonitor(rq.Request):
+        _request = rq.Struct(
+            rq.Card8("opcode"),
+            rq.Opcode(43),
+            rq.RequestLength(),
+            rq.Window("window"),
+            rq.Card32("name"),
+            rq.Bool("primary"),
+            rq.Bool("automatic"),
+            rq.LengthOf("outputs", 2),
+            rq.Int16("x"),
+            rq.Int16("y"),
+            rq.Card16("width"),
+            rq.Card16("height"),
+            rq.Card32("width_mm"),
+            rq.Card32("height_mm"),
+            rq.List("outputs", rq.Card32Obj),
+        )
+
+    return SetMonitor
+
+
+def run_xvfb(monkeypatch: pytest.MonkeyPatch, width: int = WIDTH, height: int = HEIGHT) -> Iterator[Desktop]:
     """For a fixture: a display named in DISPLAY while the test runs."""
     program = shutil.which("Xvfb")
     if program is None:
@@ -53,7 +103,7 @@ def run_xvfb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
     pytest.importorskip("Xlib")
     reading, writing = os.pipe()
     server = subprocess.Popen(
-        [program, "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT}x24"],
+        [program, "-displayfd", str(writing), "-screen", "0", f"{width}x{height}x24"],
         pass_fds=[writing],
         stderr=subprocess.DEVNULL,
     )

@@ -113,7 +113,7 @@ def test_the_engine_of_a_session_is_told():
     drawing, engine, told = Drawing(64, 64), FakeEngine(), threading.Event()
 
     def paint(index: int) -> None:
-        if index == 3:
+        if index >= 3 and not drawing.can_undo:  # a busy machine may drop any one frame
             drawing.stroke([(20, 20)], Brush(size=6))
         if any(changed and changed[0] for changed in engine.changed):
             told.set()

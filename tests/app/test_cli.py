@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -16,14 +19,17 @@ import app.cli
 import app.commands.logs
 import app.settings
 from app.cli import main
-from app.commands.options import settings_from
+from app.commands.options import settings_from, without_effect
 from app.commands.parser import build_parser
+from app.metrics import Metrics
 from app.settings import Settings
 from app.settings_file import save
+from app.sinks import VideoSink
 from app.standing import Values
 from pipeline.backends.openvino.package import is_installed
 from pipeline.config import StreamConfig
 from tests.app.media import add_clicks, cards, clicks, write_clip
+from tests.corpus_video import joined, transport_stream
 from tests.tiny_model import write_tiny_model
 
 NO_MODEL_NEEDED = ["--model", "nowhere"]  # were it loaded, that would be the complaint
@@ -219,6 +225,26 @@ def test_a_side_is_rounded_and_that_is_said() -> None:
     assert "336" in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("flags", "notes"),
+    [
+        ("--steps 2 --strength 0.5", []),
+        ("--guidance full --guidance-scale 3", []),
+        ("--guidance-scale 3", ["--guidance-scale had no effect: it needs --guidance"]),
+        ("--tcd-gamma 0.5", ["--tcd-gamma had no effect: it needs --solver tcd"]),
+        ("--sparse-overlay", ["--sparse-overlay had no effect: it needs --sparse"]),
+        ("--timesteps 99,9 --steps 2", ["--steps had no effect: it needs no --timesteps"]),
+        ("--reprojection on", ["--reprojection had no effect: it is for sources that do not wait"]),
+    ],
+)
+def test_a_flag_that_does_nothing_is_named(flags: str, notes: list[str]) -> None:
+    arguments = build_parser().parse_args(["render", "a", "b", *flags.split()])
+    settings, _ = settings_from(arguments)
+    found = without_effect(arguments, settings, live=False)
+    assert len(found) == len(notes)
+    assert all(words in note for note, words in zip(found, notes, strict=True))
+
+
 @pytest.mark.parametrize("command", [["--help"], ["render", "--help"], ["demo", "--help"], ["--version"]])
 def test_help_is_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -255,6 +281,81 @@ def test_a_truncated_clip_is_rendered_as_far_as_it_goes(
     assert main(["render", str(short), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
     assert 0 < frame_count(out) < 24
     assert "lost" in capsys.readouterr().err
+
+
+def test_the_report_and_the_summary_name_the_size_of_the_file(
+    capsys: pytest.CaptureFixture[str], tiny: str, tmp_path: Path
+) -> None:
+    wide, high = cards(5, 128, 96), [picture.transpose(1, 0, 2).copy() for picture in cards(5, 128, 96)]
+    parts = transport_stream(tmp_path / "a.ts", wide), transport_stream(tmp_path / "b.ts", high, start=0.2)
+    clip, out, report = joined(tmp_path / "clip.ts", *parts), tmp_path / "out.mp4", tmp_path / "report.json"
+    flags = f"--prompt x --model {tiny} --height 64 --report {report}"
+    assert main(["render", str(clip), str(out), *flags.split()]) == 0
+    with av.open(str(out)) as made:
+        size = made.streams.video[0].width, made.streams.video[0].height
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert (found["width"], found["height"], found["frames_out"]) == (*size, 10)
+    assert f"10 frames of {size[0]}x{size[1]}" in complaint(capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a file go that is being written")
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.png", "pictures/"])
+def test_success_is_not_said_of_what_is_gone(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: str,
+    clip: Path,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    """The folder is removed as the last frame is counted, before the file is finished."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    source = clip
+    if name == "out.png":
+        source = tmp_path / "in.png"
+        cv2.imwrite(str(source), cards(1)[0])
+    shown = Metrics.shown
+
+    def remove_after(self: Metrics, *arguments: Any) -> None:
+        shown(self, *arguments)
+        if self.snapshot().frames_out == (1 if name == "out.png" else 9):
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(Metrics, "shown", remove_after)
+    output = f"{folder}/{name}"
+    assert main(["render", str(source), output, "--prompt", "x", "--model", tiny, "--height", "64"]) == 2
+    assert "was deleted or moved while it was written" in complaint(capsys)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux")
+def test_a_full_disk_is_told_once(capsys: pytest.CaptureFixture[str], tiny: str, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    out.symlink_to("/dev/full")
+    assert main(["render", str(clip), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 2
+    assert "the disk is full" in complaint(capsys)
+
+
+def test_a_disk_that_is_full_at_the_very_end_is_told_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: str, clip: Path, tmp_path: Path
+) -> None:
+    def full(_: VideoSink) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(VideoSink, "_check", full)  # the last of what an end does
+    out = tmp_path / "out.mp4"
+    assert main(["render", str(clip), str(out), "--prompt", "x", "--model", tiny, "--height", "64"]) == 2
+    assert f"The end of {out} could not be written: the disk is full." in complaint(capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders on Windows")
+def test_pipes_are_no_clips_and_no_outputs(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    assert main(["render", str(pipe), str(tmp_path / "out.mp4"), *NO_MODEL_NEEDED]) == 2
+    assert "is no file but a pipe" in complaint(capsys)
+    assert main(["render", str(clip), str(pipe), *NO_MODEL_NEEDED]) == 2
+    assert "it is a pipe; give the name of a file" in complaint(capsys)
 
 
 @pytest.mark.parametrize("size", [(333, 251), (65, 64), (64, 201)])

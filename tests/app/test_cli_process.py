@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import app.commands.logs
 from app.cli import main
@@ -95,15 +96,13 @@ def test_the_demo_needs_nothing(environment: dict[str, str], tmp_path: Path) -> 
 def test_a_signal_leaves_a_file_that_plays_and_its_report(
     environment: dict[str, str], tmp_path: Path, name: str, code: int
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     model = write_tiny_model(tmp_path / "tiny", sees_input=True)
     out, report = tmp_path / "out.mp4", tmp_path / "report.json"
     flags = ("--prompt", "x", "--model", model, "--height", "64", "--acceleration", "eager", "--report", report)
     process = subprocess.Popen(
         command("render", "testcard:frames=100000,width=128,height=96", out, *flags),
         cwd=tmp_path,
-        env={**environment, "TMPDIR": str(temporary)},
+        env=environment,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -120,7 +119,6 @@ def test_a_signal_leaves_a_file_that_plays_and_its_report(
         process.wait()
     assert process.returncode == code
     assert {"SIGINT": "interrupted"}.get(name, f"ended by {name}") in said
-    assert list(temporary.iterdir()) == []
     assert "Traceback" not in said
     with av.open(str(out)) as container:
         written = sum(1 for _ in container.decode(video=0))
@@ -129,7 +127,7 @@ def test_a_signal_leaves_a_file_that_plays_and_its_report(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")
-def test_a_hangup_that_is_ignored_stays_so(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_hangup_that_is_ignored_stays_so(environment: dict[str, str]) -> None:
     """As nohup has it, whose program is to outlive its terminal."""
     script = (
         "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
@@ -138,6 +136,24 @@ def test_a_hangup_that_is_ignored_stays_so(environment: dict[str, str], tmp_path
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "True False\n"
+
+
+def test_a_thread_that_is_left_behind_leaves_no_temporary_files(environment: dict[str, str], tmp_path: Path) -> None:
+    """As one that builds an engine when the film is done: nobody waits for it, and its files go with the program."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script = (
+        "import sys, threading; from app.cli import main; from pipeline.temporary import new_temporary_folder;"
+        "(new_temporary_folder() / 'graph.bin').write_bytes(bytes(9));"
+        "threading.Thread(target=threading.Event().wait, name='vitrail-engines', daemon=True).start();"
+        "sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; main()"
+    )
+    folders = {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment | folders, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("No such file")) == (2, 1)
+    assert list(temporary.glob("vitrail*")) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -179,8 +195,12 @@ def test_results_for_a_code_page_go_out(environment: dict[str, str], tmp_path: P
     ("set_by_user", "turns"), [({}, "1000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7")]
 )
 def test_threads_of_pytorch_spin_briefly(environment: dict[str, str], set_by_user: dict[str, str], turns: str) -> None:
-    """As OpenMP itself says once torch has loaded it."""
-    script = "import sys, app.cli; sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; app.cli.main(); import torch"
+    """As OpenMP itself says once the library that torch brings is loaded."""
+    (library,) = (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")
+    script = (
+        "import ctypes, sys, app.cli; sys.argv = ['', 'render', 'no.mp4', 'out.mp4']; app.cli.main();"
+        f"ctypes.CDLL({str(library)!r})"
+    )
     asked = {**environment, "OMP_DISPLAY_ENV": "verbose"} | set_by_user
     done = subprocess.run([sys.executable, "-c", script], env=asked, capture_output=True, text=True, check=True)
     assert f"GOMP_SPINCOUNT = '{turns}'" in done.stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import importlib.metadata
 import importlib.util
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from rich.console import Console
 from app import doctor, qt_libraries
 from app.cameras import Camera
 from app.doctor import Finding
+from pipeline.device import available_devices
 
 
 def named(title: str) -> Finding:
@@ -26,12 +29,43 @@ def printed() -> tuple[int, str]:
     return code, console.export_text()
 
 
-def test_every_lack_comes_with_advice():
-    found = doctor.findings()
-    assert {"Python", "Device", "Models", "Cameras", "Display", "Virtual camera", "Settings"} <= {
-        f.title for f in found
-    }
-    assert [finding.title for finding in found if not finding.ok and not finding.advice] == []
+def lack_packages(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Nothing is installed; what must be found missing then."""
+
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    return {"Libraries", "Device", "Window"}
+
+
+def lack_devices(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Nothing is plugged in, there is no driver and no desktop."""
+    monkeypatch.setattr("app.cameras.cameras", list)
+    monkeypatch.setattr("pipeline.backends.openvino.package.is_installed", lambda: False)
+    for system in ("linux", "windows", "macos"):
+        monkeypatch.setitem(doctor._VIRTUAL_CAMERAS, system, lambda: ("", "Install it."))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    display = {"Display"} if sys.platform.startswith("linux") else set()
+    openvino = {"OpenVINO"} if available_devices() == ["cpu"] else set()
+    return {"Cameras", "Virtual camera"} | display | openvino
+
+
+def lack_files(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The model is gone, and nothing can be written."""
+    monkeypatch.setattr("pipeline.models.loader.EMBEDDED_PATH", Path("nowhere"))
+    monkeypatch.setattr("app.settings.default_path", lambda: Path("/dev/null/settings.json"))
+    return {"Models", "Settings"}
+
+
+@pytest.mark.parametrize("lack", [lack_packages, lack_devices, lack_files])
+def test_every_lack_comes_with_advice(lack: Callable[[pytest.MonkeyPatch], set[str]], monkeypatch: pytest.MonkeyPatch):
+    expected = lack(monkeypatch)
+    lacking = [finding for finding in doctor.findings() if not finding.ok]
+    assert expected <= {finding.title for finding in lacking}
+    assert [finding.title for finding in lacking if not finding.advice or not finding.detail] == []
 
 
 def test_cameras_are_listed_by_number_and_name(monkeypatch: pytest.MonkeyPatch):

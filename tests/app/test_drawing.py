@@ -127,6 +127,32 @@ def test_changes_are_told_exactly():
         seen.append(look)
 
 
+def test_patches_are_all_that_one_who_follows_needs():
+    drawing = Drawing(256, 192)
+    revision, (whole,) = drawing.patches()
+    followed = whole.pixels
+    choose = random.Random(5)
+    for number in range(12):
+        points = [(choose.uniform(-20, 280), choose.uniform(-20, 210)) for _ in range(3)]
+        drawing.stroke(points, Brush(RED, size=choose.uniform(2, 30), eraser=number % 3 == 2))
+        if number % 4 == 3:
+            drawing.undo()
+        revision, patches = drawing.patches(revision)
+        assert sum(one.pixels.size for one in patches) < followed.size * 2
+        for one in patches:
+            followed[one.area.y : one.area.bottom, one.area.x : one.area.right] = one.pixels
+        np.testing.assert_array_equal(followed, drawing.look().pixels)
+    assert drawing.patches(revision) == (revision, [])
+
+
+def test_a_dot_costs_a_dot_however_large_the_drawing_is():
+    drawing = Drawing(4096, 4096)
+    revision, _ = drawing.patches()
+    drawing.begin(2000, 2000, Brush(size=16))
+    _, patches = drawing.patches(revision)
+    assert sum(one.area.width * one.area.height for one in patches) < 32 * 32
+
+
 def test_a_slanted_stroke_changes_little():
     drawing = Drawing(512, 512)
     since = drawing.revision

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -72,14 +74,24 @@ def test_a_snapshot_does_not_change() -> None:
         after.frames_in = 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_threads_may_count_together() -> None:
+class Slow(int):
+    """A number that lets other threads in between the two halves of ``+=``: reading the sum, and writing it."""
+
+    def __radd__(self, before: int) -> int:
+        time.sleep(0.001)
+        return int(before) + int(self)
+
+
+@pytest.mark.parametrize("count", [Metrics.dropped, Metrics.skipped])
+def test_threads_may_count_together(count: Callable[[Metrics, int], None]) -> None:
     metrics = Metrics()
-    threads = [threading.Thread(target=lambda: [metrics.dropped() for _ in range(2000)]) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: [count(metrics, Slow(1)) for _ in range(10)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert metrics.snapshot().frames_dropped == 8000
+    counts = metrics.snapshot()
+    assert counts.frames_dropped + counts.frames_skipped == 40
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(0, 1.0), (10, 1.0), (50, 5.0), (51, 6.0), (95, 10.0), (100, 10.0)])

@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.status import SessionState
 from pipeline import ModelError, Stream, StreamConfig
 from tests.app.fakes import SAFETY_SECONDS, FakeEngine, FakeSource, ListSink, loader_of
+from tests.app.fakes import until as until_done
 from tests.tiny_model import write_tiny_model
 
 TURBO = {"steps": 1, "solver": "lcm", "guidance": "none"}
@@ -104,13 +105,11 @@ def test_a_lora_is_read_beside_the_stream() -> None:
         session.update(replace(session.settings, stream=StreamConfig(loras="a:0.5", strength=0.4)))
         assert reading.wait(SAFETY_SECONDS)
         before = len(taken.frames)
-        while len(taken.frames) < before + 3:  # frames go on, the other settings with them
-            time.sleep(0.01)
+        until_done(lambda: len(taken.frames) >= before + 3)  # frames go on, the other settings with them
         assert (engine.config.loras, engine.config.strength) == ("", 0.4)
         may_read.set()
         until(session, "a:0.5 is read")
-        while engine.config.loras != "a:0.5":
-            time.sleep(0.01)
+        until_done(lambda: engine.config.loras == "a:0.5")
     assert session.state is SessionState.STOPPED
 
 
@@ -126,8 +125,7 @@ def test_a_lora_that_cannot_be_had_is_said_once_and_the_stream_goes_on() -> None
         session.update(replace(session.settings, stream=StreamConfig(loras="a.safetensors")))
         until(session, "a.safetensors is cut off; get the file again; the picture goes on without")
         before = len(taken.frames)
-        while len(taken.frames) < before + 5:
-            time.sleep(0.01)
+        until_done(lambda: len(taken.frames) >= before + 5)
         assert session.state is SessionState.RUNNING
         assert len(session.notices) == 1
         assert engine.config.loras == ""

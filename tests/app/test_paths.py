@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from app.commands.misuse import Misuse
-from app.commands.paths import check_apart, expanded, model_files
+from app.commands.paths import check_apart, model_files
 from app.settings import Settings
 from pipeline.config import StreamConfig
+from pipeline.user_path import expanded
 
 
 def test_a_home_is_expanded_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

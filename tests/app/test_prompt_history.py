@@ -15,16 +15,6 @@ def test_newest_first_each_once_and_bounded():
     for prompt in ["ink", "  a  watercolour\n", "", "   ", "INK", "pencil", "mosaic"]:
         history.add(prompt)
     assert history.prompts == ("mosaic", "pencil", "INK")
-    history.remove("pencil")
-    history.remove("never there")
-    assert history.prompts == ("mosaic", "INK")
-
-
-def test_search_wants_every_word():
-    history = PromptHistory(["a red house in Ink", "red ink", "blue ink"])
-    assert history.matching("INK red") == ("a red house in Ink", "red ink")
-    assert history.matching("") == history.prompts
-    assert history.matching("green") == ()
 
 
 def test_it_comes_back_from_its_file(tmp_path: Path):

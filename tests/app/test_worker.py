@@ -428,6 +428,7 @@ def test_an_engine_that_fails_while_the_source_stalls_goes_on_with_the_next_fram
     rig = rig_for(engine, settings=Settings(stream=StreamConfig(steps=3)))
     rig.thread.start()
     rig.put(0, live=True)
+    until(lambda: engine.calls == 1)  # or the next one would take its place in the queue
     rig.put(1, live=True)
     until(lambda: engine.events[-1:] == ["reset"] and "idle" in engine.events)
     rig.put(2, live=True)

@@ -95,11 +95,18 @@ def test_following_the_settings_edits_nothing(qtbot: QtBot):
         assert not edits
 
 
-def test_the_kind_of_the_setting_chooses_the_control():
-    expected = {"mirror": SwitchControl, "fit": ChoiceControl, "steps": NumberControl}
+def test_the_kind_of_the_setting_chooses_the_control(qtbot: QtBot):
+    expected = {
+        "mirror": SwitchControl,
+        "fit": ChoiceControl,
+        "steps": NumberControl,
+        "strength": NumberControl,
+        "timesteps": WordsControl,
+    }
     for name, kind in expected.items():
-        assert KNOWN[name].setting
-        assert kind is {bool: SwitchControl, str: ChoiceControl, int: NumberControl}[KNOWN[name].kind]
+        made = control_for(KNOWN[name])
+        qtbot.addWidget(made)
+        assert type(made) is kind, name
 
 
 def test_a_setting_that_nobody_foresaw_appears_by_itself(qtbot: QtBot):

@@ -490,7 +490,13 @@ def test_full_screen_leaves_the_picture_alone(qtbot: QtBot, window: Window):
     window.commands["full_screen"].trigger()
     assert window.toolbar.isHidden()
     assert window.prompt_bar.isHidden()
+    qtbot.waitUntil(lambda: window.viewer.cursor().shape() is Qt.CursorShape.BlankCursor)
+    assert window.banner.cursor().shape() is Qt.CursorShape.ArrowCursor  # its button is to be found
+    qtbot.mouseMove(window.viewer, QPoint(40, 40))
+    assert window.viewer.cursor().shape() is Qt.CursorShape.ArrowCursor
+    qtbot.waitUntil(lambda: window.viewer.cursor().shape() is Qt.CursorShape.BlankCursor)
     qtbot.keyClick(window, Qt.Key.Key_Escape)
+    assert window.viewer.cursor().shape() is Qt.CursorShape.ArrowCursor
     assert not window.toolbar.isHidden()
     assert not window.windowState() & Qt.WindowState.WindowFullScreen
 

@@ -6,6 +6,7 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 # isort: split
 
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -70,6 +71,24 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
     assert main.run({"mirror": True, "steps": 1}, "testcard:width=64,height=64") == 0
     assert kept == [{"mirror": True, "steps": 1, "prompt": FIRST_PROMPT}]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("qapp")
+def test_a_signal_closes_the_window_which_keeps_the_settings(monkeypatch: pytest.MonkeyPatch, name: str):
+    kept: list[bool] = []
+    monkeypatch.setattr(main, "missing_libraries", list)
+    monkeypatch.setattr(main, "_keep", lambda window: kept.append(window.session.settings.mirror))
+    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
+    monkeypatch.setattr(main, "load_state", lambda _: WindowState())
+    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    QTimer.singleShot(200, lambda: signal.raise_signal(number))
+    assert main.run({"mirror": True}, "testcard:width=64,height=64") == 0
+    assert kept == [True]
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.usefixtures("qapp")

@@ -14,7 +14,7 @@ from app.frame import Frame
 from app.session import Session
 from app.settings import Settings
 from app.sinks import Recorder, SinkError
-from app.sinks import recorder as recorder_module
+from app.sinks import watch as watch_module
 from app.sources.testcard import TestCardSource, read_index
 from app.sources.video import VideoSource
 from app.status import SessionState
@@ -107,7 +107,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(tmp_path: Path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a file go that is being written")
 def test_a_folder_that_vanishes_ends_the_recording_and_not_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recorder_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch_module, "_LOOK_SECONDS", 0.01)
     going_on = threading.Event()
     folder = tmp_path / "stick"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from app.frame import Frame
 from app.sinks import SinkError, VideoSink
 from app.sinks import video as video_module
+from app.sinks import watch as watch_module
 from app.sources.testcard import read_index
 from app.sources.video import VideoSource
 from tests.app.media import cards, clicks, frames_of, write_clip
@@ -291,3 +294,98 @@ def test_without_an_h264_encoder_it_is_mpeg4_and_says_so(tmp_path: Path, monkeyp
     frames = list(frames_of(VideoSource(tmp_path / "out.mp4")))
     assert [read_index(frame.pixels) for frame in frames] == list(range(12))
     assert [frame.media_time for frame in frames] == pytest.approx([n / 24 for n in range(12)], abs=0.001)
+
+
+def test_a_frame_that_comes_hours_later_is_shown_an_hour_after_the_last(tmp_path: Path):
+    for name in ("out.mp4", "out.mkv"):
+        sink = VideoSink(tmp_path / name)
+        sink.open()
+        for index, at in enumerate((0.0, 0.04, 36_000.0, 36_000.04, 1e9)):
+            sink.write(Frame(index, 0.0, cards(1)[0], media_time=at))
+        sink.close()
+        with av.open(str(tmp_path / name)) as made:
+            times = [float(packet.pts * packet.time_base) for packet in made.demux(video=0) if packet.pts is not None]
+        assert times == pytest.approx([0.0, 0.04, 3600.04, 3600.08, 7200.08], abs=0.002)
+
+
+def test_the_size_is_that_of_the_file_whatever_comes_later(tmp_path: Path):
+    sink = VideoSink(tmp_path / "out.mp4")
+    assert sink.size is None
+    write(sink, [np.zeros((63, 64, 3), np.uint8), np.zeros((96, 32, 3), np.uint8)])
+    assert sink.size == (64, 64)
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a file go that is being written")
+
+
+@posix
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("fate", ["deleted", "replaced", "its folder deleted"])
+def test_success_is_only_said_of_a_file_that_is_there(tmp_path: Path, suffix: str, fate: str):
+    path = tmp_path / "folder" / f"out{suffix}"
+    path.parent.mkdir()
+    sink = VideoSink(path)
+    sink.open()
+    for index, picture in enumerate(cards(3)):
+        sink.write(Frame(index, 0.0, picture, media_time=index / 10))
+    path.unlink()
+    if fate == "replaced":
+        path.write_bytes(b"precious")
+    elif fate != "deleted":
+        path.parent.rmdir()
+    with pytest.raises(SinkError, match="was deleted or moved while it was written"):
+        sink.close()
+    sink.close()
+    assert not path.exists() or path.read_bytes() == b"precious"
+
+
+@posix
+def test_it_is_noticed_as_it_is_written_and_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watch_module, "_LOOK_SECONDS", 0.0)
+    path = tmp_path / "out.mp4"
+    sink = VideoSink(path)
+    sink.open()
+    sink.write(Frame(0, 0.0, cards(1)[0], media_time=0.0))
+    path.unlink()
+    with pytest.raises(SinkError, match="was deleted or moved"):
+        sink.write(Frame(1, 0.0, cards(1)[0], media_time=0.1))
+    sink.close()
+    assert not path.exists()
+
+
+@posix
+def test_a_file_that_somebody_cut_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sink = VideoSink(tmp_path / "out.mp4")
+    sink.open()
+    for index, picture in enumerate(cards(20)):
+        sink.write(Frame(index, 0.0, picture, media_time=index / 10))
+    check = VideoSink._check
+
+    def cut_first(self: VideoSink) -> None:
+        os.truncate(tmp_path / "out.mp4", 100)
+        check(self)
+
+    monkeypatch.setattr(VideoSink, "_check", cut_first)
+    with pytest.raises(SinkError, match=r"The end of .* could not be written"):
+        sink.close()
+
+
+@posix
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, kind: str):
+    path = tmp_path / "out.mp4"
+    with socket.socket(socket.AF_UNIX) as made:
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            made.bind(str(path))
+        with pytest.raises(SinkError, match="it is a pipe; give the name of a file"):
+            VideoSink(path).open()
+
+
+def test_an_odd_error_of_the_encoder_is_a_sentence(tmp_path: Path):
+    sink = VideoSink(tmp_path / "out.mp4")
+    sink.open()
+    with pytest.raises(SinkError, match=r"out\.mp4 cannot be written: "):
+        sink.write(Frame(0, 0.0, np.zeros((20_000, 32, 3), np.uint8), media_time=0.0))
+    assert not (tmp_path / "out.mp4").exists()

@@ -133,8 +133,11 @@ def test_without_a_driver_the_message_says_how_to_get_it():
         assert driver_help() in str(refused.value)
         return
     sink.open()
+    assert sink.device
+    assert sink.device in sink.name
     sink.write(frame(640, 480))
     sink.close()
+    package.Camera(640, 480, 30).close()  # it was let go of
 
 
 @pytest.mark.parametrize(("platform", "word"), [("linux", "modprobe"), ("win32", "winget"), ("darwin", "brew")])

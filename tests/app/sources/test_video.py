@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
+from app.media import fields, graphs, reading
 from app.sources import SourceError
 from app.sources.testcard import read_index
 from app.sources.video import VideoSource
 from tests.app.media import add_clicks, assert_close_ends_a_read, cards, frames_of, write_clip
+from tests.corpus_video import interlaced, joined, transport_stream
 
 
 @pytest.fixture
@@ -271,3 +273,100 @@ def test_a_file_of_which_every_frame_counts_is_not_sought_in(tmp_path: Path):
         VideoSource(path).seek(1)
     with pytest.raises(ValueError, match="no time"):
         VideoSource(path, realtime=True).seek(float("nan"))
+
+
+def joined_clip(tmp_path: Path, *, start: float = 36_000.0) -> Path:
+    """Fifty numbered pictures, 25 a second, the second half by another clock."""
+    shown = cards(50)
+    halves = (
+        transport_stream(tmp_path / "a.ts", shown[:25]),
+        transport_stream(tmp_path / "b.ts", shown[25:], start=start),
+    )
+    return joined(tmp_path / "joined.ts", *halves)
+
+
+def test_a_clock_that_leaps_does_not_stand_still_as_it_plays(tmp_path: Path):
+    source = VideoSource(joined_clip(tmp_path), realtime=True)
+    source.open()
+    assert source.duration == pytest.approx(2.0, abs=0.05)
+    assert numbers(source, 60) == list(range(50))
+    assert source.position == pytest.approx(1.96, abs=0.05)
+    source.close()
+
+
+@pytest.mark.parametrize("start", [0.0, 36_000.0])
+def test_a_joined_clip_can_be_sought_in_by_the_time_that_is_shown(tmp_path: Path, start: float):
+    source = VideoSource(joined_clip(tmp_path, start=start), realtime=True)
+    source.open()
+    for place in (40, 30, 3, 49, 0):
+        source.seek(place / 25 + 0.022)  # the sound begins half a picture earlier
+        assert numbers(source, 1) == [place]
+    source.close()
+
+
+def test_a_clip_can_begin_behind_a_joint(tmp_path: Path):
+    source = VideoSource(joined_clip(tmp_path), realtime=True, start=1.62)
+    source.open()
+    assert numbers(source, 4) == [40, 41, 42, 43]
+    source.close()
+
+
+def test_close_ends_the_way_to_a_place_far_inside_a_joined_clip(tmp_path: Path):
+    source = VideoSource(joined_clip(tmp_path), realtime=True)
+    source.open()
+    source.seek(1.9)
+    source._closing.set()  # as ``close`` does on another thread, before it waits for the reader
+    assert source.read() is None
+    source.close()
+
+
+def test_the_length_of_a_large_joined_clip_is_reckoned_from_its_first_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = joined_clip(tmp_path)
+    monkeypatch.setattr(reading, "_SCANNED_BYTES", path.stat().st_size // 3)
+    source = VideoSource(path)
+    source.open()
+    assert source.duration == pytest.approx(2.0, rel=0.5)  # its header says ten hours
+    assert source.frame_count == pytest.approx(50, rel=0.5)
+    assert len(list(frames_of(source))) == 50
+
+
+def test_a_clip_that_grows_while_it_is_read_is_told(tmp_path: Path):
+    options = {"movflags": "empty_moov+frag_keyframe+default_base_moof"}
+    path = write_clip(tmp_path / "growing.mp4", cards(48), options=options)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex(b"moof") - 4])
+    source = VideoSource(path)
+    source.open()
+    count = 0
+    while source.read() is not None:
+        count += 1
+        if count == 20:
+            with path.open("ab") as file:
+                file.write(whole[path.stat().st_size :])
+    source.close()
+    assert source.lost is not None
+    assert "growing.mp4 grew while it was read" in source.lost
+    assert f"{count} frames" in source.lost
+
+
+def test_a_clip_that_is_replaced_while_it_loops_goes_on_with_the_new_one_or_says_why_not(tmp_path: Path):
+    path = write_clip(tmp_path / "short.mp4", cards(4), fps=200)
+    source = VideoSource(path, realtime=True, loop=True)
+    source.open()
+    assert numbers(source, 4) == [0, 1, 2, 3]
+    path.unlink()
+    with pytest.raises(SourceError, match="cannot be read: No such file"):
+        source.read()
+    source.close()
+
+
+def test_fields_that_no_filter_can_weave_are_shown_as_they_are_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fields, "Filter", lambda like, *_, **__: graphs.Filter(like, "no_such_filter"))
+    source = VideoSource(interlaced(tmp_path / "a.mp4", "libx264"))
+    assert len(list(frames_of(source))) == 12
+    assert source.lost is not None
+    assert "is interlaced" in source.lost

@@ -1,18 +1,23 @@
-"""SSF: what it sees, the paper's formula, an exact cap, a reference that is the last frame kept, and no sleeping."""
+"""SSF: what it sees, the paper's formula, an exact cap, a reference that is the last frame kept, and no waiting."""
 
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-import pipeline
+from pipeline.config import StreamConfig
 from pipeline.diffusion.similarity import STILL_RUN, SimilarityFilter, similarity, skip_probability, small_copy
+from pipeline.stream import Stream
 from tests.alike import alike
 from tests.benchmarks import material
+from tests.tiny_model import tiny_model
 
 ETA = 0.98
 
@@ -231,11 +236,30 @@ def test_what_is_kept_unseen_is_the_reference_as_well() -> None:
     assert decider.should_skip(picture(1), 0)
 
 
-def test_the_engine_never_sleeps() -> None:
-    """Nothing on a frame's way waits: pacing is the application's business, and engines are built beside the stream."""
-    root = Path(pipeline.__file__).parent
-    paths = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] != "backends"]
-    # Passing on to a backend that a measurement or a test wants to wait for its engines is no waiting of its own.
-    sources = [path.read_text(encoding="utf-8").replace("self._networks.backend.wait()", "") for path in paths]
-    assert len(sources) > 10
-    assert not any("sleep(" in source or ".wait(" in source for source in sources)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_engine_never_waits(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing on a frame's way does, whether it is drawn or skipped: pacing is the application's business.
+
+    Locks, queues, events and futures all wait by one of these.
+    """
+    stream = Stream(tiny_model(), StreamConfig(prompt="ink", steps=steps, similarity_filter=True))
+    waits: list[str] = []
+    caller = threading.current_thread()
+    for owner, name in ((threading.Condition, "wait"), (threading.Thread, "join"), (time, "sleep")):
+        real = getattr(owner, name)
+
+        def noted(*arguments: Any, real: Callable[..., Any] = real, name: str = name, **options: Any) -> Any:
+            if threading.current_thread() is caller:
+                waits.append(name)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+    still = torch.rand(3, 32, 32)
+    skipped = [stream(still, tags=[number]).skipped for number in range(12)]
+    stream(1 - still, tags=[12])
+    stream.configure(replace(stream.config, strength=0.5))
+    stream(still, tags=[13])
+    stream.idle()
+    stream.close()
+    assert True in skipped
+    assert waits == []

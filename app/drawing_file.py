@@ -1,0 +1,110 @@
+"""Drawings as files: saved for others as a picture, opened again, and kept from one run to the next.
+
+A drawing that is kept is two pictures, since an eraser must bring back after a restart what it would have brought back
+before: what is seen, and what lies under the strokes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import platformdirs
+
+from app.drawing import Drawing
+from app.sources.base import SourceError
+from app.sources.images import read_image
+
+logger = logging.getLogger(__name__)
+
+DRAWING_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of the formats that a drawing is saved in; the first by default
+_SEEN, _GROUND = "drawing.png", "ground.png"
+
+
+class DrawingError(Exception):
+    """A drawing cannot be saved or opened. The message is one sentence for the user."""
+
+
+def canvas_folder() -> Path:
+    """Where the drawing is kept between two runs: a folder of the user's own."""
+    return Path(platformdirs.user_data_dir("vitrail", appauthor=False)) / "canvas"
+
+
+def save_drawing(drawing: Drawing, path: Path) -> None:
+    """Write the drawing as a picture, whole or not at all: a file that was there is lost only to a whole one.
+
+    Args:
+        drawing: may be painted on meanwhile; what is written is one moment of it.
+        path: its suffix, one of ``DRAWING_SUFFIXES``, says the format.
+
+    Raises:
+        DrawingError: there is no such format, or the file cannot be written.
+    """
+    if path.suffix.lower() not in DRAWING_SUFFIXES:
+        raise DrawingError(f"{path.name} is no picture that can be written; name it {', '.join(DRAWING_SUFFIXES)}.")
+    try:
+        _write(path, drawing.look().pixels)
+    except OSError as error:
+        raise DrawingError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def open_drawing(drawing: Drawing, path: Path) -> None:
+    """Go on with this picture, at its own size.
+
+    Raises:
+        DrawingError: it cannot be read, or is smaller or larger than a drawing can be.
+    """
+    try:
+        drawing.open_picture(read_image(path))
+    except (SourceError, ValueError) as error:
+        raise DrawingError(f"{path.name} cannot be opened as a drawing: {error}") from error
+
+
+def keep_drawing(drawing: Drawing, folder: Path) -> None:
+    """Write the drawing for the next run. Raises ``OSError``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / _SEEN, drawing.look().pixels)
+    ground = drawing.ground
+    if (ground == np.array(drawing.paper, np.uint8)).all():
+        (folder / _GROUND).unlink(missing_ok=True)
+    else:
+        _write(folder / _GROUND, ground)
+
+
+def kept_drawing(folder: Path) -> Drawing | None:
+    """The drawing of the last run, with nothing to undo; None where there is none.
+
+    One that is damaged is set aside (``.bad``), so that the next one does not replace it, and the log says so.
+    """
+    if not (folder / _SEEN).exists():
+        return None
+    try:
+        pixels = read_image(folder / _SEEN)
+        ground = read_image(folder / _GROUND) if (folder / _GROUND).exists() else None
+        if ground is not None and ground.shape != pixels.shape:
+            ground = None
+        return Drawing.of(pixels, ground)
+    except (SourceError, ValueError) as error:
+        logger.warning("the drawing in %s cannot be taken up again, and is set aside: %s", folder, error)
+        with contextlib.suppress(OSError):
+            (folder / _SEEN).replace(folder / f"{_SEEN}.bad")
+        return None
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    """Encode (H, W, 3) uint8 RGB as ``path`` asks, and put it there in one step. Raises ``OSError``."""
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError(f"the picture cannot be encoded as {path.suffix}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        draft.write_bytes(data.tobytes())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""What is known of video and sound files, for whoever reads or writes them; no source, no sink, no Qt."""

@@ -2,12 +2,13 @@
 
 The embedded model redraws the sample clip, over and over, in pictures that are small enough for many thousands of them.
 Exit code 1 where memory grew faster than ``--most`` MB an hour, a thread or a file was left, or the session failed.
-``--leak`` keeps so many bytes of each picture: with it the run must fail, or it could not have found a leak either.
+``--leak`` keeps so many bytes with each picture: with it the run must fail, or it could not have found a leak either.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import time
@@ -77,14 +78,14 @@ class Report:
 
 
 def soak(seconds: float, leak: int = 0) -> Report:
-    """Redraw the clip for so long; ``leak`` bytes of each picture are kept, to see that this is found."""
+    """Redraw the clip for so long; ``leak`` bytes are kept with each picture, to see that this is found."""
     report, kept = Report(), list[bytes]()
     threads, files = threading.active_count(), psutil.Process().num_fds()
 
-    def show(frame: Frame) -> None:
+    def show(_: Frame) -> None:
         report.pictures += 1
         if leak:
-            kept.append(frame.pixels.tobytes()[:leak])
+            kept.append(os.urandom(leak))
 
     settings = Settings(stream=StreamConfig(prompt="ink"), acceleration="eager", width=SIDE, height=SIDE)
     with Session(Looped(clip_path()), settings, [CallbackSink(show)]) as session:
@@ -110,7 +111,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     most = "MB an hour that memory may grow by, as ten minutes tell it"
     parser.add_argument("--most", type=float, default=MOST_MB_PER_HOUR, help=most)
-    parser.add_argument("--leak", type=int, default=0, help="bytes of each picture to keep, to see that it is found")
+    parser.add_argument("--leak", type=int, default=0, help="bytes to keep with each picture, to see that it is found")
     arguments = parser.parse_args()
     report = soak(60 * arguments.minutes, arguments.leak)
     found = report.judge(arguments.most)

@@ -50,6 +50,10 @@ def set_by_hand(control: Control, value: Any) -> None:
         control.switch.click()
     elif isinstance(control, ChoiceControl):
         control.choice.setCurrentText(value)
+    elif isinstance(control, NumberControl) and control.slider is not None:
+        for position in range(control.slider.maximum() + 1):
+            if control._at(position) == value:
+                control.slider.setValue(position)
     elif isinstance(control, NumberControl):
         control.box.setValue(value)
     elif isinstance(control, WordsControl):
@@ -58,8 +62,9 @@ def set_by_hand(control: Control, value: Any) -> None:
 
 
 def reached(opened: Opened) -> bool:
-    """Whether the newest engine follows the settings of now."""
-    return bool(opened.streams) and opened.streams[-1].config == opened.session.settings.stream
+    """Whether the newest engine follows the settings of now, and a picture that was made with them is on show."""
+    now, frame = opened.session.settings, opened.window.viewer.frame
+    return opened.streams[-1].config == now.stream and frame is not None and frame.settings == now
 
 
 @pytest.mark.usefixtures("qapp")
@@ -81,6 +86,8 @@ def test_every_control_changes_the_engines_settings_and_survives_a_restart(tmp_p
         wait_for(lambda: reached(opened), f"{name} did not reach the engine")
         changed.append(name)
     assert len(changed) >= 15
+    assert window.viewer.frame is not None
+    assert window.viewer.frame.pixels.shape == (_WANTED["height"], _WANTED["width"], 3)
     counts = session.metrics()
     wait_for(lambda: session.metrics().frames_out > counts.frames_out + 2, "the picture stopped")
     save(session.owner.standing.chosen, tmp_path / "settings.json")

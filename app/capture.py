@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -27,6 +28,8 @@ from app.words import of_words
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
@@ -220,12 +223,21 @@ class CaptureThread(threading.Thread):
                 if self._once and not source.live and not delivered:
                     raise
                 if not source.live and delivered:
-                    self._board.notice(f"{source.name} broke off; what follows is lost: {error}", error)
+                    self._tell_broken_off(source, error)
                     break
                 if delivered:
                     delays = retry_delays()
                 self._say(SessionState.STALLED, str(error), error)
                 self._interrupt.wait(next(delays))
+            except Closed:
+                raise  # the session is over
+            except Exception as error:
+                # Of a file, what was read before is a film by itself. A fault that repeats itself for ever is none.
+                if source.live or self._delivered == frames_before or self._interrupt.is_set():
+                    raise
+                logger.error("a source broke off", exc_info=error)
+                self._tell_broken_off(source, error)
+                break
         if self._interrupt.is_set():
             return
         self._tell_lost(source)
@@ -285,6 +297,10 @@ class CaptureThread(threading.Thread):
         size = picture_size(settings, width, height, model.default_size, standing.limits.pixels)
         tensor = prepare(frame.pixels, *size, settings.fit, settings.mirror)
         return Captured(replace(frame, tensor=tensor, take=take), settings, epoch, live)
+
+    def _tell_broken_off(self, source: Source, error: Exception) -> None:
+        why = str(error) or type(error).__name__
+        self._board.notice(f"{source.name} broke off; what follows is lost: {why}", error)
 
     def _tell_lost_of_live(self, source: Source) -> None:
         """What is played over and over has no end to tell at what was lost; and it may become more with each frame."""

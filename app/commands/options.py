@@ -9,15 +9,11 @@ from typing import Any, NoReturn
 
 from app.catalogue import catalogue, matters
 from app.commands.misuse import Misuse
-from app.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings, multiple_of_step
+from app.settings import Settings, multiple_of_step
 from pipeline.adapter_list import quoted
 from pipeline.config import StreamConfig
 from pipeline.setting import Setting, described
 from pipeline.user_path import expanded
-
-# In the settings, 0 leaves a side open; on a command line, one just does not name it.
-_SIDES = ("width", "height")
-_SIDE_HELP = f"{{}} of the picture (at least {SMALLEST_SIDE} pixels; default: the model's size, in the source's shape)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,9 +38,9 @@ def settings_from(arguments: argparse.Namespace) -> tuple[Settings, list[str]]:
     """
     notes: list[str] = []
     given = _given(arguments, Settings)
-    for name in _SIDES:
-        if name in given:
-            given[name] = _side(name, given[name], notes)
+    for name, _, known in described(Settings):
+        if known.open_value and name in given:
+            given[name] = _side(name, given[name], known, notes)
     try:
         return Settings(stream=StreamConfig(**_given(arguments, StreamConfig)), **given), notes
     except ValueError as error:
@@ -55,7 +51,7 @@ def _add_group(group: Any, kind: type) -> None:
     for name, type_, known in described(kind):
         flag = _flag(name)
         default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
-        words = _SIDE_HELP.format(name) if name in _SIDES else _help(known, type_, default)
+        words = _help(known, type_, default)
         if known.many:
             # Once for each: --lora a.safetensors:0.8 --lora b.safetensors
             one = flag.removesuffix("s")
@@ -71,6 +67,8 @@ def _help(known: Setting, kind: type, default: object) -> str:
     facts = []
     if known.choices is not None:
         facts.append(" | ".join(known.choices))
+    elif known.open_value:
+        facts.append(f"at least {known.least} {known.unit}")
     elif known.low is not None or known.high is not None:
         facts.append(known.span())
     if kind is bool:
@@ -132,11 +130,14 @@ def _entry(text: str) -> str:
     return f"{quoted(name)}:{strength}" if colon and os.path.lexists(expanded(name)) else text
 
 
-def _side(name: str, side: int, notes: list[str]) -> int:
-    if side < SMALLEST_SIDE:
-        raise Misuse(f"{name} is {side}; it must be at least {SMALLEST_SIDE} pixels")
-    if side > LARGEST_SIDE:
-        raise Misuse(f"{name} is {side}; it must be at most {LARGEST_SIDE} pixels")
+def _side(name: str, side: int, known: Setting, notes: list[str]) -> int:
+    """The nearest side that can be; 0 leaves it open."""
+    if not side:
+        return 0
+    if side < known.least:
+        raise Misuse(f"{name} is {side}; it must be at least {known.least} pixels")
+    if known.high is not None and side > known.high:
+        raise Misuse(f"{name} is {side}; it must be at most {known.high:g} pixels")
     rounded = multiple_of_step(side)
     if rounded != side:
         notes.append(f"{name} {side} is taken as {rounded}, the nearest that the model can do")

@@ -98,7 +98,7 @@ def frame_count(path: Path) -> int:
         (["--solver", "magic"], "solver is 'magic'; it must be one of lcm"),
         (["--guidance", "more"], "guidance is 'more'"),
         (["--guidance-scale", "-1"], "guidance scale is -1"),
-        (["--width", "0"], "width is 0; it must be at least 64 pixels"),
+        (["--width", "8"], "width is 8; it must be at least 64 pixels"),
         (["--height", "-64"], "height is -64; it must be at least 64 pixels"),
         (["--width", "100000"], "width is 100000"),
         (["--frame-buffer", "0"], "frame buffer is 0"),

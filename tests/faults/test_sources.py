@@ -104,7 +104,9 @@ def test_whatever_a_source_raises_is_told_and_of_a_file_all_that_was_read_is_kep
         assert indices == sorted(set(indices))
     else:
         assert status.state is SessionState.ENDED
-        assert [notice.message for notice in session.notices] == ["fake source broke off; what follows is lost: unplugged"]
+        assert [notice.message for notice in session.notices] == [
+            "fake source broke off; what follows is lost: unplugged"
+        ]
         assert indices == [0, 1, 2, 3, 4]
     assert taken.closed == 1
 

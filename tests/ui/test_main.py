@@ -23,7 +23,6 @@ from app.settings import default_path
 from app.settings_file import load
 from app.settings_owner import SettingsOwner
 from app.sources import open_source
-from app.standing import Values
 from tests.app.fakes import FakeEngine, loader_of
 from ui import main
 from ui.choice import Choice
@@ -59,18 +58,14 @@ def test_an_unknown_source_is_said_to_be(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 @pytest.mark.usefixtures("qapp")
-def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.MonkeyPatch):
-    kept: list[Values] = []
+def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr(main, "missing_libraries", list)
-    monkeypatch.setattr(main, "save", lambda settings, _: kept.append(settings))
-    monkeypatch.setattr(main, "save_state", lambda *_: None)
-    monkeypatch.setattr(main, "save_history", lambda *_: None)
-    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
-    monkeypatch.setattr(main, "load_state", lambda _: WindowState())
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
     QTimer.singleShot(200, lambda: [window.close() for window in QApplication.topLevelWidgets()])
     assert main.run({"mirror": True, "steps": 1}, "testcard:width=64,height=64") == 0
-    assert kept == [{"mirror": True, "steps": 1, "prompt": FIRST_PROMPT}]
+    assert load(default_path()) == ({"mirror": True, "steps": 1, "prompt": FIRST_PROMPT}, [])
+    assert load_history(history_path()).prompts == (FIRST_PROMPT,)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")

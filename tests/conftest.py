@@ -51,6 +51,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         plugins.unregister(name="hypothesispytest")  # it would import all of Hypothesis to report that it was not used
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A worker's report travels as UTF-8, which lone surrogates are not; tests of such names print and log them."""
+    report = yield
+    report.sections = [(title, _encodable(text)) for title, text in report.sections]
+    if report.failed and report.longrepr is not None and _encodable(report.longreprtext) != report.longreprtext:
+        report.longrepr = _encodable(report.longreprtext)
+    return report
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_built_unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """``auto`` runs the model itself: building engines for models of a few frames would cost more than the tests."""

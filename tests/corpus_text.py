@@ -12,6 +12,7 @@ from app.json_files import LARGEST_FILE
 from tests.corpus_case import Case, Right, Says, Values
 
 DAMAGED = Values(notes=("are damaged; they are kept as settings.json.bad",))
+NEWER = Values(notes=("are of a newer version of Vitrail; they are kept as settings.json.bad",))
 HEAD = "vitrail-preset = 1\n"
 
 
@@ -36,7 +37,7 @@ def _settings() -> Iterator[Case]:
             '{"stream":{"prompt":"ink"},"mirror":true}',
             Values({"stream.prompt": "ink", "mirror": True}),
         ),
-        "of tomorrow": ('{"version":3,"chosen":{}}', DAMAGED),
+        "of tomorrow": ('{"version":3,"chosen":{}}', NEWER),
         "choices that are none": ('{"version":2,"chosen":[1]}', DAMAGED),
         "a prompt": (of(stream={"prompt": "ink"}), Values({"stream.prompt": "ink"})),
         "half a character": (

@@ -111,13 +111,11 @@ class SettingsOwner:
             label: what is changed, for people.
 
         Raises:
-            ValueError: a value is out of its range; nothing is changed.
+            ValueError: a value is out of its range, or there is no such setting; nothing is changed.
         """
 
         def changed_by(before: Standing) -> Standing:
-            known = catalogue()
-            new = {name: None if value is None else known[name].taken(value) for name, value in edit(before).items()}
-            after = _with_choices(before, new)
+            after = _with_choices(before, _checked(edit(before)))
             if origin is Origin.USER:
                 self._history.record(label, difference(before.chosen, after.chosen))
             return after
@@ -139,7 +137,9 @@ class SettingsOwner:
         """
 
         def edit(now: Standing) -> Mapping[str, Value | None]:
-            other = differences(now.unchosen, with_values(now.unchosen, catalogue(), values))
+            # Its LoRAs decide what is recommended beside them.
+            unchosen = self._with_recommendations(replace(now, chosen={**now.chosen, **values})).unchosen
+            other = differences(unchosen, with_values(unchosen, catalogue(), values))
             wanted = {name: other.get(name) for name in values}
             return {name: value for name, value in wanted.items() if value != now.chosen.get(name)}
 
@@ -224,12 +224,22 @@ class SettingsOwner:
         return replace(standing, recommended=with_loras(self._defaults, standing.wanted.stream))
 
 
+def _checked(values: Mapping[str, Value | None]) -> dict[str, Value | None]:
+    """Values as the settings hold them. Raises ``ValueError`` with one sentence."""
+    known, checked = catalogue(), dict[str, Value | None]()
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"there is no setting {name!r}")
+        if value is not None and (problem := known[name].problem(value)):
+            raise ValueError(problem)
+        checked[name] = None if value is None else known[name].taken(value)
+    return checked
+
+
 def _with_choices(before: Standing, new: Mapping[str, Value | None]) -> Standing:
-    """``before`` with other choices. Raises ``ValueError`` where one is out of its range."""
-    after = replace(before, chosen=changed(before.chosen, new), limits=before.limits.without(new))
-    after.check()
-    return after
+    return replace(before, chosen=changed(before.chosen, new), limits=before.limits.without(new))
 
 
 def _labels(names: Iterable[str]) -> str:
-    return " and ".join(catalogue()[name].label.lower() for name in names)
+    known = catalogue()
+    return " and ".join(known[name].label.lower() if name in known else name for name in names)

@@ -111,13 +111,6 @@ class Standing:
         """What the settings would be if nothing were chosen."""
         return with_values(Settings(), catalogue(), self.recommended)
 
-    def check(self) -> None:
-        """Raise ``ValueError``, with one sentence, where a choice is out of its range."""
-        for name, value in self.chosen.items():
-            problem = catalogue()[name].problem(value)
-            if problem:
-                raise ValueError(problem)
-
     @property
     def limited(self) -> frozenset[str]:
         """The names of the settings that memory limits."""

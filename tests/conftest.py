@@ -52,7 +52,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport() -> Iterator[None]:
     """A worker's report travels as UTF-8, which lone surrogates are not; tests of such names print and log them."""
     report = yield
     report.sections = [(title, _encodable(text)) for title, text in report.sections]

@@ -143,6 +143,10 @@ def test_a_value_out_of_range_changes_nothing() -> None:
     events = events_of(owner)
     with pytest.raises(ValueError, match="strength is 4"):
         owner.choose({"mirror": True, "strength": 4.0})
+    with pytest.raises(ValueError, match="strength is 'much'"):
+        owner.choose({"strength": "much"})
+    with pytest.raises(ValueError, match="no setting 'sparkle'"):
+        owner.choose({"sparkle": 1})
     assert owner.standing.chosen == {"strength": 0.5}
     assert owner.undo_label is None
     assert events == []
@@ -245,7 +249,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.future.clear()
         self.apply(edit)
 
-    @rule(values=st.fixed_dictionaries({name: _VALUES[name] for name in ("strength", "steps", "solver", "width")}))
+    @rule(values=st.fixed_dictionaries({name: _VALUES[name] for name in ("strength", "steps", "solver", "loras")}))
     def the_user_takes_a_preset(self, values: dict[str, Value]) -> None:
         before = dict(self.owner.standing.chosen)
         self.owner.adopt(values, "preset")

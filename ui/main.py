@@ -143,11 +143,17 @@ def _start_again(old: Window, chosen: Values) -> None:
 
 
 def _until_closed(application: QApplication) -> int:
-    # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second.
-    # So do the signals of a system that shuts down: what is kept is kept then, and a recording is finished.
+    from PySide6.QtCore import QTimer
+
+    # Ctrl-C in the terminal closes the window; its timer lets Python notice within half a second. So do the signals of
+    # a system that shuts down: what is kept is kept then, and a recording is finished. The windows are closed by the
+    # event loop: Python may notice a signal in the middle of painting one.
+    def close_soon(*_: object) -> None:
+        QTimer.singleShot(0, application.closeAllWindows)
+
     hook, sys.excepthook = sys.excepthook, partial(_tell_unforeseen, application)
     try:
-        with handled_by(lambda *_: application.closeAllWindows()):
+        with handled_by(close_soon):
             return application.exec()
     finally:
         sys.excepthook = hook

@@ -3,7 +3,7 @@
 Emphasis is written as AUTOMATIC1111's web UI has made common: ``(word)`` is 1.1 times as strong, ``((word))`` 1.21
 times, ``[word]`` a 1.1th, ``(word:1.3)`` exactly 1.3 times, and a bracket behind a backslash is a plain one. Weighted
 prompts are written as Midjourney does: a text, two colons, its weight. Nothing that can be typed is an error: what does
-not parse is text, and what is no text (half a character, of a terminal with another encoding) is a sign for that.
+not parse is text.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ _BRACKET = 1.1
 # No weight is beyond this, whatever is typed: long before it a picture is nothing but that word.
 _MOST_WEIGHT = 1e4
 _TOKEN = re.compile(r"\\[()\[\]\\]|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[()\[\]]|[^\\()\[\]:]+|.", re.DOTALL)
-_NO_TEXT = re.compile("[\ud800-\udfff]")
 _WEIGHTED = re.compile(r"::\s*([+-]?(?:\d+\.?\d*|\.\d+))?")
 
 
 def emphasis(prompt: str) -> list[tuple[str, float]]:
     """``prompt`` as texts in order, each with how strong it is; 1 is plain. Brackets left open end with the prompt."""
-    prompt = _NO_TEXT.sub("\ufffd", prompt)  # tokenizers take what has UTF-8
     pieces: list[tuple[str, float]] = []
     open_brackets: list[tuple[str, int]] = []  # (which, index of the first piece inside)
 

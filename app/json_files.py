@@ -39,7 +39,7 @@ def read_json(path: Path) -> object:
         OSError: it is not there, or cannot be read; ``strerror`` says why.
     """
     try:
-        return parse_json(read_whole(path, LARGEST_FILE).decode("utf-8"))
+        return parse_json(read_whole(path, LARGEST_FILE).decode("utf-8-sig"))  # some editors put a mark first
     except (TooLargeError, UnicodeDecodeError) as error:
         raise DamagedError(getattr(error, "strerror", None) or "it is not a text file") from error
 

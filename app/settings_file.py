@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def load(path: Path) -> tuple[dict[str, Value], list[str]]:
     except FileNotFoundError:
         return {}, []
     except OSError as error:
-        return {}, [f"The settings in {path} cannot be read ({error.strerror}); the defaults are used."]
+        return {}, [_set_aside(path, f"cannot be read ({error.strerror})")]
     except DamagedError:
         return {}, [_set_aside(path)]
     if not isinstance(found, dict):
@@ -68,7 +70,7 @@ def usable(found: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
     values: dict[str, Value] = {}
     for name, value in found.items():
         if name in groups and isinstance(value, dict):
-            inner, more = usable({one: of for one, of in value.items() if one not in groups})
+            inner, more = usable({one: None if one in groups else of for one, of in value.items()})
             values |= inner
             notes += more
         elif name in groups:
@@ -83,7 +85,10 @@ def usable(found: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
 
 
 def _set_aside(path: Path, why: str = "are damaged") -> str:
-    bad = path.with_name(path.name + ".bad")
+    """Move the file out of the way of the next save, under a name that no file has; what to say of it."""
+    endings = itertools.chain([".bad"], (f".{number}.bad" for number in itertools.count(2)))
+    names = (path.with_name(path.name + ending) for ending in endings)
+    bad = next(name for name in names if not os.path.lexists(name))
     try:
         path.replace(bad)
     except OSError as error:

@@ -188,13 +188,20 @@ class SettingsOwner:
         self._set(lambda before: replace(before, refused=refused), Origin.MODEL)
 
     def keep_model(self, refused: Settings, serving: Settings) -> None:
-        """The model of ``refused`` cannot be had: where it is still wanted, go back to the one of ``serving``."""
+        """The model of ``refused`` cannot be had: where it is still wanted, go back to the one of ``serving``.
+
+        Where it is another model, that choice alone goes back, and the user's step to it is no step any more. Else what
+        was to be other about the same model goes back: its device, say.
+        """
 
         def kept(before: Standing) -> Standing:
             if model_of(before.in_force) != model_of(refused):
                 return before
-            served = differences(before.unchosen, serving)
-            return _with_choices(before, {name: served.get(name) for name in MODEL_SETTINGS})
+            served, other = differences(before.unchosen, serving), differences(serving, refused)
+            names = ["model"] if "model" in other else [name for name in MODEL_SETTINGS if name in other]
+            for name in names:
+                self._history.forget(name, other[name])
+            return _with_choices(before, {name: served.get(name) for name in names})
 
         self._set(kept, Origin.MODEL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.setting import Value
 
@@ -80,6 +80,11 @@ class UndoHistory:
             self._past.append(Edit(label, step, now))
             del self._past[:-KEPT_EDITS]
 
+    def forget(self, name: str, value: Value) -> None:
+        """``name`` could not be set to ``value``, which therefore is no step, neither to take back nor to do again."""
+        self._past = _without(self._past, name, value)
+        self._future = _without(self._future, name, value)
+
     def undo(self) -> dict[str, Value | None] | None:
         """The choices before the last step, for ``changed``; ``redo`` does it again. None where there is no step."""
         if not self._past:
@@ -96,6 +101,15 @@ class UndoHistory:
         # Not to be merged with what follows: that would swallow the step that was just done again.
         self._past.append(Edit(edit.label, edit.difference, float("-inf")))
         return {name: after for name, (_, after) in edit.difference.items()}
+
+
+def _without(edits: list[Edit], name: str, value: Value) -> list[Edit]:
+    left = []
+    for edit in edits:
+        step = {one: pair for one, pair in edit.difference.items() if not (one == name and pair[1] == value)}
+        if step:
+            left.append(replace(edit, difference=step))
+    return left
 
 
 def _merged(first: Difference, second: Difference) -> Difference:

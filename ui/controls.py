@@ -177,7 +177,7 @@ class WordsControl(Control):
         self.column.addWidget(self.words)
         self._finish()
         self.words.editingFinished.connect(self._finished)
-        self._shown = ""
+        self._shown = ""  # the value of the setting, as it was shown last
 
     @property
     def part(self) -> QWidget:
@@ -188,8 +188,11 @@ class WordsControl(Control):
             self._edit(self.words.text())
 
     def _write(self, value: Any) -> None:
+        # What somebody is in the midst of typing is theirs: a change that somebody else makes must not take it away.
+        typing = self.words.hasFocus() and self.words.text() != self._shown
         self._shown = value
-        self.words.setText(value)
+        if not typing:
+            self.words.setText(value)
 
 
 class NumberControl(Control):

@@ -25,8 +25,8 @@ def first_choice(spec: str | None) -> Choice:
 
 
 def first_choices(chosen: Values) -> Values:
-    """``chosen``, with a prompt where there is none, so that the first picture shows what this is about."""
-    return chosen if str(chosen.get("prompt", "")).strip() else {**chosen, "prompt": FIRST_PROMPT}
+    """``chosen``, with a prompt where none was, so that the first picture shows what this is about."""
+    return chosen if "prompt" in chosen else {**chosen, "prompt": FIRST_PROMPT}
 
 
 @dataclass(frozen=True, slots=True)

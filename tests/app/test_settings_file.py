@@ -67,6 +67,37 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, content: str) -> None:
     assert (tmp_path / "settings.json.bad").read_text(encoding="utf-8") == content
 
 
+def test_nothing_that_was_set_aside_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    for content in ("{", "[", "("):
+        path.write_text(content, encoding="utf-8")
+        load(path)
+    kept = [one.read_text(encoding="utf-8") for one in sorted(tmp_path.iterdir())]
+    assert sorted(kept) == ["(", "[", "{"]
+
+
+def test_a_file_that_cannot_be_read_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next save would take its place."""
+    path = tmp_path / "settings.json"
+    save(CHOSEN, path)
+
+    def refuse(_: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("app.settings_file.read_json", refuse)
+    chosen, notes = load(path)
+    assert chosen == {}
+    assert "cannot be read (Permission denied); they are kept as settings.json.bad" in notes[0]
+    assert (tmp_path / "settings.json.bad").exists()
+
+
+def test_a_mark_of_the_byte_order_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    save(CHOSEN, path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load(path) == (CHOSEN, [])
+
+
 def test_a_file_of_a_newer_version_is_kept_and_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"version": 3, "chosen": {"steps": 4}}', encoding="utf-8")

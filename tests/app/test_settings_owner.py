@@ -162,11 +162,19 @@ def test_a_choice_that_cannot_be_had_stays_chosen_and_says_so() -> None:
 
 
 def test_a_model_that_cannot_be_had_gives_way_to_the_one_that_serves() -> None:
-    owner = SettingsOwner({"model": "good", "strength": 0.5})
+    owner = SettingsOwner({"model": "good", "device": "auto"}, UndoHistory(iter(range(0, 1000, 10)).__next__))
     serving = owner.in_force
-    owner.choose({"model": "bad", "dtype": "float16"})
+    owner.choose({"strength": 0.5})
+    owner.choose({"model": "bad"})
+    owner.choose({"dtype": "float16"})  # meanwhile
     owner.keep_model(owner.in_force, serving)
-    assert owner.standing.chosen == {"model": "good", "strength": 0.5}
+    assert owner.standing.chosen == {"model": "good", "device": "auto", "strength": 0.5, "dtype": "float16"}
+    assert owner.undo_label == "precision"
+    owner.undo()
+    assert owner.undo_label == "strength"  # to go to the other model is no step any more
+    owner.choose({"device": "xpu:7"})
+    owner.keep_model(owner.in_force, serving)
+    assert owner.standing.chosen == {"model": "good", "strength": 0.5}  # the device is that by default again
     owner.choose({"model": "bad"})
     refused = owner.in_force
     owner.choose({"model": "third"})  # meanwhile

@@ -75,6 +75,17 @@ def test_a_step_taken_back_is_not_added_to() -> None:
     assert history.undo() == {"strength": 0.7}
 
 
+def test_what_could_not_be_done_is_no_step() -> None:
+    history = UndoHistory(iter(range(0, 100, 10)).__next__)
+    history.record("strength", {"strength": (None, 0.7)})
+    history.record("model", {"model": (None, "missing")})
+    history.record("model and seed", {"model": (None, "missing"), "seed": (None, 5)})
+    history.forget("model", "missing")
+    assert history.undo() == {"seed": None}
+    assert history.undo() == {"strength": None}
+    assert history.undo() is None
+
+
 def test_no_change_is_no_step_and_old_steps_go() -> None:
     clock = Clock()
     history = UndoHistory(clock)

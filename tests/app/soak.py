@@ -30,6 +30,7 @@ SIDE = 64
 MOST_MB_PER_HOUR = 30.0  # over ten minutes
 SURE_MINUTES = 10.0
 SAMPLE_SECONDS = 1.0
+WARM_UP_SECONDS = 90.0  # allocators and caches fill up first
 START_SECONDS = 120.0
 
 
@@ -77,8 +78,11 @@ class Report:
         return found
 
 
-def soak(seconds: float, leak: int = 0) -> Report:
-    """Redraw the clip for so long; ``leak`` bytes are kept with each picture, to see that this is found."""
+def soak(seconds: float, leak: int = 0, warm_up: float = 0.0) -> Report:
+    """Redraw the clip for so long after ``warm_up`` seconds.
+
+    ``leak`` bytes are kept with each picture, to see that this is found.
+    """
     report, kept = Report(), list[bytes]()
     threads, files = threading.active_count(), psutil.Process().num_fds()
 
@@ -93,8 +97,9 @@ def soak(seconds: float, leak: int = 0) -> Report:
         while not report.pictures and time.monotonic() < until:
             time.sleep(0.05)
         began = time.monotonic()
-        while (now := time.monotonic() - began) < seconds and session.state is SessionState.RUNNING:
-            report.memory_mb.append((now, memory_mb()))
+        while (now := time.monotonic() - began - warm_up) < seconds and session.state is SessionState.RUNNING:
+            if now >= 0:
+                report.memory_mb.append((now, memory_mb()))
             time.sleep(SAMPLE_SECONDS)
         if session.state is not SessionState.RUNNING:
             report.problems.append(f"the session is {session.state.value}: {session.status.message}")
@@ -113,9 +118,11 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=MOST_MB_PER_HOUR, help=most)
     parser.add_argument("--leak", type=int, default=0, help="bytes to keep with each picture, to see that it is found")
     arguments = parser.parse_args()
-    report = soak(60 * arguments.minutes, arguments.leak)
+    report = soak(60 * arguments.minutes, arguments.leak, WARM_UP_SECONDS)
     found = report.judge(arguments.most)
     print(f"{report.pictures} pictures of {SIDE}x{SIDE} in {arguments.minutes:g} minutes; memory grew by {found}")  # noqa: T201
+    every = max(1, len(report.memory_mb) // 10)
+    print("MB:", ", ".join(f"{megabytes:.1f}" for _, megabytes in report.memory_mb[::every]))  # noqa: T201
     for problem in report.problems:
         print(problem)  # noqa: T201
     return 1 if report.problems else 0

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import threading
 from pathlib import Path
 
 import cv2
@@ -17,6 +15,7 @@ import numpy as np
 import platformdirs
 
 from app.drawing import Drawing
+from app.files import write_whole
 from app.sources.base import SourceError
 from app.sources.images import read_image
 
@@ -101,10 +100,4 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"the picture cannot be encoded as {path.suffix}")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        draft.write_bytes(data.tobytes())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    write_whole(path, data.tobytes())

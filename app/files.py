@@ -1,11 +1,13 @@
-"""Files by their paths: where pictures and recordings go, names that are not taken, and how files are read."""
+"""Files by their paths: where pictures and recordings go, names that are not taken, how files are read and replaced."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +16,10 @@ from typing import BinaryIO
 import platformdirs
 
 NOT_ORDINARY = "it is no ordinary file"
+
+_DRAFT_SECONDS = 3600.0
+_NAME_LETTERS = 40  # of the file's own name in that of a draft: of any script, they leave room for the rest
+_numbers = itertools.count()
 
 
 class TooLargeError(OSError):
@@ -53,6 +59,83 @@ def open_ordinary(path: Path) -> BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, NOT_ORDINARY, str(path))
     return file
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all.
+
+    It is written beside the file, and then takes its place in one step. A link is followed: what it leads to is
+    replaced, and the link stays. Any number of threads and processes may write to one path at the same time.
+
+    Raises:
+        OSError: the disk does not take it; the old file is as it was.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_char_device():  # as /dev/stdout is: nothing can take its place
+        path.write_bytes(content)
+        return
+    draft = _beside(path, "part")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def remove_old_drafts(folder: Path, beginning: str) -> None:
+    """Remove what processes left that were killed while they wrote, whole, files of ``folder``.
+
+    Args:
+        folder: of the files.
+        beginning: of the names of those files.
+    """
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(f".{beginning[:_NAME_LETTERS]}") and entry.name.endswith(".part"):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > _DRAFT_SECONDS:
+                        Path(entry.path).unlink()
+
+
+class SetAside:
+    """The old file of a path, out of the way while a new one is begun there; it returns where nothing comes of that.
+
+    This is for files that are written over minutes, and may be looked at meanwhile; others are written whole. A link
+    is followed, and stays. What is no ordinary file is left where it is.
+
+    Args:
+        path: where the new file will be; there need not be an old one.
+
+    Raises:
+        OSError: the old file cannot be moved, and is as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._old: Path | None = None
+        if self._path.is_file():
+            old = _beside(self._path, "old")
+            self._path.replace(old)
+            self._old = old
+
+    def drop(self) -> None:
+        """Remove the old file: the new one has begun."""
+        if self._old is not None:
+            with contextlib.suppress(OSError):
+                self._old.unlink()
+
+    def put_back(self) -> None:
+        """Have all as it was: the old file in its place, or none. Raises ``OSError`` where that cannot be done."""
+        if self._old is not None:
+            self._old.replace(self._path)
+        elif self._path.is_file():
+            self._path.unlink()
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A hidden name in the folder of ``path`` that nobody else takes."""
+    return path.with_name(f".{path.name[:_NAME_LETTERS]}.{os.getpid()}.{next(_numbers)}.{ending}")
 
 
 def _size(size: int) -> str:

@@ -6,16 +6,13 @@ however large or deeply nested it is, because these files lie in folders that ot
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import logging
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.files import TooLargeError, read_whole
+from app.files import TooLargeError, read_whole, remove_old_drafts, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +20,6 @@ logger = logging.getLogger(__name__)
 LARGEST_FILE = 4 * 2**20
 
 _MOST_NOTES, _LONGEST_NOTE = 8, 300
-_DRAFT_SECONDS = 3600.0
-_numbers = itertools.count()
 
 
 class DamagedError(ValueError):
@@ -83,10 +78,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all; makes the folder.
-
-    It is written beside the file, and then takes its place in one step. A link is followed: what it leads to is
-    replaced, and the link stays. Any number of threads and processes may write to one path at the same time.
+    """Write ``text`` to ``path`` as ``write_whole`` does, whole or not at all; makes the folder.
 
     Args:
         path: of the file.
@@ -97,18 +89,8 @@ def write_text(path: Path, text: str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path = Path(os.path.realpath(path))
-    content = encodable(text).encode("utf-8")
-    if path.is_char_device():  # as /dev/stdout is: nothing can take its place
-        path.write_bytes(content)
-        return
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{next(_numbers)}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _remove_old_drafts(path)
+    write_whole(path, encodable(text).encode("utf-8"))
+    remove_old_drafts(path.parent, f"{path.name}.")
 
 
 def encodable(text: str) -> str:
@@ -122,13 +104,3 @@ def few(notes: Iterable[str]) -> list[str]:
     if len(given) <= _MOST_NOTES:
         return given
     return [*given[: _MOST_NOTES - 1], f"There are {len(given) - _MOST_NOTES + 1} more of this kind."]
-
-
-def _remove_old_drafts(path: Path) -> None:
-    """Remove what processes left that were killed while they wrote to ``path``."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(path.parent):
-            if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".part"):
-                with contextlib.suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > _DRAFT_SECONDS:
-                        Path(entry.path).unlink()

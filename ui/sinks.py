@@ -31,7 +31,7 @@ class Sinks(QObject):
 
     Signals:
         changed: something was started or has ended.
-        told: a sentence, its kind (``done`` or ``error``) and a file that it is about, or None.
+        told: a sentence, its kind (``done``, ``warning`` or ``error``) and a file that it is about, or None.
     """
 
     changed = Signal()
@@ -161,7 +161,9 @@ class Sinks(QObject):
         except SinkError as error:
             self.told.emit(str(error), "error", None)
             return
-        if isinstance(sink, Recorder):
+        if isinstance(sink, Recorder) and sink.written == 0:
+            self.told.emit("Nothing was recorded: no picture came in that time.", "warning", None)
+        elif isinstance(sink, Recorder):
             lost = f" {sink.lost}" if sink.lost else ""
             self.told.emit(f"Recorded {sink.path.name} ({sink.seconds:.0f} s).{lost}", "done", sink.path)
 

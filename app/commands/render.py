@@ -64,9 +64,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         # What is done by then is a film that can be played, and has a report like any other.
         if arguments.report is not None and (so_far := session.report()) is not None:
             write_report(arguments.report, so_far | _size_in(sink))
+        say_older(sink, arguments.output, console)
         raise
     if isinstance(sink, VideoSink) and sink.lost:
         say(console, sink.lost)
+    say_older(sink, arguments.output, console)
     for note in without_effect(arguments, session.settings, source.live):
         say(console, note)
     if arguments.no_audio and not isinstance(sink, VideoSink):
@@ -148,6 +150,15 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
 def _size_in(sink: Sink) -> dict[str, int]:
     """The report's width and height where all pictures of ``sink`` have one size, whatever that of the last one was."""
     return dict(zip(("width", "height"), sink.size, strict=True)) if isinstance(sink, VideoSink) and sink.size else {}
+
+
+def say_older(sink: Sink, folder: str, console: Console) -> None:
+    """Say how many pictures of earlier times are in the folder that was written, since they would be read with it."""
+    from app.commands.progress import say  # not above: it imports torch
+
+    if isinstance(sink, ImageFolderSink) and sink.older:
+        many = "1 older numbered picture" if sink.older == 1 else f"{sink.older} older numbered pictures"
+        say(console, f"{folder} has {many} in it besides those of this run")
 
 
 def check_report(path: Path) -> None:

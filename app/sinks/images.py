@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from app.files import remove_old_drafts, write_whole
 from app.frame import Frame
 from app.sinks.base import SinkError
 from app.sinks.watch import require_file
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_NUMBERED = re.compile(r"frame_([0-9]{6,})\.png")
 
 
 class ImageFolderSink:
-    """Numbers the frames from 1: ``frame_000001.png`` and so on. The folder is made where its parent is there."""
+    """Numbers the frames from 1: ``frame_000001.png`` and so on. The folder is made where its parent is there.
+
+    Pictures with those names are replaced; those with higher numbers stay as they are.
+
+    Attributes:
+        older: how many numbered pictures of earlier times stayed in the folder; known once it is closed.
+    """
 
     def __init__(self, folder: str | Path) -> None:
+        self.older = 0
         self._folder = Path(folder)
         self.name = f"pictures to {self._folder.name}/"
+        self._opened = False
         self._written = 0
 
     def open(self) -> None:
@@ -30,7 +41,8 @@ class ImageFolderSink:
             raise SinkError(f"{self._folder} is a file; give a folder for the pictures.") from error
         except OSError as error:
             raise SinkError(f"The folder {self._folder} cannot be made: {error.strerror}.") from error
-        self._written = 0
+        remove_old_drafts(self._folder, "frame_")
+        self._opened, self._written = True, 0
 
     def write(self, frame: Frame) -> None:
         """Write the next picture. Raises ``SinkError`` where the disk does not take it."""
@@ -39,9 +51,20 @@ class ImageFolderSink:
 
     def close(self) -> None:
         """See that the pictures are there; every one is complete once written. Raises ``SinkError`` if one is not."""
-        written, self._written = self._written, 0
-        for number in range(1, written + 1):
+        if not self._opened:
+            return
+        self._opened = False
+        self.older = sum(number > self._written for number in self._numbers())
+        for number in range(1, self._written + 1):
             require_file(self._picture(number))
+
+    def _numbers(self) -> list[int]:
+        """Those of the pictures in the folder."""
+        try:
+            names = [path.name for path in self._folder.iterdir()]
+        except OSError:  # it is gone, or can no longer be read
+            return []
+        return [int(found[1]) for name in names if (found := _NUMBERED.fullmatch(name))]
 
     def _picture(self, number: int) -> Path:
         return self._folder / f"frame_{number:06d}.png"
@@ -62,6 +85,7 @@ class ImageSink:
             raise SinkError(f"{self._path.name} is not a kind of picture that can be written; use one of {kinds}.")
         if not self._path.parent.is_dir():
             raise SinkError(f"{self._path} cannot be written: there is no folder {self._path.parent}.")
+        remove_old_drafts(self._path.parent, f"{self._path.name}.")
 
     def write(self, frame: Frame) -> None:
         """Write the picture. Raises ``SinkError`` where the disk does not take it."""
@@ -76,15 +100,13 @@ class ImageSink:
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB in the format of the suffix; a picture that fails halfway is removed.
+    """Write (H, W, 3) uint8 RGB in the format of the suffix, whole or not at all.
 
     Raises:
-        SinkError: the disk does not take it.
+        SinkError: the disk does not take it; an old picture is as it was.
     """
     encoded = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
     try:
-        path.write_bytes(encoded.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page
+        write_whole(path, encoded.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page
     except OSError as error:
-        if path.is_file():
-            path.unlink()
         raise SinkError(f"{path} cannot be written: {error.strerror}.") from error

@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
-from app.files import NOT_ORDINARY
+from app.files import NOT_ORDINARY, SetAside
 from app.fitting import laid_on
 from app.frame import Frame
 from app.media.clock import LONGEST_GAP
@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CLOCK = Fraction(1, 90_000)  # ticks in which presentation times are written; whole for 24, 25, 30 and 60 fps
 _LONGEST_STEP = round(LONGEST_GAP / _CLOCK)  # MP4 has 31 bits for it, and FFmpeg ends the program beyond them
 _FALLBACK_FPS = 30.0
+_SLOWEST = 1 / Fraction(LONGEST_GAP)  # frames a second
 
 
 class VideoSink:
@@ -45,7 +46,8 @@ class VideoSink:
         size: width and height of the file in pixels; None before the first frame.
 
     Args:
-        path: ends in .mp4, .m4v, .mov or .mkv; an existing file is replaced with the first frame, not before.
+        path: ends in .mp4, .m4v, .mov or .mkv; an existing file is replaced with the first frame,
+            not before, and stays where that cannot be written.
         fps: constant frame rate; None to keep the frames' own times.
         nominal_fps: asked at the first frame for the rate that the header is to name when the frames keep their own
             times; usually ``lambda: source.fps``.
@@ -74,6 +76,7 @@ class VideoSink:
         self._stream: VideoStream | None = None
         self._audio: AudioCopy | None = None
         self._watch: FileWatch | None = None
+        self._old: SetAside | None = None
         self._zero: float | None = None
         self._written = 0
         self._last_pts = -1
@@ -107,6 +110,7 @@ class VideoSink:
         try:
             if self._container is None:
                 self._start(frame.pixels)
+                self._old = SetAside(self._path)  # FFmpeg makes the file with the first frame
             self._encode(frame)
             if self._watch is None:
                 self._watch = FileWatch(self._path)
@@ -118,6 +122,9 @@ class VideoSink:
             self._abandon()
             raise SinkError(f"{self._path} cannot be written: {reason(error)}.") from error
         self._written += 1
+        if self._old is not None:
+            self._old.drop()
+            self._old = None
 
     def close(self) -> None:
         """Write what the encoder still holds, and the end of the sound; see that the file is there, and whole.
@@ -126,7 +133,8 @@ class VideoSink:
             SinkError: this could not be written, and the file is playable up to there; or it is gone.
         """
         container, stream, audio = self._container, self._stream, self._audio
-        if container is None or stream is None:
+        if container is None or stream is None or not self._written:
+            self._abandon()
             return
         try:
             container.mux(stream.encode(None))
@@ -163,6 +171,7 @@ class VideoSink:
         if codec == "mpeg4":
             self.lost = "This FFmpeg has no H.264 encoder, so the file is MPEG-4: larger, and less sharp."
         rate = Fraction(self._fps or self._nominal_fps() or _FALLBACK_FPS).limit_denominator(1001)
+        rate = max(_SLOWEST, rate)  # of less than a frame in half an hour, only 0 is left
         self._last_step = round(1 / rate / _CLOCK)
         stream = container.add_stream(Codec(codec, "w").name, rate=rate)
         assert isinstance(stream, VideoStream)
@@ -213,16 +222,17 @@ class VideoSink:
         return frame.captured_at - self._zero
 
     def _abandon(self) -> None:
-        """Let go after an error; a file without a single frame in it is removed."""
+        """Let go after an error; where there is no frame yet, all is as it was before."""
         container, self._container = self._container, None
         self._stream = None
         self._release()
         if container is not None:
             with contextlib.suppress(*MEDIA_ERRORS):  # the error that led here says it all
                 container.close()
-        if not self._written:
+        if self._old is not None:
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self._old.put_back()
+            self._old = None
 
     def _release(self) -> None:
         if self._audio is not None:

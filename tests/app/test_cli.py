@@ -402,6 +402,18 @@ def test_a_video_becomes_a_folder_where_a_slash_says_so(tiny: str, clip: Path, t
     assert len(list((tmp_path / "out").iterdir())) == 9
 
 
+def test_pictures_of_an_earlier_render_are_told(
+    capsys: pytest.CaptureFixture[str], tiny: str, clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for number in range(1, 21):
+        (out / f"frame_{number:06d}.png").touch()
+    assert main(["render", str(clip), f"{out}/", "--prompt", "x", "--model", tiny, "--height", "64"]) == 0
+    assert f"{out}/ has 11 older numbered pictures in it" in " ".join(capsys.readouterr().err.split())
+    assert len(list(out.iterdir())) == 20
+
+
 def test_a_disk_that_fills_up_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: str, clip: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,16 @@ def test_record_and_snapshot_beside_the_picture(qtbot: QtBot, window: Window, to
     assert len(list(tmp_path.glob("*.mp4"))) == len(list(tmp_path.glob("*.png"))) == 1
 
 
+def test_a_recording_without_a_picture_is_not_said_to_be_one(
+    qtbot: QtBot, window: Window, told: list[str], tmp_path: Path
+):
+    window.sinks.record(True, tmp_path)  # nothing is watched yet
+    window.sinks.record(False)
+    qtbot.waitUntil(lambda: bool(told))
+    assert told == ["Nothing was recorded: no picture came in that time."]
+    assert list(tmp_path.glob("*.mp4")) == []
+
+
 def test_a_long_end_of_a_recording_holds_nothing_up_and_is_shown(
     qtbot: QtBot, window: Window, told: list[str], tmp_path: Path
 ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,66 @@ def test_a_full_disk_is_an_error(tmp_path: Path):
     sink.open()
     with pytest.raises(SinkError, match="No space left"):
         sink.write(Frame(0, 0.0, cards(1)[0]))
+
+
+FULL = r"""
+import resource, signal, sys
+from pathlib import Path
+from app.frame import Frame
+from app.sinks import ImageFolderSink, ImageSink, SinkError
+import numpy as np
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+folder = Path(sys.argv[1])
+for sink in (ImageSink(folder / "out.png"), ImageSink(folder / "out.jpg"), ImageFolderSink(folder)):
+    sink.open()
+    try:
+        sink.write(Frame(0, 0.0, noise))
+    except SinkError as error:
+        sys.stdout.write(f"{error}\n")
+    sink.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes is POSIX")
+def test_a_disk_that_fills_up_within_a_picture_leaves_the_old_one(tmp_path: Path):
+    names = ["out.png", "frame_000001.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"precious")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout.count("cannot be written") == 3
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(names, b"precious")
+
+
+def test_pictures_of_earlier_times_are_counted_and_stay(tmp_path: Path):
+    names = [*(f"frame_{number:06d}.png" for number in range(1, 8)), "frame_1.png", "frame_000009.jpg", "mine.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"old")
+    sink = ImageFolderSink(tmp_path)
+    for count in (3, 7):
+        sink.open()
+        for index, picture in enumerate(cards(count)):
+            sink.write(Frame(index, 0.0, picture))
+        sink.close()
+        sink.close()
+        assert sink.older == 7 - count
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_name_as_long_as_a_name_can_be_is_written(tmp_path: Path):
+    path = tmp_path / f"{'é' * 125}.png"
+    sink = ImageSink(path)
+    sink.open()
+    sink.write(Frame(0, 0.0, cards(1)[0]))
+    sink.close()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_callback_gets_the_very_frame():

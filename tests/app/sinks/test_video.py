@@ -178,14 +178,63 @@ def test_what_was_written_before_the_disk_is_full_can_be_played(tmp_path: Path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux")
-def test_a_disk_that_is_full_from_the_start_leaves_no_file(tmp_path: Path):
+def test_a_disk_that_is_full_from_the_start_is_told(tmp_path: Path):
     path = tmp_path / "full.mp4"
     path.symlink_to("/dev/full")
     sink = VideoSink(path)
     with pytest.raises(SinkError, match="the disk is full"):
         write(sink, cards(30))
-    assert not path.is_symlink()
     sink.close()
+    assert path.readlink() == Path("/dev/full")
+
+
+FULL_AT_ONCE = FULL.replace("400_000, 400_000", "10, 10")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes is POSIX")
+def test_a_disk_that_is_full_from_the_start_leaves_all_as_it_was(tmp_path: Path):
+    paths = [tmp_path / name for name in ("old.mp4", "old.mkv", "new.mp4", "new.mkv", "link.mp4", "old.mov")]
+    link, old = paths[-2:]
+    link.symlink_to(old)
+    before = {path.name: f"{path.name} is precious".encode() for path in paths if path.name.startswith("old")}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_AT_ONCE, *map(str, paths)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert [line.split("|")[0] for line in done.stdout.splitlines()] == ["0"] * len(paths)
+    assert link.readlink() == old
+    link.unlink()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_first_frame_replaces_an_old_file(tmp_path: Path, linked: bool):
+    path = tmp_path / "out.mp4"
+    if linked:
+        path.symlink_to(tmp_path / "old.mp4")
+    path.write_bytes(b"old")
+    write(VideoSink(path), cards(3))
+    assert len(list(frames_of(VideoSource(path)))) == 3
+    assert path.is_symlink() == linked
+    assert len(list(tmp_path.iterdir())) == 1 + linked
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("rate", [36 / 172_801, 1e-9, 1 / 1500, 1e5, 1e9])
+def test_no_rate_is_too_low_or_too_high(tmp_path: Path, suffix: str, rate: float):
+    sink = VideoSink(tmp_path / f"out{suffix}", nominal_fps=lambda: rate)
+    sink.open()
+    for index, picture in enumerate(cards(3)):
+        sink.write(Frame(index, 0.0, picture, media_time=index * 1800.0))
+    sink.close()
+    frames = list(frames_of(VideoSource(tmp_path / f"out{suffix}")))
+    assert [read_index(frame.pixels) for frame in frames] == [0, 1, 2]
+    assert [frame.media_time for frame in frames] == pytest.approx([0, 1800, 3600])
 
 
 def test_nothing_is_created_before_the_first_frame(tmp_path: Path):
@@ -383,9 +432,14 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path, kind: str):
             VideoSink(path).open()
 
 
-def test_an_odd_error_of_the_encoder_is_a_sentence(tmp_path: Path):
-    sink = VideoSink(tmp_path / "out.mp4")
+@pytest.mark.parametrize("old", [None, b"precious"])
+def test_an_odd_error_of_the_encoder_is_a_sentence_and_changes_no_file(tmp_path: Path, old: bytes | None):
+    path = tmp_path / "out.mp4"
+    if old is not None:
+        path.write_bytes(old)
+    sink = VideoSink(path)
     sink.open()
     with pytest.raises(SinkError, match=r"out\.mp4 cannot be written: "):
         sink.write(Frame(0, 0.0, np.zeros((20_000, 32, 3), np.uint8), media_time=0.0))
-    assert not (tmp_path / "out.mp4").exists()
+    sink.close()
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == ([] if old is None else [old])

@@ -137,12 +137,23 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
     if is_folder(path):
         raise Misuse(f"{output} is a folder; write {output}{os.sep} to have numbered pictures in it.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        if not still:
+        if not still and not _is_one_picture(source):
             raise Misuse(f"{output} is one picture, {source.name} is many; give a video or a folder{os.sep}.")
         check_writable(path)
         return ImageSink(path)
     sound = came_from if audio and isinstance(source, VideoSource) else None
     return VideoSink(path, audio_from=sound, nominal_fps=lambda: fps or source.fps)
+
+
+def _is_one_picture(source: Source) -> bool:
+    """Whether one picture is all there is in a file that says nothing of it: an icon, or what FFmpeg alone reads."""
+    if not isinstance(source, VideoSource) or source.live or source.frame_count is not None:
+        return False
+    source.open()
+    try:
+        return source.read() is not None and source.read() is None
+    finally:
+        source.close()
 
 
 def _size_in(sink: Sink) -> dict[str, int]:

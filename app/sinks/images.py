@@ -10,6 +10,7 @@ import numpy as np
 from app.frame import Frame
 from app.sinks.base import SinkError
 from app.sinks.watch import require_file
+from pipeline.user_path import is_file, is_folder
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -60,7 +61,7 @@ class ImageSink:
         if self._path.suffix.lower() not in _SUFFIXES:
             kinds = ", ".join(_SUFFIXES)
             raise SinkError(f"{self._path.name} is not a kind of picture that can be written; use one of {kinds}.")
-        if not self._path.parent.is_dir():
+        if not is_folder(self._path.parent):
             raise SinkError(f"{self._path} cannot be written: there is no folder {self._path.parent}.")
 
     def write(self, frame: Frame) -> None:
@@ -85,6 +86,6 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     try:
         path.write_bytes(encoded.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page
     except OSError as error:
-        if path.is_file():
+        if is_file(path):
             path.unlink()
         raise SinkError(f"{path} cannot be written: {error.strerror}.") from error

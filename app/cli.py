@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from app.commands.logs import logging_to_file
 from app.commands.misuse import Misuse
-from app.commands.parser import build_parser, with_source
+from app.commands.parser import parse
 from app.commands.terminal import Messages, Results, console_on, say, settle_output, take_any_text
 from app.signals import end_as_by_ctrl_c
 from app.threads import wait_briefly
@@ -75,7 +75,7 @@ def _carried_out(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    arguments = build_parser().parse_args(with_source(argv))
+    arguments = parse(argv)
     if arguments.command is None:
         return _open_app(arguments.source)
     for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):

@@ -99,6 +99,16 @@ class Feed(threading.Thread, Generic[T]):
         if self.holds:  # and a driver may hang in close as well as in read
             threading.Thread(target=self._interrupt, name="vitrail-release", daemon=True).start()
 
+    def end(self, patience: float) -> None:
+        """As ``leave``, and wait up to ``patience`` seconds until the source is closed: it may then be opened again.
+
+        Only after that time is it closed beside, so that nobody closes it who comes late.
+        """
+        self._left.set()
+        self._items.close(drain=False)
+        self.join(patience)
+        self.leave()
+
     def run(self) -> None:
         error: Exception | None = None
         try:
@@ -174,6 +184,4 @@ def first_frame(source: Source, patience: float = FIRST_PATIENCE_SECONDS) -> Fra
                 if left <= 0:
                     raise SourceError(silence_of(source)) from error
     finally:
-        feed.leave()
-        if left > 0:
-            feed.join(patience)
+        feed.end(patience if left > 0 else 0.0)

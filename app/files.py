@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import platformdirs
 
+from pipeline.user_path import is_file, real_path
+
 NOT_ORDINARY = "it is no ordinary file"
 
 _DRAFT_SECONDS = 3600.0
@@ -70,7 +72,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk does not take it; the old file is as it was.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(real_path(path))
     if path.is_char_device():  # as /dev/stdout is: nothing can take its place
         path.write_bytes(content)
         return
@@ -112,9 +114,9 @@ class SetAside:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = Path(os.path.realpath(path))
+        self._path = Path(real_path(path))
         self._old: Path | None = None
-        if self._path.is_file():
+        if is_file(self._path):
             old = _beside(self._path, "old")
             self._path.replace(old)
             self._old = old
@@ -129,7 +131,7 @@ class SetAside:
         """Have all as it was: the old file in its place, or none. Raises ``OSError`` where that cannot be done."""
         if self._old is not None:
             self._old.replace(self._path)
-        elif self._path.is_file():
+        elif is_file(self._path):
             self._path.unlink()
 
 

@@ -10,6 +10,7 @@ import platformdirs
 
 from pipeline.config import ACCELERATIONS, MEMORY_MODES, StreamConfig
 from pipeline.setting import Cost, Section, check, setting
+from pipeline.user_path import is_blank
 
 FITS = ("crop", "pad", "stretch")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -22,6 +23,14 @@ SIZE_STEP = 8
 SMALLEST_SIDE = 64
 # Of any side, whoever asks for it: the user, or the shape of a source that is very long and thin.
 LARGEST_SIDE = 8192
+
+
+def _named(model: str) -> None:
+    """Raise ``ValueError`` where this is no name at all."""
+    if is_blank(model):
+        raise ValueError(
+            f"model is {model!r}; it must be 'embedded', a folder, a .safetensors file, or a Hugging Face name"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Settings:
         cost=Cost.MODEL,
         section=Section.ELSEWHERE,
         portable=False,
+        parse=_named,
     )
     autoencoder: str = setting(
         "auto",

@@ -78,7 +78,7 @@ def usable(found: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
         elif name not in known:
             notes.append(f"The setting {name!r} is not known to this version; it is ignored.")
         elif problem := known[name].problem(value):
-            notes.append(f"The {problem}; the default is used.")
+            notes.append(f"{problem}; the default is used.")
         elif isinstance(value, Value):
             values[name] = known[name].taken(value)
     return values, notes

@@ -299,6 +299,7 @@ def _folders() -> Iterator[Case]:
             Frames(1, said=f"2.png could not be read and was left out. {one_left}"),
         ),
         "all damaged": ({"1.png": b"x", "2.png": b"x"}, Says("None of the 2 pictures in .* can be read")),
+        "the only one damaged": ({"1.png": b"x"}, Says("1.png, the only picture in .*, cannot be read")),
         "nothing": ({}, Says("has no pictures in it")),
         "nothing but others": ({"notes.txt": b"x"}, Says("has no pictures in it; notes.txt is no picture")),
         "nothing but shadows": ({"._1.jpg": shadow}, Says("has no pictures in it")),

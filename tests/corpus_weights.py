@@ -162,7 +162,7 @@ def _bad_loras() -> Iterator[Case]:
         yield Case("lora", name, partial(raw, content), Says(words))
     yield Case("lora", "missing", lambda folder: folder / "x.safetensors", Says("there is no LoRA"))
     yield Case("lora", "a name that is too long", lambda folder: folder / ("x" * 5000), Says("there is no LoRA"))
-    yield Case("lora", "an empty folder", lambda folder: folder, Says("holds 0 safetensors files"))
+    yield Case("lora", "an empty folder", lambda folder: folder, Says("holds no .safetensors file; give one"))
     yield Case("lora", "nobody's home", lambda _: "~nobody-of-this-name/x.safetensors", Says("there is no LoRA"))
     if hasattr(os, "mkfifo"):
         yield Case("lora", "a pipe", _pipe, Says("there is no LoRA|is not a file"))

@@ -18,6 +18,7 @@ from app.frame import Frame
 from app.settings import Settings
 from app.sinks import SinkError, VideoSink
 from app.sources import Source, SourceError, open_source
+from pipeline.user_path import is_folder
 
 TOUR = ("a pencil sketch", "a watercolour", "van gogh", "a comic book", "an anime character", "neon lights")
 VIDEO_NAME = "vitrail-demo.mp4"
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the command out. Raises ``Misuse``, or what ``run_to_end`` raises."""
     settings, notes = settings_from(arguments)
     folder: Path = arguments.out_dir
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise Misuse(f"There is no folder {folder}; make it first, or give another --out-dir.")
     source, note = _sample()
     notes += [note] if note else []

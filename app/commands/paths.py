@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from app.commands.misuse import Misuse
 from app.settings import Settings
 from pipeline.adapter_list import parse_files, parse_loras
-from pipeline.user_path import is_file, is_folder, user_path
+from pipeline.model_files import files_of_adapter, files_of_model
+from pipeline.user_path import is_folder, real_path, user_path
 
 _NUMBERED = re.compile(r"frame_\d{6,}\.png")  # what app/sinks/images.py calls the pictures of a folder
 
@@ -21,8 +22,8 @@ def model_files(settings: Settings) -> dict[str, list[Path]]:
     """The files of the model and of what is added to it, by what they are for the user; none of what is on a hub."""
     added = [name for name, _ in parse_loras(settings.stream.loras)] + list(parse_files(settings.stream.embeddings))
     return {
-        "the model": list(_files_of(user_path(settings.model))),
-        "a LoRA or a learned word": [file for name in added for file in _files_of(user_path(name))],
+        "the model": list(files_of_model(user_path(settings.model))),
+        "a LoRA or a learned word": [file for name in added for file in files_of_adapter(user_path(name))],
     }
 
 
@@ -34,7 +35,7 @@ def check_apart(read: Mapping[str, Iterable[Path]], written: Mapping[str, Path])
         written: likewise ("the output"); a folder, there or not, stands for the numbered pictures in it.
 
     Raises:
-        Misuse: there is one.
+        Misuse: there is one, or that cannot be known.
     """
     known = {identity: what for what, paths in read.items() for path in paths for identity in _identities(path)}
     for what, path in written.items():
@@ -48,27 +49,26 @@ def check_apart(read: Mapping[str, Iterable[Path]], written: Mapping[str, Path])
                 raise Misuse(f"{path} may also be a picture of {other}; give {what} another name.")
 
 
-def _files_of(path: Path) -> Iterator[Path]:
-    if is_folder(path):
-        yield from (one for one in path.rglob("*") if one.is_file())
-    elif is_file(path):
-        yield path
-
-
 def _replaced(path: Path) -> list[Path]:
-    """The files that are replaced by what is written to ``path``."""
+    """The files that are replaced by what is written to ``path``. Raises ``Misuse`` where that cannot be known."""
     if is_folder(path):
-        return [one for one in path.iterdir() if _NUMBERED.fullmatch(one.name)]
+        try:
+            return [one for one in path.iterdir() if _NUMBERED.fullmatch(one.name)]
+        except OSError as error:
+            raise Misuse(
+                f"The folder {path} cannot be listed: {error.strerror}. "
+                "What would be replaced in it cannot be known; give another folder."
+            ) from error
     return [path]
 
 
 def _is_folder_of(folder: Path, path: Path) -> bool:
-    return os.path.realpath(folder) == os.path.realpath(path.parent)
+    return real_path(folder) == real_path(path.parent)
 
 
 def _identities(path: Path) -> list[Identity]:
     """What a file is known by: its place on the disk where it is there, its full name where it is not."""
-    names: list[Identity] = [os.path.normcase(os.path.realpath(path))]
+    names: list[Identity] = [os.path.normcase(real_path(path))]
     try:
         found = path.stat()
     except OSError:

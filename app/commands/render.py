@@ -139,12 +139,26 @@ def choose_sink(spec: str, output: str, source: Source, *, audio: bool, fps: flo
     if is_folder(path):
         raise Misuse(f"{output} is a folder; write {output}{os.sep} to have numbered pictures in it.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        if not still:
+        unknown = isinstance(source, VideoSource) and source.frame_count is None
+        if not still and not (unknown and _is_one_picture(came_from)):
             raise Misuse(f"{output} is one picture, {source.name} is many; give a video or a folder{os.sep}.")
         check_writable(path)
         return ImageSink(path)
     sound = came_from if audio and isinstance(source, VideoSource) else None
     return VideoSink(path, audio_from=sound, nominal_fps=lambda: fps or source.fps)
+
+
+def _is_one_picture(path: Path) -> bool:
+    """Whether one picture is all there is in a file that says nothing of it: an icon, or what FFmpeg alone reads.
+
+    Raises ``SourceError`` where it cannot be read.
+    """
+    source = VideoSource(path)  # the one that was probed may yet be closed by whoever probed it
+    try:
+        source.open()
+        return source.read() is not None and source.read() is None
+    finally:
+        source.close()
 
 
 def _size_in(sink: Sink) -> dict[str, int]:

@@ -12,6 +12,7 @@ from app.files import remove_old_drafts, write_whole
 from app.frame import Frame
 from app.sinks.base import SinkError
 from app.sinks.watch import require_file
+from pipeline.user_path import is_folder
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _NUMBERED = re.compile(r"frame_([0-9]{6,})\.png")
@@ -83,7 +84,7 @@ class ImageSink:
         if self._path.suffix.lower() not in _SUFFIXES:
             kinds = ", ".join(_SUFFIXES)
             raise SinkError(f"{self._path.name} is not a kind of picture that can be written; use one of {kinds}.")
-        if not self._path.parent.is_dir():
+        if not is_folder(self._path.parent):
             raise SinkError(f"{self._path} cannot be written: there is no folder {self._path.parent}.")
         remove_old_drafts(self._path.parent, f"{self._path.name}.")
 

@@ -11,6 +11,7 @@ from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
 from app.sinks.takes import Takes
 from app.sinks.video import VideoSink
+from pipeline.user_path import is_there
 
 
 class Recorder(BackgroundSink):
@@ -35,7 +36,7 @@ class Recorder(BackgroundSink):
         quality: int = 18,
     ) -> None:
         self._folder = folder if folder is not None else recordings_folder()
-        self.path = next(path for path in names(self._folder, ".mp4") if not path.exists())
+        self.path = next(path for path in names(self._folder, ".mp4") if not is_there(path))
         self._video = VideoSink(self.path, nominal_fps=nominal_fps, quality=quality)
         self._takes = Takes()
         super().__init__(self._video)

@@ -24,6 +24,7 @@ from app.media.opening import open_media
 from app.sinks.audio import AudioCopy
 from app.sinks.base import SinkError
 from app.sinks.watch import FileWatch
+from pipeline.user_path import is_there
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CLOCK = Fraction(1, 90_000)  # ticks in which presentation times are written; whole for 24, 25, 30 and 60 fps
@@ -283,4 +284,4 @@ def _fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+    return is_there(one) and is_there(other) and one.samefile(other)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from app.sinks.base import SinkError
+from pipeline.user_path import is_file
 
 _LOOK_SECONDS = 1.0
 
@@ -49,7 +50,7 @@ class FileWatch:
 
 def require_file(path: Path) -> None:
     """Raise ``SinkError`` where a file that was written is there no more."""
-    if not path.is_file():
+    if not is_file(path):
         raise _gone(path)
 
 

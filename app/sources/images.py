@@ -18,6 +18,7 @@ from app.sources.base import SourceError
 from app.sources.generated import GeneratedSource
 from app.sources.pacing import Beat, wait_until
 from app.sources.video import VideoSource
+from pipeline.user_path import is_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -221,7 +222,9 @@ class ImageFolderSource:
             media_time = None if self.live else index * self._period
             return Frame(index, time.monotonic(), pixels, media_time=media_time)
         if count and self._misses == count and not self._beat.stopped:
-            raise SourceError(f"None of the {len(self._unread)} pictures in {self._folder} can be read.")
+            if count == 1:
+                raise SourceError(f"{self._paths[0].name}, the only picture in {self._folder}, cannot be read.")
+            raise SourceError(f"None of the {count} pictures in {self._folder} can be read.")
         return None
 
     def close(self) -> None:
@@ -251,7 +254,7 @@ def pictures_in(folder: Path) -> tuple[list[Path], list[str]]:
     for path in entries:
         if path.name.startswith("._") or path.name.casefold() in _OF_THE_SYSTEM:
             continue
-        if path.is_dir():
+        if is_folder(path):
             others.append(f"{path.name}/")
         elif path.suffix.lower() in IMAGE_SUFFIXES or kind_of(path) in (Kind.STILL, Kind.ANIMATED, Kind.CODED):
             pictures.append(path)

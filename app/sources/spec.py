@@ -18,7 +18,7 @@ from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.sources.window import WindowSource
 from app.words import TEXT_FRAMES
-from pipeline.user_path import is_file, is_folder, is_there, user_path
+from pipeline.user_path import is_address, is_file, is_folder, is_there, user_path
 
 _TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
 _TEXT_OPTIONS = {name: _TESTCARD_OPTIONS[name] for name in ("width", "height", "fps", "frames")}
@@ -65,6 +65,8 @@ def open_source(spec: str, *, live: bool = False) -> Source:
 
 
 def _file(spec: str, live: bool) -> Source:
+    if is_address(spec):
+        raise SourceError(f"{spec} is an address, and addresses are not read; download it, and give the file's path.")
     path = user_path(spec)
     if spec and is_folder(path):
         return ImageFolderSource(path, live=live)

@@ -219,8 +219,9 @@ def find_file(spec: str, what: str) -> Path:
         files = sorted(path.glob("*.safetensors"))
         preferred = [file for file in files if file.name == "pytorch_lora_weights.safetensors"]
         if len(preferred or files) != 1:
-            names = ", ".join(file.name for file in files[:4]) or "none"
-            raise ModelError(f"{spec} holds {len(files)} safetensors files ({names}); give one by its path")
+            names = ", ".join(file.name for file in files[:4])
+            held = f"{len(files)} .safetensors files ({names}); give one" if files else "no .safetensors file; give one"
+            raise ModelError(f"{spec} holds {held} by its path")
         return (preferred or files)[0]
     if not is_file(path):
         raise ModelError(f"there is no {what} {spec!r}: give a .safetensors file, a folder, or a hub name (owner/name)")

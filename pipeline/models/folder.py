@@ -17,6 +17,7 @@ from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes
 from pipeline.models.original_layout import early_autoencoder_state
 from pipeline.models.tokenizers import read_tokenizer
 from pipeline.models.weights import check_finite, open_tensors, read_header, unused_note, weight_files
+from pipeline.user_path import is_folder
 
 
 def read_folder(folder: Path, dtype: torch.dtype) -> Parts:
@@ -57,7 +58,7 @@ def _hub_name(folder: Path) -> str:
 
 def _read_state(folder: Path) -> tuple[str, dict[str, torch.Tensor]]:
     """The part and where it lies, for people, and its weights by name, sound and finite."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ModelError(f"the model is incomplete: {folder} is missing")
     state: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):

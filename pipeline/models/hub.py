@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.model_files import INDEX
 from pipeline.models.errors import ModelError, first_line
 from pipeline.models.weights import weight_files
+from pipeline.user_path import is_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -26,7 +28,6 @@ Progress = Callable[[int, int], None]
 _WANTED = ["*.json", "*/*.json", "*/*.txt", "*/*.safetensors"]
 # Weights of parts that a stream does not use, and weights that are there in another form as well.
 _UNWANTED = ["safety_checker/*", "image_encoder/*", "feature_extractor/*", "*/*.fp32.safetensors", "*.non_ema.*"]
-_INDEX = "model_index.json"
 # Seconds that the hub has to answer at all.
 _PATIENCE_SECONDS = 10.0
 
@@ -48,9 +49,9 @@ def download(spec: str, progress: Progress | None = None) -> Path:
         ModelError: unknown, gated or private model; no connection and not in the cache; damaged on the way; disk full.
     """
     folder = _fetch(spec, _WANTED, _UNWANTED, "model", _is_whole_model, progress)
-    if not (folder / _INDEX).is_file():
+    if not is_file(folder / INDEX):
         raise ModelError(
-            f"{spec} is on the hub, but not in the diffusers layout ({_INDEX} is missing); "
+            f"{spec} is on the hub, but not in the diffusers layout ({INDEX} is missing); "
             "download its .safetensors file and give that instead"
         )
     return folder
@@ -149,7 +150,7 @@ def _verify(folder: Path, files: Sequence[RepoSibling], name: str) -> None:
     for file in files:
         path = folder / file.rfilename
         expected = getattr(file.lfs, "sha256", None)
-        if expected is None or not path.is_file():
+        if expected is None or not is_file(path):
             continue
         with path.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() == expected:
@@ -166,7 +167,7 @@ def _verify(folder: Path, files: Sequence[RepoSibling], name: str) -> None:
 def _is_whole_model(folder: Path) -> bool:
     """Whether the parts that the index names, and that a stream uses, are all there with their files."""
     try:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
     if not isinstance(index, dict):
@@ -175,9 +176,9 @@ def _is_whole_model(folder: Path) -> bool:
     weights = named & {"unet", "vae", "text_encoder", "text_encoder_2"}
     texts = named & {"tokenizer", "tokenizer_2"}
     return (
-        all(_has_weights(folder / part) and (folder / part / "config.json").is_file() for part in weights)
+        all(_has_weights(folder / part) and is_file(folder / part / "config.json") for part in weights)
         and all(any((folder / part).glob("*.json")) for part in texts)
-        and (folder / "scheduler" / "scheduler_config.json").is_file()
+        and is_file(folder / "scheduler" / "scheduler_config.json")
     )
 
 

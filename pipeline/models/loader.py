@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.device import choose_device, choose_dtype
 from pipeline.diffusion.schedule import read_schedule
+from pipeline.model_files import INDEX
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import read_bounds
@@ -63,7 +65,7 @@ def load_model(
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(chosen_device, dtype)
     path = find_model(spec, progress)
-    name = spec if spec == EMBEDDED or not is_there(user_path(spec)) else path.stem if path.is_file() else path.name
+    name = spec if spec == EMBEDDED or not is_there(user_path(spec)) else path.stem if is_file(path) else path.name
     file = _File(
         path, autoencoder, chosen_device, chosen_dtype, in_main_memory=memory == "offload", dtype_asked=dtype != "auto"
     )
@@ -99,8 +101,8 @@ def find_model(spec: str, progress: Progress | None = None) -> Path:
     """
     path = EMBEDDED_PATH if spec == EMBEDDED else user_path(spec)
     if spec and is_folder(path):
-        if not (path / "model_index.json").is_file():
-            raise ModelError(f"{path} is not a diffusers model folder: it has no model_index.json")
+        if not _has_index(path):
+            raise ModelError(f"{path} is not a diffusers model folder: it has no {INDEX}")
         return path
     if spec == EMBEDDED:
         raise ModelError(f"the embedded model is missing from {path}; install Vitrail again")
@@ -113,6 +115,16 @@ def find_model(spec: str, progress: Progress | None = None) -> Path:
         f"there is no model {spec!r}: give 'embedded', a diffusers model folder, a .safetensors file, "
         "or a hub name (owner/name)"
     )
+
+
+def _has_index(folder: Path) -> bool:
+    """Whether this is a model's folder. Raises ``ModelError`` where one may not look."""
+    try:
+        return stat.S_ISREG((folder / INDEX).stat().st_mode)
+    except PermissionError as error:
+        raise ModelError(f"{folder} cannot be read: {error.strerror}") from error
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +148,7 @@ class _File:
 
     def read(self, progress: Progress | None = None) -> tuple[Facts, Modules, list[Path]]:
         """What it holds, its modules on their device, and where else these were read from. Raises ``ModelError``."""
-        if self.path.is_file():
+        if is_file(self.path):
             from pipeline.models.checkpoint import read_checkpoint
 
             parts = read_checkpoint(self.path, self.dtype)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.file_cache import FileCache, cache_folder, key_of
 from pipeline.models.facts import Facts
+from pipeline.user_path import is_folder, real_path
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +109,14 @@ class StartRecord:
 def record_key(path: Path, **options: str) -> str:
     """The key of the model at ``path``, read with these options by these versions of all that reads it."""
     versions = [version(name) for name in ("torch", "diffusers", "transformers")]
-    return key_of(path=str(path.resolve()), options=options, versions=versions)
+    return key_of(path=real_path(path), options=options, versions=versions)
 
 
 def listed(sources: Iterable[Path]) -> Listing:
     """What the system says of these files, and of all files in these folders."""
     found: Listing = []
     for source in sources:
-        for path in _below(source) if source.is_dir() else [source]:
+        for path in _below(source) if is_folder(source) else [source]:
             try:
                 status = path.stat()
             except OSError:
@@ -130,7 +131,7 @@ def _below(folder: Path) -> list[Path]:
     found: list[Path] = []
     seen: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
-        true = os.path.realpath(here)
+        true = real_path(here)
         if true in seen:  # a link that leads back to where it lies
             folders.clear()
             continue

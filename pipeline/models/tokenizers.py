@@ -10,6 +10,7 @@ from typing import cast
 from pipeline.conditioning.text_model import Tokenizer
 from pipeline.models.errors import ModelError, first_line
 from pipeline.models.hub import download_part
+from pipeline.user_path import is_file, is_folder
 
 _HUB_NAME = "openai/clip-vit-large-patch14"
 # Either the vocabulary and the order of merging, or both in one file.
@@ -30,9 +31,9 @@ def read_tokenizer(folder: Path, vocabulary: int, positions: int, pad: str | Non
     """
     from transformers import CLIPTokenizer
 
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ModelError(f"the model is incomplete: {folder} is missing")
-    if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
+    if not any(all(is_file(folder / name) for name in names) for names in _VOCABULARIES):
         raise ModelError(f"the tokenizer in {folder} has no vocabulary: vocab.json and merges.txt are missing")
     with _explained(folder):
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
@@ -72,7 +73,7 @@ def find_clip_tokenizer(checkpoint: Path) -> Path:
         ModelError: it is nowhere to be had.
     """
     folder = folder_beside(checkpoint)
-    if not folder.is_dir():
+    if not is_folder(folder):
         try:
             folder = download_part(_HUB_NAME, "tokenizer", files=("*.json", "vocab.json", "merges.txt"))
         except ModelError as error:

@@ -473,6 +473,23 @@ def test_the_first_frame_alone_is_read_and_the_source_closed() -> None:
         first_frame(FakeSource(script=raising(SourceError("Not a video."), at=0)))
 
 
+def test_the_source_of_a_first_frame_is_closed_once_and_may_be_opened_again() -> None:
+    """A second thread that closes it, and comes late, would close what somebody has opened since."""
+
+    class Counting(FakeSource):
+        closers: list[str]
+
+        def close(self) -> None:
+            self.closers.append(threading.current_thread().name)
+            super().close()
+
+    source = Counting(count=None)
+    source.closers = []
+    assert first_frame(source) is not None
+    assert source.closers == ["vitrail-feed"]
+    assert "vitrail-release" not in [thread.name for thread in threading.enumerate()]
+
+
 @pytest.mark.parametrize("where", ["open", "read"])
 def test_a_file_that_hangs_at_its_first_frame_is_refused(where: str) -> None:
     """As on a share that went away: nobody waits for it, and Ctrl-C is not needed."""

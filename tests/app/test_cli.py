@@ -8,23 +8,26 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import app.cli
 import app.commands.logs
 import app.settings
 from app.cli import main
 from app.commands.options import settings_from, without_effect
-from app.commands.parser import build_parser
+from app.commands.parser import SOURCE_WORDS, build_parser
+from app.commands.render import choose_sink, probe
 from app.metrics import Metrics
 from app.settings import Settings
 from app.settings_file import save
-from app.sinks import VideoSink
+from app.sinks import ImageSink, VideoSink
+from app.sources import open_source
 from app.standing import Values
 from pipeline.backends.openvino.package import is_installed
 from pipeline.config import StreamConfig
@@ -176,6 +179,101 @@ def test_an_output_without_permission(capsys: pytest.CaptureFixture[str], clip: 
         assert "ermission" in refuse(capsys, "render", clip, tmp_path / "out.mp4", *NO_MODEL_NEEDED)
     finally:
         tmp_path.chmod(0o700)
+
+
+def _forbidden(*_: object, **__: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_an_output_folder_that_may_not_be_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Path, "iterdir", _forbidden)
+    words = refuse(capsys, "render", clip, f"{tmp_path}/", *NO_MODEL_NEEDED)
+    assert f"The folder {tmp_path} cannot be listed: Permission denied." in words
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right of their own there")
+def test_an_output_behind_a_link_that_may_not_be_looked_at(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(os, "readlink", _forbidden)
+    assert "there is no model 'nowhere'" in refuse(
+        capsys, "render", clip, tmp_path / "link" / "o.mp4", "--prompt", "x", *NO_MODEL_NEEDED
+    )
+
+
+def test_a_model_folder_without_permission(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    stat = os.stat
+
+    def guarded(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if str(path).startswith(f"{model}{os.sep}"):
+            _forbidden()
+        return stat(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    words = refuse(capsys, "render", clip, tmp_path / "o.mp4", "--prompt", "x", "--model", model)
+    assert f"{model} cannot be read: Permission denied" in words
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["render", "IN", "OUT", "--model", ""], "model is ''; it must be 'embedded', a folder"),
+        (["render", "IN", "OUT", "--model", " "], "model is ' '; it must be"),
+        (["bench", "--model", ""], "argument --model: '' names no model"),
+        (["render", "IN", "OUT", "--report", ""], "argument --report: '' names nothing"),
+        (["render", "", "OUT"], "argument IN: '' names nothing"),
+        (["render", "IN", ""], "argument OUT: '' names nothing"),
+        (["render", "IN", " "], "argument OUT: ' ' names nothing"),
+        (["demo", "--out-dir", ""], "argument --out-dir: '' names nothing"),
+        (["bench", "--json", ""], "argument --json: '' names nothing"),
+        (["--source", ""], "argument --source: '' names nothing"),
+        ([""], "'' is neither a command"),
+        (["render", "http://localhost:1/x.mp4", "OUT"], "is an address, and addresses are not read"),
+        (["http://localhost:1/x.mp4"], "is an address, and addresses are not read"),
+        (["render", "IN", "https://localhost/x.mp4"], "nothing is written to addresses"),
+    ],
+)
+def test_what_names_no_file_is_refused(
+    capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path, given: list[str], words: str
+) -> None:
+    names = {"IN": str(clip), "OUT": str(tmp_path / "o.mp4")}
+    assert words in refuse(capsys, *[names.get(word, word) for word in given])
+
+
+@pytest.mark.parametrize(
+    ("given", "hinted"),
+    [
+        (["render", "-x.mp4", "o.mp4"], True),
+        (["-x.mp4"], True),
+        (["render", "in.mp4", "o.mp4", "--fps=1.5x", "--strength", "-1.5"], False),
+        (["render", "in.mp4", "-n1.5"], False),
+    ],
+)
+def test_a_file_that_looks_like_a_flag_is_hinted_at(
+    capsys: pytest.CaptureFixture[str], given: list[str], hinted: bool
+) -> None:
+    assert ("; if -x.mp4 is a file, write ./-x.mp4" in refuse(capsys, *given)) is hinted
+
+
+@pytest.mark.parametrize("word", [*SOURCE_WORDS, "camera:1", "screen:1:0,0,64,64"])
+def test_a_source_alone_is_told_its_flag(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert f"`vitrail --source {word}`" in refuse(capsys, word)
+
+
+@pytest.mark.parametrize("suffix", [".ico", ".jp2", ".dds"])
+def test_a_picture_that_ffmpeg_alone_reads_becomes_a_picture(tmp_path: Path, suffix: str) -> None:
+    picture = tmp_path / f"in{suffix}"
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(picture)
+    source = open_source(str(picture))
+    probe(source)
+    assert isinstance(choose_sink(str(picture), str(tmp_path / "o.png"), source, audio=True), ImageSink)
 
 
 def test_a_report_that_cannot_be_written(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:

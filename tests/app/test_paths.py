@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,7 @@ def test_a_model_and_what_is_added_to_it_are_read(tmp_path: Path) -> None:
     model, lora = tmp_path / "model" / "unet" / "config.json", tmp_path / "a;b.safetensors"
     model.parent.mkdir(parents=True)
     model.write_text("{}")
+    (tmp_path / "model" / "model_index.json").write_text("{}")
     lora.write_bytes(b"weights")
     settings = Settings(model=str(tmp_path / "model"), stream=StreamConfig(loras=f'"{lora}":0.5; of/a-hub'))
     read = model_files(settings)
@@ -79,6 +82,28 @@ def test_a_model_and_what_is_added_to_it_are_read(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="is also a LoRA"):
         check_apart(read, {"the report": lora})
     check_apart(read, {"the report": tmp_path / "model" / "report.json"})
+
+
+def test_only_files_that_are_read_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    (folder / "unet" / "deeper").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text("{}")
+    (folder / "unet" / "deeper" / "config.json").write_text("{}")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "a.json").write_text("{}")
+    settings = Settings(model=str(folder))
+    assert model_files(settings)["the model"] == []  # no index: it is no model, and might be a whole disk
+    (folder / "model_index.json").write_text("{}")
+    assert model_files(settings)["the model"] == [folder / "model_index.json", folder / "unet" / "config.json"]
+    stat = os.stat
+
+    def guarded(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if os.fspath(path) == str(folder / "unet" / "config.json"):  # as of a link into a folder one may not enter
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    assert model_files(settings)["the model"] == [folder / "model_index.json"]
 
 
 def test_names_that_cannot_be_are_no_files() -> None:

@@ -25,7 +25,7 @@ def test_a_text_of_the_wrong_form_is_left_at_its_default_and_named() -> None:
     """Whatever form it is: a list of timesteps, or of LoRAs."""
     found, notes = from_dict({"stream": {"timesteps": "1,2", "loras": "a:99", "steps": 3}})
     assert found == Settings(stream=StreamConfig(steps=3))
-    assert [note.partition(";")[0] for note in notes] == ["The timesteps are '1,2'", "The strength of a is 99"]
+    assert [note.partition(";")[0] for note in notes] == ["timesteps are '1,2'", "strength of a is 99"]
 
 
 def test_what_was_chosen_comes_back_also_where_it_is_the_default(tmp_path: Path) -> None:

@@ -132,7 +132,9 @@ def test_render_writes_as_many_pictures_as_asked_for(tmp_path: Path, capsys: pyt
     [
         (["--text-to-image", "-n", "0", "OUT"], "at least 1"),
         (["--text-to-image", "-n", "many", "OUT"], "invalid int value"),
-        (["--text-to-image", "IN.mp4", "OUT"], "unrecognized arguments"),
+        (["--text-to-image", "IN.mp4", "OUT"], "text to image has no IN; give OUT alone"),
+        (["IN.mp4", "OUT", "--text-to-image"], "text to image has no IN; give OUT alone"),
+        (["--text-to-image", "OUT", "--sparkle"], "unrecognized arguments: --sparkle"),
         (["--text-to-image"], "required: OUT"),
         (["--text-to-image", "--guidance", "self-negative", "OUT"], "text to image has none"),
         (["testcard", "OUT", "-n", "5"], "--frames is for --text-to-image"),

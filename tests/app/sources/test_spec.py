@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.commands.parser import SOURCE_WORDS
 from app.sources import SourceError, open_source
 from app.sources.camera import CameraSource
 from app.sources.canvas import CanvasSource
@@ -39,6 +40,16 @@ def test_a_spec_names_a_source(spec: str, kind: type, name: str):
     source = open_source(spec)
     assert isinstance(source, kind)
     assert source.name == name
+
+
+@pytest.mark.parametrize("word", SOURCE_WORDS)
+def test_the_words_of_sources_are_no_files(word: str):
+    assert not isinstance(open_source(f"{word}:1" if word == "window" else word), VideoSource)
+
+
+def test_an_address_is_said_to_be_one():
+    with pytest.raises(SourceError, match="is an address, and addresses are not read; download it"):
+        open_source("http://localhost:1/x.mp4")
 
 
 def test_a_folder_is_a_source_of_pictures(tmp_path: Path):

@@ -36,8 +36,10 @@ def load(path: Path) -> tuple[dict[str, Value], list[str]]:
         found = read_json(path)
     except FileNotFoundError:
         return {}, []
-    except OSError as error:
+    except PermissionError as error:  # a save might well take its place
         return {}, [_set_aside(path, f"cannot be read ({error.strerror})")]
+    except OSError as error:
+        return {}, [f"The settings in {path} cannot be read ({error.strerror}); the defaults are used."]
     except DamagedError:
         return {}, [_set_aside(path)]
     if not isinstance(found, dict):

@@ -54,7 +54,7 @@ def run(environment: dict[str, str], folder: Path, *arguments: str | Path) -> su
 
 def test_importing_the_command_line_is_cheap(environment: dict[str, str]) -> None:
     script = (
-        "import sys, app.cli; app.cli.build_parser().format_help();"
+        "import sys, app.cli; from app.commands.parser import build_parser; build_parser().format_help();"
         "print([name for name in ('torch', 'diffusers', 'PySide6', 'cv2', 'av') if name in sys.modules])"
     )
     done = subprocess.run(

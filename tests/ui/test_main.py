@@ -6,7 +6,6 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 # isort: split
 
-import signal
 import subprocess
 import sys
 from functools import partial
@@ -68,23 +67,32 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     assert load_history(history_path()).prompts == (FIRST_PROMPT,)
 
 
+_SIGNALLED = """
+import signal, sys
+from functools import partial
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+from app.session import Session
+from tests.app.fakes import FakeEngine, loader_of
+from ui import main
+main.missing_libraries = list
+main.Session = partial(Session, loader=loader_of(FakeEngine()))
+application = QApplication(["vitrail-tests", "-platform", "offscreen"])
+QTimer.singleShot(200, lambda: signal.raise_signal(getattr(signal, sys.argv[1])))
+before = signal.getsignal(getattr(signal, sys.argv[1]))
+code = main.run({"mirror": True}, "testcard:width=64,height=64")
+print(code, signal.getsignal(getattr(signal, sys.argv[1])) is before)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent signals there")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-@pytest.mark.usefixtures("qapp")
-def test_a_signal_closes_the_window_which_keeps_the_settings(monkeypatch: pytest.MonkeyPatch, name: str):
-    kept: list[bool] = []
-    monkeypatch.setattr(main, "missing_libraries", list)
-    monkeypatch.setattr(main, "_keep", lambda window: kept.append(window.session.settings.mirror))
-    monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
-    monkeypatch.setattr(main, "load_state", lambda _: WindowState())
-    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
-    number = getattr(signal, name)
-    before = signal.getsignal(number)
-    # Never where nothing handles it: that would end the tests.
-    QTimer.singleShot(200, lambda: signal.getsignal(number) is before or signal.raise_signal(number))
-    assert main.run({"mirror": True}, "testcard:width=64,height=64") == 0
-    assert kept == [True]
-    assert signal.getsignal(number) is before
+def test_a_signal_closes_the_window_which_keeps_the_settings(name: str):
+    """In a process of its own: one that runs tests is not to be sent signals."""
+    script = [sys.executable, "-c", _SIGNALLED, name]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["0", "True"], done.stderr
+    assert load(default_path()) == ({"mirror": True, "prompt": FIRST_PROMPT}, [])
 
 
 @pytest.mark.usefixtures("qapp")

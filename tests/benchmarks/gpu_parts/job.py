@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -79,6 +80,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.found: dict[str, Any] = {}  # JSON-able
         self._path = path
+        self._saving = threading.Lock()  # parts measure on several threads
 
     def __setitem__(self, name: str, value: object) -> None:
         self.found[name] = value
@@ -90,9 +92,10 @@ class Results:
 
     def save(self) -> None:
         """Write all; whoever reads meanwhile sees what was there before."""
-        beside = self._path.with_suffix(".new")
-        beside.write_text(json.dumps(self.found), encoding="utf-8")
-        beside.replace(self._path)
+        with self._saving:
+            beside = self._path.with_suffix(".new")
+            beside.write_text(json.dumps(self.found), encoding="utf-8")
+            beside.replace(self._path)
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:

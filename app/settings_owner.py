@@ -57,7 +57,6 @@ class SettingsOwner:
         self._defaults: Mapping[str, object] = {}  # of the model without LoRAs
         self._history = history or UndoHistory()
         self._listeners: tuple[Callable[[SettingsChanged], None], ...] = ()
-        self._standing = self._with_recommendations(self._standing)
 
     # -- looking on ---------------------------------------------------------------------------------------------------
 
@@ -171,7 +170,8 @@ class SettingsOwner:
         def followed(before: Standing) -> Standing:
             self._defaults = defaults
             known_for_it = before.limits.model == model_of(model)
-            return replace(before, model=name, limits=before.limits if known_for_it else NO_LIMITS)
+            after = replace(before, model=name, limits=before.limits if known_for_it else NO_LIMITS)
+            return self._with_recommendations(after)
 
         self._set(followed, Origin.MODEL)
 
@@ -217,7 +217,9 @@ class SettingsOwner:
     def _set(self, make: Callable[[Standing], Standing], origin: Origin) -> None:
         with self._lock:
             before = self._standing
-            after = self._with_recommendations(make(before))
+            after = make(before)
+            if after.wanted.stream.loras != before.wanted.stream.loras:
+                after = self._with_recommendations(after)
             if after == before:
                 return
             self._standing = after
@@ -227,7 +229,11 @@ class SettingsOwner:
             listener(event)
 
     def _with_recommendations(self, standing: Standing) -> Standing:
-        """LoRAs of few steps bring a solver and a number of steps of their own, so they count among the model."""
+        """LoRAs of few steps bring a solver and a number of steps of their own, so they count among the model.
+
+        To know them takes the engine's code, which takes seconds to import: that is left to the first model, or to
+        whoever chooses a LoRA.
+        """
         return replace(standing, recommended=with_loras(self._defaults, standing.wanted.stream))
 
 

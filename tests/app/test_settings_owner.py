@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,6 +64,17 @@ def test_a_listener_that_has_gone_is_told_nothing() -> None:
     end()
     owner.choose({"mirror": True})
     assert events == []
+
+
+def test_a_lora_of_the_last_time_does_not_make_the_window_wait_for_torch() -> None:
+    script = (
+        "import sys; from app.settings_owner import SettingsOwner;"
+        "owner = SettingsOwner({'loras': 'tcd-sd15-lora.safetensors'}); owner.choose({'strength': 0.5});"
+        "print('torch' in sys.modules);"
+        "owner.recommend('a model', {}, owner.in_force); print(owner.in_force.stream.solver)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False", "tcd"]
 
 
 def test_undo_takes_back_what_the_user_did_and_nothing_else() -> None:

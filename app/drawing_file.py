@@ -10,18 +10,16 @@ import contextlib
 import logging
 from pathlib import Path
 
-import cv2
 import numpy as np
 import platformdirs
 
 from app.drawing import Drawing
-from app.files import write_whole
+from app.picture_file import WRITTEN_SUFFIXES, write_picture
 from app.sources.base import SourceError
 from app.sources.images import read_image
 
 logger = logging.getLogger(__name__)
 
-DRAWING_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of the formats that a drawing is saved in; the first by default
 _SEEN, _GROUND = "drawing.png", "ground.png"
 
 
@@ -39,15 +37,15 @@ def save_drawing(drawing: Drawing, path: Path) -> None:
 
     Args:
         drawing: may be painted on meanwhile; what is written is one moment of it.
-        path: its suffix, one of ``DRAWING_SUFFIXES``, says the format.
+        path: its suffix, one of ``WRITTEN_SUFFIXES``, says the format.
 
     Raises:
         DrawingError: there is no such format, or the file cannot be written.
     """
-    if path.suffix.lower() not in DRAWING_SUFFIXES:
-        raise DrawingError(f"{path.name} is no picture that can be written; name it {', '.join(DRAWING_SUFFIXES)}.")
+    if path.suffix.lower() not in WRITTEN_SUFFIXES:
+        raise DrawingError(f"{path.name} is no picture that can be written; name it {', '.join(WRITTEN_SUFFIXES)}.")
     try:
-        _write(path, drawing.look().pixels)
+        write_picture(path, drawing.look().pixels)
     except OSError as error:
         raise DrawingError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -67,12 +65,12 @@ def open_drawing(drawing: Drawing, path: Path) -> None:
 def keep_drawing(drawing: Drawing, folder: Path) -> None:
     """Write the drawing for the next run. Raises ``OSError``."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / _SEEN, drawing.look().pixels)
+    write_picture(folder / _SEEN, drawing.look().pixels)
     ground = drawing.ground
     if (ground == np.array(drawing.paper, np.uint8)).all():
         (folder / _GROUND).unlink(missing_ok=True)
     else:
-        _write(folder / _GROUND, ground)
+        write_picture(folder / _GROUND, ground)
 
 
 def kept_drawing(folder: Path) -> Drawing | None:
@@ -93,11 +91,3 @@ def kept_drawing(folder: Path) -> Drawing | None:
         with contextlib.suppress(OSError):
             (folder / _SEEN).replace(folder / f"{_SEEN}.bad")
         return None
-
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    """Encode (H, W, 3) uint8 RGB as ``path`` asks, and put it there in one step. Raises ``OSError``."""
-    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OSError(f"the picture cannot be encoded as {path.suffix}")
-    write_whole(path, data.tobytes())

@@ -1,7 +1,7 @@
 """Picture files: what a file is by its content, and its pixels as a screen shows them.
 
 Pixels mean what the file says of them: a colour profile is carried out, what is transparent shows the paper below, and
-the picture stands upright. Everyone who reads a picture reads it here.
+the picture stands upright. Everyone who reads a picture reads it here, and writes it here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import cv2
 import numpy as np
 
-from app.files import TooLargeError, open_ordinary, read_whole
+from app.files import TooLargeError, open_ordinary, read_whole, write_whole
 
 if TYPE_CHECKING:  # the window opens without Pillow
     from PIL import Image, ImageCms
 
 logger = logging.getLogger(__name__)
 
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of the formats that pictures are written in
 PAPER = (255, 255, 255)
 # The largest cameras of phones take 200 million.
 MOST_PIXELS = 2**28
@@ -109,6 +110,18 @@ def read_picture(path: Path) -> np.ndarray:
     if pixels is None:
         raise PictureError(f"{path} is not a picture that can be read.")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB in the format of the suffix, one of ``WRITTEN_SUFFIXES``, whole or not at all.
+
+    Raises:
+        OSError: the disk does not take it; an old picture is as it was.
+    """
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError(f"the picture cannot be encoded as {path.suffix}")
+    write_whole(path, data.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page
 
 
 class TooManyPixelsError(Exception):

@@ -9,8 +9,9 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QFileDialog, QWidget
 
-from app.drawing_file import DRAWING_SUFFIXES, DrawingError, open_drawing, save_drawing
+from app.drawing_file import DrawingError, open_drawing, save_drawing
 from app.files import names, snapshots_folder
+from app.picture_file import WRITTEN_SUFFIXES
 from app.screens import screen_at
 from app.session import Session
 from app.sources import SourceError
@@ -153,11 +154,11 @@ class Dialogs(QObject):
 
     def save_drawing(self) -> None:
         """Save the canvas's drawing as a picture."""
-        suggested = next(path for path in names(snapshots_folder(), DRAWING_SUFFIXES[0]) if not path.exists())
-        kinds = " ".join(f"*{suffix}" for suffix in DRAWING_SUFFIXES)
+        suggested = next(path for path in names(snapshots_folder(), WRITTEN_SUFFIXES[0]) if not path.exists())
+        kinds = " ".join(f"*{suffix}" for suffix in WRITTEN_SUFFIXES)
         dialog = QFileDialog(self._window, "Save the drawing", str(suggested.parent), f"Pictures ({kinds})")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)  # asks before a file is replaced
-        dialog.setDefaultSuffix(DRAWING_SUFFIXES[0])
+        dialog.setDefaultSuffix(WRITTEN_SUFFIXES[0])
         dialog.selectFile(suggested.name)
         if dialog.exec():
             self.save_drawing_as(Path(dialog.selectedFiles()[0]))

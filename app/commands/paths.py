@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from app.commands.misuse import Misuse
 from app.settings import Settings
+from app.sinks.images import NUMBERED
 from pipeline.adapter_list import parse_files, parse_loras
 from pipeline.model_files import files_of_adapter, files_of_model
 from pipeline.user_path import is_folder, real_path, user_path
-
-_NUMBERED = re.compile(r"frame_\d{6,}\.png")  # what app/sinks/images.py calls the pictures of a folder
 
 Identity = tuple[int, int] | str
 
@@ -45,7 +43,7 @@ def check_apart(read: Mapping[str, Iterable[Path]], written: Mapping[str, Path])
                 raise Misuse(f"{one} is also {known[identity]}; give {what} another name.")
         known |= {identity: what for _, identity in mine}
         for other, folder in written.items():
-            if other != what and _NUMBERED.fullmatch(path.name) and _is_folder_of(folder, path):
+            if other != what and NUMBERED.fullmatch(path.name) and _is_folder_of(folder, path):
                 raise Misuse(f"{path} may also be a picture of {other}; give {what} another name.")
 
 
@@ -53,7 +51,7 @@ def _replaced(path: Path) -> list[Path]:
     """The files that are replaced by what is written to ``path``. Raises ``Misuse`` where that cannot be known."""
     if is_folder(path):
         try:
-            return [one for one in path.iterdir() if _NUMBERED.fullmatch(one.name)]
+            return [one for one in path.iterdir() if NUMBERED.fullmatch(one.name)]
         except OSError as error:
             raise Misuse(
                 f"The folder {path} cannot be listed: {error.strerror}. "

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from app.files import remove_old_drafts, write_whole
+from app.files import remove_old_drafts
 from app.frame import Frame
+from app.picture_file import WRITTEN_SUFFIXES, write_picture
 from app.sinks.base import SinkError
 from app.sinks.watch import require_file
 from pipeline.user_path import is_folder
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_NUMBERED = re.compile(r"frame_([0-9]{6,})\.png")
+NUMBERED = re.compile(r"frame_([0-9]{6,})\.png")  # names of the pictures in a folder
 
 
 class ImageFolderSink:
@@ -65,7 +64,7 @@ class ImageFolderSink:
             names = [path.name for path in self._folder.iterdir()]
         except OSError:  # it is gone, or can no longer be read
             return []
-        return [int(found[1]) for name in names if (found := _NUMBERED.fullmatch(name))]
+        return [int(found[1]) for name in names if (found := NUMBERED.fullmatch(name))]
 
     def _picture(self, number: int) -> Path:
         return self._folder / f"frame_{number:06d}.png"
@@ -81,8 +80,8 @@ class ImageSink:
 
     def open(self) -> None:
         """Check the name and the folder. Raises ``SinkError`` where no picture can be written there."""
-        if self._path.suffix.lower() not in _SUFFIXES:
-            kinds = ", ".join(_SUFFIXES)
+        if self._path.suffix.lower() not in WRITTEN_SUFFIXES:
+            kinds = ", ".join(WRITTEN_SUFFIXES)
             raise SinkError(f"{self._path.name} is not a kind of picture that can be written; use one of {kinds}.")
         if not is_folder(self._path.parent):
             raise SinkError(f"{self._path} cannot be written: there is no folder {self._path.parent}.")
@@ -106,8 +105,7 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     Raises:
         SinkError: the disk does not take it; an old picture is as it was.
     """
-    encoded = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
     try:
-        write_whole(path, encoded.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page
+        write_picture(path, pixels)
     except OSError as error:
-        raise SinkError(f"{path} cannot be written: {error.strerror}.") from error
+        raise SinkError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -58,6 +58,8 @@ class Feed(threading.Thread, Generic[T]):
         self._items: FrameQueue[T | _End] = FrameQueue(*(LIVE if source.live else _STEP))
         self._left = threading.Event()
         self._released = threading.Event()
+        self._lock = threading.Lock()  # of the next line
+        self._release: threading.Thread | None = None  # closes the source beside, where it was left
         self._began = time.monotonic()  # the call into the source that is under way; infinity between two
 
     @property
@@ -97,7 +99,10 @@ class Feed(threading.Thread, Generic[T]):
         self._left.set()
         self._items.close(drain=False)
         if self.holds:  # and a driver may hang in close as well as in read
-            threading.Thread(target=self._interrupt, name="vitrail-release", daemon=True).start()
+            release = threading.Thread(target=self._interrupt, name="vitrail-release", daemon=True)
+            with self._lock:
+                release.start()
+                self._release = release
 
     def end(self, patience: float) -> None:
         """As ``leave``, and wait up to ``patience`` seconds until the source is closed: it may then be opened again.
@@ -122,6 +127,10 @@ class Feed(threading.Thread, Generic[T]):
             self.source.close()
         except Exception as raised:  # noqa: BLE001 - as above
             error = error or raised
+        with self._lock:
+            release = self._release
+        if release is not None:
+            release.join()  # a source that is being closed by one thread does not make another wait for that
         self._released.set()
         self._items.follow(self._items.policy, 2)  # the end takes the place of no frame
         with contextlib.suppress(Closed):

@@ -454,6 +454,30 @@ def test_to_wait_for_the_clock_is_not_to_be_silent() -> None:
     assert not silent.holds
 
 
+def test_a_source_is_held_until_every_thread_that_closes_it_is_done() -> None:
+    """The light of a camera is on until its driver has let go, whichever thread waits for that."""
+    closing, lets_go = threading.Event(), threading.Event()
+
+    class Driver(FakeSource):
+        def close(self) -> None:
+            if threading.current_thread().name == "vitrail-release":
+                closing.set()
+                assert lets_go.wait(SAFETY_SECONDS)
+            else:
+                assert closing.wait(SAFETY_SECONDS)  # and it does not wait for the other
+
+    feed = Feed(Driver(count=None, live=True), lambda _: True, lambda frame: frame, Metrics())
+    feed.start()
+    assert feed.next(SAFETY_SECONDS) is not None
+    feed.leave()
+    assert closing.wait(SAFETY_SECONDS)
+    feed.join(0.2)
+    assert feed.holds
+    lets_go.set()
+    feed.join(SAFETY_SECONDS)
+    assert not feed.holds
+
+
 def test_a_source_may_know_why_it_is_silent() -> None:
     class Talkative(FakeSource):
         def why_silent(self) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import platformdirs
 
 from app.drawing import Drawing
+from app.files import put_out_of_the_way
 from app.picture_file import WRITTEN_SUFFIXES, write_picture
 from app.sources.base import SourceError
 from app.sources.images import read_image
@@ -89,5 +90,5 @@ def kept_drawing(folder: Path) -> Drawing | None:
     except (SourceError, ValueError) as error:
         logger.warning("the drawing in %s cannot be taken up again, and is set aside: %s", folder, error)
         with contextlib.suppress(OSError):
-            (folder / _SEEN).replace(folder / f"{_SEEN}.bad")
+            put_out_of_the_way(folder / _SEEN)
         return None

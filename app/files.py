@@ -100,6 +100,15 @@ def remove_old_drafts(folder: Path, beginning: str) -> None:
                         Path(entry.path).unlink()
 
 
+def put_out_of_the_way(path: Path) -> Path:
+    """Move a file that cannot be used to a name with ``.bad`` that nobody has, and give that. Raises ``OSError``."""
+    endings = itertools.chain([".bad"], (f".{number}.bad" for number in itertools.count(2)))
+    names = (path.with_name(path.name + ending) for ending in endings)
+    free = next(name for name in names if not os.path.lexists(name))
+    path.replace(free)
+    return free
+
+
 class SetAside:
     """The old file of a path, out of the way while a new one is begun there; it returns where nothing comes of that.
 

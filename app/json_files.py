@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from app.files import TooLargeError, read_whole, remove_old_drafts, write_whole
+from pipeline.user_path import real_path
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: the disk does not take it; the old file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path = Path(os.path.realpath(path))
+    path = Path(real_path(path))
     write_whole(path, encodable(text).encode("utf-8"))
     remove_old_drafts(path.parent, f"{path.name}.")
 

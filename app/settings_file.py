@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from app.catalogue import catalogue, with_values
+from app.files import put_out_of_the_way
 from app.json_files import DamagedError, few, read_json, write_json
 from app.settings import Settings
 from app.standing import Values, choices_in
@@ -87,12 +86,9 @@ def usable(found: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
 
 
 def _set_aside(path: Path, why: str = "are damaged") -> str:
-    """Move the file out of the way of the next save, under a name that no file has; what to say of it."""
-    endings = itertools.chain([".bad"], (f".{number}.bad" for number in itertools.count(2)))
-    names = (path.with_name(path.name + ending) for ending in endings)
-    bad = next(name for name in names if not os.path.lexists(name))
+    """Move the file out of the way of the next save; what to say of it."""
     try:
-        path.replace(bad)
+        bad = put_out_of_the_way(path)
     except OSError as error:
         return f"The settings in {path} {why} and cannot be moved ({error.strerror}); the defaults are used."
     return f"The settings in {path} {why}; they are kept as {bad.name}, and the defaults are used."

@@ -121,8 +121,8 @@ class Standing:
         known, lower = catalogue(), self.limits.lower_than(self.wanted)
         changes = []
         for name, words in lower.items():
-            value = spoken(value_of(self.wanted, known[name]))
-            changes.append(words if "pixels" in words else f"{known[name].label.lower()} {value} → {words}")
+            value = value_of(self.wanted, known[name])  # 0 for a side that is left open
+            changes.append(f"{known[name].label.lower()} {spoken(value)} → {words}" if value else words)
         return f"While memory is short: {', '.join(changes)}." if changes else ""
 
     def adapted_since(self, before: Standing) -> dict[str, Value]:

@@ -109,10 +109,11 @@ class Panel(QWidget):
 
     def follow(self) -> None:
         """Show the settings as they stand now."""
-        settings, notes = self._editor.settings, self._editor.standing.notes()
+        settings, standing = self._editor.settings, self._editor.standing
+        notes, limited = standing.notes(), standing.limited
         for name, control in self.controls.items():
             self._show(control)
-            control.show_note(notes.get(name, ""), can_lift=name in self._editor.standing.limited)
+            control.show_note(notes.get(name, ""), can_lift=name in limited)
             control.setEnabled(matters(name, settings, self._editor.entries))
 
     def _show(self, control: Control) -> None:

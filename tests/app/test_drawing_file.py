@@ -90,6 +90,10 @@ def test_nothing_kept_and_a_damaged_one_are_an_empty_canvas(tmp_path: Path, capl
     assert "cannot be taken up again" in caplog.text
     keep_drawing(Drawing(), tmp_path)  # as the window does at its end
     assert (tmp_path / "drawing.png.bad").read_bytes() == whole[:99]
+    (tmp_path / "drawing.png").write_bytes(whole[:50])
+    assert kept_drawing(tmp_path) is None
+    assert (tmp_path / "drawing.png.bad").read_bytes() == whole[:99]  # what was set aside before stays
+    assert (tmp_path / "drawing.png.2.bad").read_bytes() == whole[:50]
     (tmp_path / "drawing.png").write_bytes(whole)
     cv2.imwrite(str(tmp_path / "ground.png"), np.zeros((70, 70, 3), np.uint8))  # of another drawing
     again = kept_drawing(tmp_path)

@@ -142,6 +142,8 @@ class SettingsOwner:
             wanted = {name: other.get(name) for name in values}
             return {name: value for name, value in wanted.items() if value != now.chosen.get(name)}
 
+        # What goes with the LoRAs of the last session may not be known yet, and here it must be.
+        self._set(self._with_recommendations, Origin.MODEL)
         self.change(edit, origin, label)
 
     def follow(self, settings: Settings, origin: Origin = Origin.PROGRAM) -> None:

@@ -169,7 +169,7 @@ class SourceDialog(QDialog):
             [
                 Choice(str(clip_path()), "Sample clip"),
                 Choice("testcard", "Moving test card"),
-                Choice("text", "Words alone: text to image"),
+                Choice("text", "Text to image"),
             ],
             self._current,
         )

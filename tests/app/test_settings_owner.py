@@ -209,6 +209,15 @@ def test_a_preset_binds_no_model_to_what_every_model_recommends() -> None:
     assert owner.standing.chosen == {"memory": "full", "seed": 7}
 
 
+def test_a_preset_is_taken_whole_before_the_first_model_is_there() -> None:
+    owner = SettingsOwner({"loras": "tcd-sd15-lora.safetensors", "solver": "lcm"})  # the choices of the last session
+    preset = {"loras": "tcd-sd15-lora.safetensors", "solver": "tcd", "steps": 4}  # what goes with that LoRA
+    owner.adopt(preset, "preset")
+    known = catalogue()
+    assert {name: value_of(owner.in_force, known[name]) for name in preset} == preset
+    assert owner.standing.chosen == {"loras": "tcd-sd15-lora.safetensors"}
+
+
 # -- any order --------------------------------------------------------------------------------------------------------
 
 _VALUES: dict[str, st.SearchStrategy[Value]] = {

@@ -43,6 +43,7 @@ COMMANDS = (
     Command("redo", "Redo", "redo", "Words and look"),
     Command("shuffle", "Shuffle the seed", "shuffle", "Words and look"),
     Command("presets", "Presets", "preset", "Words and look"),
+    Command("look_now", "Look like this frame of the source", "image", "Words and look"),
     Command("source", "Choose a source", "camera", "Source and model"),
     Command("pause", "Pause: the source is closed", "pause", "Source and model", True),
     Command("canvas", "Paint on the canvas", "brush", "Source and model"),

@@ -19,6 +19,7 @@ _KEYS = {
     "redo": ("Ctrl+Shift+Z", "Ctrl+Y"),
     "shuffle": ("Ctrl+N",),
     "presets": ("Ctrl+P",),
+    "look_now": ("Ctrl+Shift+L",),
     "source": ("Ctrl+O",),
     "pause": ("Ctrl+Space", "Ctrl+Shift+P"),
     "canvas": ("Ctrl+K",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSize, Signal
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
 from app.catalogue import Entry
@@ -54,6 +54,7 @@ class Control(QWidget):
         self.problem.hide()
         self.note = QLabel()
         self.note.setProperty("role", "faint")
+        self.note.setTextFormat(Qt.TextFormat.RichText)
         self.note.setWordWrap(True)
         self.note.linkActivated.connect(lambda _: self.lift_asked.emit())
         self.note.hide()

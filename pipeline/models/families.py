@@ -112,7 +112,7 @@ def unsupported_by(family: Family) -> dict[str, str]:
     """
     if family is not VITRAIL:
         return {}
-    other = "choose a Stable Diffusion model for it, such as stabilityai/sd-turbo"
+    other = "choose a Stable Diffusion model for it, such as SimianLuo/LCM_Dreamshaper_v7"
     return {
         "keep_shape": f"There are no T2I-Adapters or ControlNets for {VITRAIL.title}'s own model; {other}.",
         "look_like": f"There is no IP-Adapter for {VITRAIL.title}'s own model; {other}.",

@@ -8,6 +8,7 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDropEvent, QGuiApplication
+from PySide6.QtGui import QAction, QDropEvent, QGuiApplication, QTextDocument
 from PySide6.QtWidgets import QLabel, QMenu, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
@@ -610,3 +611,18 @@ def test_everything_can_be_reached_by_keyboard(window: Window):
 
 def test_times_are_written_as_clocks():
     assert [clock(0), clock(65), clock(3723), clock(-3)] == ["0:00", "1:05", "1:02:03", "0:00"]
+
+
+def test_a_control_without_effect_on_the_model_says_why(window: Window):
+    control = window.panel.controls["keep_shape"]
+    assert control.isEnabled()
+    reason = "There is none for Vitrail's own <model>."
+    window.panel.show_model(replace(FACTS, unsupported={"keep_shape": reason}))
+    assert not control.isEnabled()
+    shown = QTextDocument()
+    assert control.note.textFormat() is Qt.TextFormat.RichText
+    shown.setHtml(control.note.text())
+    assert shown.toPlainText().strip() == reason
+    window.panel.show_model(FACTS)
+    assert control.isEnabled()
+    assert not control.note.isVisibleTo(control)

@@ -15,6 +15,7 @@ HARD_TO_TYPE = frozenset("\\[]{}@|~`#^")
 
 _KEYS = {
     "prompt": ("Ctrl+L",),
+    "style": ("1", "2", "3", "4", "5", "6", "7", "8", "9"),
     "undo": ("Ctrl+Z",),
     "redo": ("Ctrl+Shift+Z", "Ctrl+Y"),
     "shuffle": ("Ctrl+N",),

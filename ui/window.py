@@ -33,6 +33,7 @@ from ui.panel import Panel
 from ui.presets import Presets
 from ui.prompt_bar import PromptBar
 from ui.references import References
+from ui.saved import saved_acts
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
@@ -184,7 +185,7 @@ class Window(QMainWindow):
         self.editor.refused.connect(lambda _, reason: self.toast.tell(reason, "warning"))
         self.switch.changed.connect(self._show_source)
         self.sinks.changed.connect(self._show_sinks)
-        self.sinks.told.connect(lambda text, kind, _: self.toast.tell(text, kind))
+        self.sinks.told.connect(lambda text, kind, path: self.toast.tell(text, kind, saved_acts(path)))
         for telling in (self.presets, self.references):
             telling.told.connect(self.toast.tell)
         for failing in (self.switch.failed, self.dialogs.failed):
@@ -395,13 +396,13 @@ class Window(QMainWindow):
             self.prompt_bar.show_styles(styles_of(wanted))
 
     def _show_banner(self, said: Message) -> None:
-        acts = {
+        acts: dict[str, Callable[[], object]] = {
             "Choose a source": self.dialogs.open_source,
             "Start again": self._restart,
             "Cancel": self.session.cancel_loading,
             "Go on": self.commands["pause"].trigger,
         }
-        self.banner.say(said.text, said.kind, button=said.button, act=acts.get(said.button))
+        self.banner.say(said.text, said.kind, buttons=[(said.button, acts[said.button])] if said.button else ())
 
 
 def _timer(parent: Window, interval_ms: int, act: Callable[[], object]) -> QTimer:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDropEvent, QGuiApplication, QTextDocument
+from PySide6.QtGui import QAction, QDesktopServices, QDropEvent, QGuiApplication, QTextDocument
 from PySide6.QtWidgets import QLabel, QMenu, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
@@ -438,6 +438,21 @@ def test_the_frame_of_now_becomes_what_the_picture_looks_like(qtbot: QtBot, wind
     (tmp_path / "file").write_text("")
     window.references.look_like_now(tmp_path / "file")
     qtbot.waitUntil(lambda: "is not a folder" in window.toast.text)
+
+
+def test_a_snapshot_is_opened_and_found_from_where_it_is_told(
+    qtbot: QtBot, window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    run_card(qtbot, window)
+    window.sinks.snapshot(tmp_path)
+    qtbot.waitUntil(lambda: window.toast.text.startswith("Saved"))
+    assert (window.toast.button.text(), window.toast.second.text()) == ("Open", "Show in folder")
+    window.toast.button.click()
+    window.toast.second.click()
+    (snapshot,) = tmp_path.glob("*.png")
+    assert opened == [str(snapshot), str(tmp_path)]
 
 
 def _strength_of_the_picture(window: Window) -> float | None:

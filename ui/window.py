@@ -41,7 +41,7 @@ from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
-from ui.view import Message, said_of
+from ui.view import Message, remembered, said_of
 from ui.viewer import Viewer
 
 REFRESH_MS = 500
@@ -144,6 +144,9 @@ class Window(QMainWindow):
             mode=self.viewer.mode.value,
             panel=self.commands["panel"].isChecked(),
             on_top=self.commands["on_top"].isChecked(),
+            source=remembered(self.switch.choice),
+            page=self.side.pages.currentIndex(),
+            seed_held=self.panel.hold.isChecked(),
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )
@@ -235,13 +238,16 @@ class Window(QMainWindow):
 
     def _restore(self) -> None:
         state = self._state
-        self.resize(1280, 800)
+        room = self.screen().availableGeometry()
+        self.resize(min(1280, room.width()), min(800, room.height()))
         if state.geometry:
             self.restoreGeometry(QByteArray.fromBase64(state.geometry.encode("ascii", "replace")))
         modes = {mode.value: mode for mode in Mode}
         self.show_mode(modes.get(state.mode, Mode.OUTPUT))
         self.commands["panel"].setChecked(state.panel)
         self.side.setVisible(state.panel)
+        self.side.show_page(min(max(0, state.page), self.side.pages.count() - 1))
+        self.panel.hold.setChecked(state.seed_held)
         if state.on_top:
             self.commands["on_top"].trigger()
         for titles, is_open in ((state.folded, False), (state.unfolded, True)):

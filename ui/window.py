@@ -195,6 +195,7 @@ class Window(QMainWindow):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
+        self.prompt_bar.model_asked.connect(self.dialogs.open_models)
         self.canvas.laying_asked.connect(self.dialogs.import_picture)
         self.canvas.opening_asked.connect(self.dialogs.open_drawing)
         self.canvas.saving_asked.connect(self.dialogs.save_drawing)

@@ -127,3 +127,17 @@ def _chain(first: QWidget) -> list[QWidget]:
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             found.append(widget)
     return found
+
+
+def test_words_without_effect_are_named_where_they_are_typed(window: Window):
+    bar = window.prompt_bar
+    bar.prompt.setText("a pencil sketch of a <robot>")
+    assert bar.limit.isVisible()
+    assert "“robot” has no effect" in bar.limit.text()
+    bar.limit.linkActivated.emit("models")
+    assert window.dialogs.models is not None
+    bar.prompt.setText("a pencil sketch")
+    assert not bar.limit.isVisible()
+    bar.show_styles(())
+    bar.prompt.setText("a cat astronaut in space")
+    assert not bar.limit.isVisible()

@@ -10,6 +10,7 @@ from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from app.styles import Style
+from ui import theme
 from ui.chips import Chips
 from ui.editor import Editor
 from ui.icons import icon
@@ -193,6 +194,7 @@ class PromptBar(QWidget):
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""
         self.chips.dress()
+        self._say_limit()
         self.recent.setIcon(icon("history"))
         self.more.setIcon(icon("sliders"))
 
@@ -226,7 +228,7 @@ class PromptBar(QWidget):
             verb = "has" if len(words) == 1 else "have"
             self.limit.setText(
                 f"{named} {verb} no effect: this model restyles the picture, in the styles below. "
-                f"<a href='models'>Choose a model that takes any words</a>"
+                f"{theme.link('models', 'Choose a model that takes any words')}"
             )
 
     def _change_prompt(self, prompt: str) -> None:

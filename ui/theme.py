@@ -138,6 +138,11 @@ def apply(application: QApplication, appearance: Appearance) -> Theme:
     return theme
 
 
+def link(target: str, text: str) -> str:
+    """A link in rich text, in the colour of now: a label keeps the colour that it was first shown in."""
+    return f"<a href='{target}' style='color: {_current.accent}'>{text}</a>"
+
+
 def stylesheet(theme: Theme) -> str:
     """Qt's style sheet in this theme's colours."""
     colours = {name: value for name, value in dataclasses.asdict(theme).items() if isinstance(value, str)}

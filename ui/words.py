@@ -50,8 +50,8 @@ def _words(text: str) -> list[str]:
 # What stands between the words that say something, or says "a picture".
 _BETWEEN = frozenset(
     _words(
-        "a an the of in on at by to from for with without and or as like is it this that into my me your its style styled "
-        "look looks looking made drawn painted drawing painting picture image art artwork portrait scene very more"
+        "a an the of in on at by to from for with without and or as like is it this that into my me your its style "
+        "styled look looks looking made drawn painted drawing painting picture image art artwork portrait scene"
     )
 )
 

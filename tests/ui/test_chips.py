@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.scripted import open_scripted
 from ui.keys import keys_of
+from ui.theme import DARK, LIGHT
 from ui.window import Window
 from ui.words import has
 
@@ -134,6 +135,10 @@ def test_words_without_effect_are_named_where_they_are_typed(window: Window):
     bar.prompt.setText("a pencil sketch of a <robot>")
     assert bar.limit.isVisible()
     assert "“robot” has no effect" in bar.limit.text()
+    assert DARK.accent in bar.limit.text()
+    window.commands["theme"].trigger()
+    assert LIGHT.accent in bar.limit.text()
+    window.commands["theme"].trigger()
     bar.limit.linkActivated.emit("models")
     assert window.dialogs.models is not None
     bar.prompt.setText("a pencil sketch")

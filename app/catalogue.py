@@ -83,7 +83,7 @@ def sections(known: Mapping[str, Entry]) -> list[tuple[Section, list[Entry]]]:
 def matters(name: str, settings: Settings, known: Mapping[str, Entry]) -> bool:
     """Whether the setting has any effect beside the others as they are."""
     need = known[name].setting.need
-    return need is None or need.name not in known or value_of(settings, known[need.name]) in need.values
+    return need is None or need.name not in known or need.met(value_of(settings, known[need.name]))
 
 
 def value_of(settings: Settings, entry: Entry) -> Value:

@@ -19,7 +19,12 @@ _STRENGTH = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*")
 
 def parse_files(text: str) -> tuple[str, ...]:
     """The entries of ``text``, with semicolons or line ends between them."""
-    return tuple(_plain(entry) for part in _ENTRY.findall(text) if (entry := part.strip()))
+    return tuple(map(unquoted, entries_of(text)))
+
+
+def entries_of(text: str) -> tuple[str, ...]:
+    """The entries of ``text`` as they are written, quotes and all."""
+    return tuple(filter(None, map(str.strip, _ENTRY.findall(text))))
 
 
 def quoted(name: str) -> str:
@@ -38,11 +43,11 @@ def parse_loras(text: str) -> Wanted:
         ValueError: a strength is out of range.
     """
     wanted = []
-    for part in filter(None, map(str.strip, _ENTRY.findall(text))):
+    for part in entries_of(text):
         path, _, number = part.rpartition(":")
-        entry, strength = _plain(part), 1.0
+        entry, strength = unquoted(part), 1.0
         if path and _STRENGTH.fullmatch(number) and not _QUOTED.fullmatch(part):
-            entry, strength = _plain(path.strip()), float(number)
+            entry, strength = unquoted(path.strip()), float(number)
         if not -STRONGEST <= strength <= STRONGEST:
             raise ValueError(
                 f"strength of {entry} is {strength:g}; it must be between {-STRONGEST:g} and {STRONGEST:g}"
@@ -51,6 +56,7 @@ def parse_loras(text: str) -> Wanted:
     return tuple(wanted)
 
 
-def _plain(entry: str) -> str:
+def unquoted(entry: str) -> str:
+    """The name that ``quoted`` was given."""
     match = _QUOTED.fullmatch(entry)
     return match[1].replace('""', '"') if match else entry

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.adapter_list import parse_loras
+from pipeline.backdrop import COLOURS, parse_backdrop
 from pipeline.setting import Cost, Need, Section, check, setting
+from pipeline.shape_list import HINTS, parse_shapes
 from pipeline.timestep_list import MOST_STEPS, parse_timesteps
 
 SOLVERS = (
@@ -32,9 +34,13 @@ ACCELERATIONS = ("auto", "eager", "compile", "cuda-graphs", "openvino", "openvin
 MEMORY_MODES = ("full", "sliced", "offload")  # from the fastest to what takes the least
 GUIDANCE_KINDS = ("none", "full", "self-negative", "onetime-negative")
 
+STYLED_PARTS = ("everything", "person", "background")
+
 _GUIDED = Need("guidance", tuple(kind for kind in GUIDANCE_KINDS if kind != "none"))
 _FILTERED = Need("similarity_filter", (True,))
 _ON_A_GRID = Need("timesteps", ("",))
+_SHAPED = Need("keep_shape", unless="")
+_LIKENED = Need("look_like", unless="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +281,134 @@ class StreamConfig:
         unit="frames",
         label="Frames per transition",
         section=Section.TEXT_TO_IMAGE,
+    )
+    keep_shape: str = setting(
+        "",
+        f"what of the input the picture keeps however strong the style is: {', '.join(HINTS)}, each with a weight and, "
+        "after @, the T2I-Adapter or ControlNet to use, or else the one that is usual for the model",
+        cost=Cost.SLOTS,
+        many=True,
+        parse=parse_shapes,
+        section=Section.SHAPE,
+        reads_files=True,
+        offers=tuple(f"{hint}:0.8" for hint in HINTS),
+        form="HINT:WEIGHT",
+        label="Keep",
+    )
+    shape_strength: float = setting(
+        1.0,
+        "how strongly the shape is kept; 0 is off",
+        low=0,
+        high=2,
+        step=0.05,
+        label="Shape strength",
+        section=Section.SHAPE,
+        need=_SHAPED,
+    )
+    depth_model: str = setting(
+        "",
+        "the model that sees the depth of a frame, for depth in keep shape: a folder or hub name",
+        label="Depth model",
+        section=Section.SHAPE,
+        reads_files=True,
+        need=_SHAPED,
+    )
+    pose_model: str = setting(
+        "",
+        "the model that sees the pose of a person, for pose in keep shape: a folder or hub name",
+        label="Pose model",
+        section=Section.SHAPE,
+        reads_files=True,
+        need=_SHAPED,
+    )
+    look_like: str = setting(
+        "",
+        "pictures that the picture takes its look or its face from, with their weight: face.png:0.7",
+        cost=Cost.PROMPT,
+        many=True,
+        parse=parse_loras,
+        section=Section.REFERENCE,
+        reads_files=True,
+        form="FILE:WEIGHT",
+        label="Pictures",
+    )
+    look_weight: float = setting(
+        0.8,
+        "how strongly those pictures steer beside the prompt; 0 is off",
+        low=0,
+        high=2,
+        step=0.05,
+        label="Picture weight",
+        section=Section.REFERENCE,
+        need=_LIKENED,
+    )
+    look_model: str = setting(
+        "",
+        "the IP-Adapter that shows them to the model: a file, a folder or a hub name; by default the one that is usual "
+        "for the model",
+        cost=Cost.PROMPT,
+        label="IP-Adapter",
+        section=Section.REFERENCE,
+        reads_files=True,
+        need=_LIKENED,
+    )
+    only: str = setting(
+        "everything",
+        "what is styled: everything, only the person, or only the background; the rest stays as the camera sees it",
+        choices=STYLED_PARTS,
+        cost=Cost.SLOTS,
+        label="Style only",
+        section=Section.PERSON,
+    )
+    background: str = setting(
+        "",
+        "what stands behind the person: blur, blur:20 (pixels), none (transparent), a colour "
+        f"(#00ff00, {', '.join(COLOURS)}), or a picture file; by default what is there",
+        cost=Cost.SLOTS,
+        parse=parse_backdrop,
+        section=Section.PERSON,
+        reads_files=True,
+        offers=("blur", "none", "green", "black", "white"),
+        form="BACKGROUND",
+    )
+    mask_growth: int = setting(
+        0,
+        "how far the person's outline is moved out, or, below 0, in",
+        low=-64,
+        high=64,
+        step=1,
+        unit="pixels",
+        label="Grow the person",
+        section=Section.PERSON,
+    )
+    mask_feather: int = setting(
+        3,
+        "how soft the person's outline is",
+        low=0,
+        high=64,
+        step=1,
+        unit="pixels",
+        label="Feather",
+        section=Section.PERSON,
+    )
+    mask_smoothing: float = setting(
+        0.5,
+        "how much the outline stays as it was from frame to frame: 0 nothing",
+        low=0,
+        high=1,
+        step=0.05,
+        label="Steady outline",
+        section=Section.PERSON,
+    )
+    feature_bank: float = setting(
+        0.0,
+        "how much of the last pictures each one takes over inside the model, against flicker (StreamV2V); 0 is off",
+        low=0,
+        high=1,
+        step=0.05,
+        cost=Cost.SLOTS,
+        label="Feature bank",
+        section=Section.MOTION,
     )
     similarity_filter: bool = setting(
         False,

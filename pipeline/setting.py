@@ -33,6 +33,9 @@ class Section(StrEnum):
     """Where among the controls a setting stands. The window shows the sections in this order."""
 
     LOOK = "Look"
+    SHAPE = "Keep shape"
+    REFERENCE = "Look like a picture"
+    PERSON = "Person and background"
     SIMILAR = "Similar frames"
     VARIATION = "Variation"
     TEXT_TO_IMAGE = "Text to image"
@@ -48,10 +51,21 @@ class Section(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Need:
-    """A setting has an effect only while another one, called ``name``, has one of these ``values``."""
+    """A setting has an effect only beside certain values of another one.
+
+    Attributes:
+        name: of the other.
+        values: those beside which it has one; empty where it has one beside all but ``unless``.
+        unless: see there.
+    """
 
     name: str
-    values: tuple[object, ...]
+    values: tuple[object, ...] = ()
+    unless: object = None
+
+    def met(self, value: object) -> bool:
+        """Whether the setting has an effect beside this value of the other."""
+        return value in self.values if self.values else value != self.unless
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +90,8 @@ class Setting:
         open_value: what 0 stands for, in words, where 0 means that something else decides; empty elsewhere. Any other
             value is then at least ``least``, and a multiple of ``step``.
         least: see ``open_value``.
+        offers: usual values of a text, to choose from; any other may be typed.
+        form: how a text is written, in short, as ``HINT:WEIGHT``.
     """
 
     help: str
@@ -96,6 +112,8 @@ class Setting:
     reads_files: bool = False
     open_value: str = ""
     least: int = 0
+    offers: tuple[str, ...] = ()
+    form: str = ""
 
     def problem(self, name: str, value: object, kind: type) -> str | None:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
@@ -169,6 +187,8 @@ def setting(
     reads_files: bool = False,
     open_value: str = "",
     least: int = 0,
+    offers: tuple[str, ...] = (),
+    form: str = "",
 ) -> Default:
     """A dataclass field that knows everything about itself; see ``Setting`` for what the arguments mean."""
     known = Setting(
@@ -190,6 +210,8 @@ def setting(
         reads_files=reads_files,
         open_value=open_value,
         least=least,
+        offers=offers,
+        form=form,
     )
     return dataclasses.field(default=default, metadata={"setting": known})
 

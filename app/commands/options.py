@@ -55,11 +55,13 @@ def _add_group(group: Any, kind: type) -> None:
         if known.many:
             # Once for each: --lora a.safetensors:0.8 --lora b.safetensors
             one = flag.removesuffix("s")
-            group.add_argument(one, dest=name, action="append", metavar="FILE", help=f"{words}; may be repeated")
+            group.add_argument(
+                one, dest=name, action="append", metavar=known.form or "FILE", help=f"{words}; may be repeated"
+            )
         elif type_ is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=words)
         else:
-            metavar = "WORDS" if "prompt" in name else name.rpartition("_")[2].upper()
+            metavar = known.form or ("WORDS" if "prompt" in name else name.rpartition("_")[2].upper())
             group.add_argument(flag, type=type_, metavar=metavar, help=words)
 
 
@@ -93,7 +95,7 @@ def without_effect(arguments: argparse.Namespace, settings: Settings, live: bool
     for name in given:
         need = known[name].setting.need
         if need is not None and not matters(name, settings, known):
-            wanted = " or ".join(_spoken(need.name, value) for value in need.values)
+            wanted = " or ".join(_spoken(need.name, value) for value in need.values) or _flag(need.name)
             notes.append(f"{_flag(name)} had no effect: it needs {wanted}")
     if settings.reprojection != "auto" and "reprojection" in given and not live:
         notes.append(f"{_flag('reprojection')} had no effect: it is for sources that do not wait, as a camera")

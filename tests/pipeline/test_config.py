@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline import StreamConfig
+from pipeline.backdrop import Backdrop, Behind, parse_backdrop
 from pipeline.setting import Cost, cost_of_change, described
+from pipeline.shape_list import Shape, parse_shapes
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,35 @@ def test_a_whole_number_is_fine_where_a_number_is_asked_for() -> None:
 )
 def test_the_cost_of_a_change_is_that_of_its_dearest_setting(change: dict[str, object], cost: Cost) -> None:
     assert cost_of_change(StreamConfig(), replace(StreamConfig(), **change)) is cost  # type: ignore[arg-type]
+
+
+def test_a_shape_is_a_hint_with_a_weight_and_a_model() -> None:
+    text = 'canny:0.8; depth @ "a;b.safetensors"\nsoft-edge: .5 @ org/name; mask'
+    assert parse_shapes(text) == (
+        Shape("canny", 0.8),
+        Shape("depth", 1.0, "a;b.safetensors"),
+        Shape("soft-edge", 0.5, "org/name"),
+        Shape("mask"),
+    )
+    assert parse_shapes(" ; ") == ()
+
+
+@pytest.mark.parametrize("text", ["canny:", "hed", "canny:2.1", "canny:-1", "canny @", "canny:nan", "@ x", "canny 0.8"])
+def test_a_shape_of_another_form_is_one_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(keep shape|the weight of canny) is .*; it must be"):
+        StreamConfig(keep_shape=text)
+
+
+def test_a_background_is_a_word_a_colour_or_a_file() -> None:
+    assert parse_backdrop(" ") == Backdrop()
+    assert parse_backdrop("none") == Backdrop(Behind.NOTHING)
+    assert parse_backdrop("blur") == Backdrop(Behind.BLUR, blur=12.0)
+    assert parse_backdrop("blur:20") == Backdrop(Behind.BLUR, blur=20.0)
+    assert parse_backdrop("green") == parse_backdrop("#00FF00") == Backdrop(Behind.COLOUR, colour=(0, 255, 0))
+    assert parse_backdrop("C:\\room.png") == Backdrop(Behind.PICTURE, path="C:\\room.png")
+
+
+@pytest.mark.parametrize("text", ["#12", "#gggggg", "blur:0", "blur:x", "blur:1e9", "blur:nan"])
+def test_a_background_that_is_none_is_one_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^background .*; (it|a colour) must be"):
+        StreamConfig(background=text)

@@ -24,6 +24,6 @@ def test_any_session_settles_to_what_a_new_one_gives(seed: int, tmp_path: Path) 
 
 
 def test_every_setting_is_changed() -> None:
-    by_files = {"loras", "embeddings"}
+    by_files = {"loras", "embeddings", "keep_shape", "depth_model", "pose_model", "look_like", "look_model"}
     with_the_filter = {"similarity_threshold", "similarity_skip_cap"}
     assert set(DRAWN) == {name for name, _, _ in described(StreamConfig)} - by_files - with_the_filter

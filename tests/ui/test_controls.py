@@ -141,7 +141,7 @@ def test_every_setting_has_a_place_and_what_it_needs_is_a_setting():
     assert not [name for name, entry in KNOWN.items() if entry.setting.section is Section.MORE]
     for entry in KNOWN.values():
         need = entry.setting.need
-        for value in need.values if need is not None else ():
+        for value in (*need.values, *([] if need.values else [need.unless])) if need is not None else ():
             assert need is not None
             assert KNOWN[need.name].problem(value) is None
 

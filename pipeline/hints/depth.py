@@ -7,6 +7,8 @@ to frame, and at once only where the scene is another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -45,8 +47,10 @@ class Depth:
         """The next frame is of another scene."""
         self._ends = None
 
-    def __call__(self, frames: torch.Tensor, backend: Backend) -> torch.Tensor:
-        """(F, 3, H, W) float 0..1 to the same form, on the model's device; F successive frames."""
+    def __call__(
+        self, frames: torch.Tensor, backend: Backend, person: Callable[[], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """(F, 3, H, W) float 0..1 to the same form, on the model's device; F successive frames. See ``Pose``."""
         frames = uploaded(frames.float(), self._device)
         height, width = frames.shape[2:]
         size = working_size(height, width, self._side, self._multiple)
@@ -71,7 +75,7 @@ class Depth:
 
 
 def working_size(height: int, width: int, side: int, multiple: int) -> tuple[int, int]:
-    """The size in which a model that was made for ``side`` looks at a picture: its shape, and never larger than it is."""
+    """The size in which a model made for ``side`` looks at a picture: of its shape, and never larger."""
     scale = min(1.0, side / min(height, width))
     rows, columns = (max(multiple, round(scale * length / multiple) * multiple) for length in (height, width))
     return rows, columns

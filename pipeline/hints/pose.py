@@ -46,6 +46,9 @@ class Pose:
         size = setting_of(model.config, "backbone_config", "image_size")
         self._size = (size[0], size[1]) if isinstance(size, list) and len(size) == 2 else _USUAL_SIZE
 
+    def reset(self) -> None:
+        """See ``Depth``: nothing is kept of the frames before."""
+
     def __call__(
         self, frames: torch.Tensor, backend: Backend, person: Callable[[], torch.Tensor] | None = None
     ) -> torch.Tensor:

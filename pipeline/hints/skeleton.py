@@ -1,12 +1,13 @@
 """The skeleton of a person as OpenPose draws it: what ``openpose`` ControlNets and T2I-Adapters were trained on.
 
 It is drawn on the device that the joints lie on, as distances to lines: to draw it on the host, the host would have to
-wait for the joints.
+wait for the joints. A large picture is drawn small and enlarged, as each pixel is compared with each line.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from pipeline.hints.pixels import USUAL_SIDE
 
@@ -34,6 +35,7 @@ _COLOURS = (
 )
 _LIMB_SHARE = 0.6  # of a limb's colour; joints have theirs in full
 _RADIUS = 4.0  # of joints and limbs, in pixels of a picture of the usual side
+_SIDE = 256  # pixels of the shorter side that are drawn at most
 _SEEN = 0.3  # joints that are less certain are left out
 
 
@@ -52,23 +54,38 @@ def skeletons(joints: torch.Tensor, height: int, width: int) -> torch.Tensor:
     joints = torch.cat([joints, neck.unsqueeze(1)], 1)[:, list(_ORDER)]
     at, seen = joints[..., :2], joints[..., 2] >= _SEEN
     first, last = ([limb[end] for limb in _LIMBS] for end in (0, 1))
-    radius = max(1.0, _RADIUS * min(height, width) / USUAL_SIDE)
-    x = torch.arange(width, device=joints.device, dtype=joints.dtype) + 0.5
-    y = torch.arange(height, device=joints.device, dtype=joints.dtype) + 0.5
-    limbs = _near(at[:, first], at[:, last], x, y, radius) & (seen[:, first] & seen[:, last])[..., None, None]
-    dots = _near(at, at, x, y, radius) & seen[..., None, None]
+    scale = min(1.0, _SIDE / min(height, width))
+    radius = max(1.0, _RADIUS * min(height, width) / USUAL_SIDE) * scale
+    x, y = (_centres(round(length * scale), joints) for length in (width, height))
+    at = at * torch.tensor([len(x) / width, len(y) / height], device=at.device, dtype=at.dtype)
+    limbs = _lines(at[:, first], at[:, last], x, y, radius) & (seen[:, first] & seen[:, last])[..., None, None]
+    dots = _dots(at, x, y, radius) & seen[..., None, None]
     colours = torch.tensor(_COLOURS, device=joints.device, dtype=joints.dtype) / 255
     paints = torch.cat([torch.zeros_like(colours[:1]), _LIMB_SHARE * colours[: len(_LIMBS)], colours])
-    return paints[_topmost(torch.cat([limbs, dots], 1))].permute(0, 3, 1, 2)
+    drawn = paints[_topmost(torch.cat([limbs, dots], 1))].permute(0, 3, 1, 2).contiguous()
+    return F.interpolate(drawn, (height, width), mode="bilinear", align_corners=False)
 
 
-def _near(start: torch.Tensor, end: torch.Tensor, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+def _centres(length: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
+
+
+def _dots(at: torch.Tensor, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+    """(F, N, H, W) bool: which pixels lie within ``radius`` of the points ``at`` (F, N, 2)."""
+    at = at[..., None, None, :]
+    return (x - at[..., 0]) ** 2 + (y[:, None] - at[..., 1]) ** 2 <= radius**2
+
+
+def _lines(start: torch.Tensor, end: torch.Tensor, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
     """(F, N, H, W) bool: which pixels lie within ``radius`` of the N lines from ``start`` to ``end`` (F, N, 2)."""
-    start, way = start[..., None, None, :], (end - start)[..., None, None, :]
-    dx, dy = x - start[..., 0], y[:, None] - start[..., 1]
-    share = (dx * way[..., 0] + dy * way[..., 1]) / (way**2).sum(-1).clamp_min(1e-6)
-    share = share.clamp_(0, 1)
-    return (dx - share * way[..., 0]) ** 2 + (dy - share * way[..., 1]) ** 2 <= radius**2
+    middle, half = (start + end) / 2, (end - start) / 2
+    length = half.norm(dim=-1, keepdim=True)
+    way = half / length.clamp_min(1e-6)
+    middle, way, length = (one[..., None, None, :] for one in (middle, way, length))
+    dx, dy = x - middle[..., 0], y[:, None] - middle[..., 1]  # (F, N, 1, W) and (F, N, H, 1)
+    beyond = (dx * way[..., 0] + dy * way[..., 1]).abs_().sub_(length[..., 0]).clamp_min_(0)
+    beside = dx * way[..., 1] - dy * way[..., 0]
+    return beyond.square_().addcmul_(beside, beside) <= radius**2
 
 
 def _topmost(layers: torch.Tensor) -> torch.Tensor:

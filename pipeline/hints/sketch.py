@@ -26,7 +26,9 @@ def sketch(pixels: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     smooth = cv2.GaussianBlur(cv2.medianBlur(grey, 5), (0, 0), max(0.8, _SMOOTHING * scale))
     across, down = (cv2.Sobel(smooth, cv2.CV_16S, *order) for order in ((1, 0), (0, 1)))
-    strong = max(_LEAST_GRADIENT, _quantile(cv2.convertScaleAbs(across) | cv2.convertScaleAbs(down), _QUIET_SHARE))
+    strong = max(
+        _LEAST_GRADIENT, _quantile(cv2.max(cv2.convertScaleAbs(across), cv2.convertScaleAbs(down)), _QUIET_SHARE)
+    )
     lines = _without_short(cv2.Canny(across, down, strong / 2, strong), max(8, round(_SHORTEST * scale)))
     pen = max(1, round(_PEN * scale))
     return cv2.dilate(lines, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (pen, pen)))
@@ -45,4 +47,4 @@ def _without_short(lines: np.ndarray, least: int) -> np.ndarray:
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
     keeps = (statistics[:, cv2.CC_STAT_AREA] >= least).astype(np.uint8) * 255
     keeps[0] = 0  # the ground
-    return keeps[labels]
+    return keeps[np.asarray(labels, np.int32)]

@@ -31,7 +31,7 @@ def soft_edges(pixels: np.ndarray) -> np.ndarray:
         logarithm += cv2.log(_gradient(smooth) * np.float32(sigma) + np.float32(1e-3))
     edges = cv2.exp(logarithm / np.float32(len(_SCALES)))
     full = max(_LEAST_FULL, float(np.quantile(edges[::2, ::2], _FULL_SHARE)))
-    edges = cv2.pow(cv2.min(edges / np.float32(full), 1.0), _CONTRAST)
+    edges = cv2.pow(np.minimum(edges / np.float32(full), 1), _CONTRAST)
     return cv2.resize(cv2.convertScaleAbs(edges, alpha=255), (width, height), interpolation=cv2.INTER_LINEAR)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from logging import CRITICAL
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -105,8 +106,8 @@ def _kind(what: str, task: str, raw: Mapping[str, object]) -> tuple[PreTrainedCo
         if not known:
             names = sorted(kind.model_type for kind in kinds)
             raise ModelError(f"{what} is of kind {name}, which sees no {task}; known are {', '.join(names)}")
-        config = CONFIG_MAPPING[str(name)].from_dict({**raw, **_FETCHING})
-        return config, kinds[type(config)]
+        config = cast("type[PreTrainedConfig]", CONFIG_MAPPING[str(name)]).from_dict({**raw, **_FETCHING})
+        return config, cast(type, kinds[type(config)])
 
 
 def _built(what: str, kind: type, config: PreTrainedConfig, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -116,7 +117,7 @@ def _built(what: str, kind: type, config: PreTrainedConfig, state: Mapping[str, 
     # Its bars and tables would write over the application's own.
     logging.disable_progress_bar()
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     try:
         with explained(what):
             copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
@@ -125,9 +126,12 @@ def _built(what: str, kind: type, config: PreTrainedConfig, state: Mapping[str, 
             )
     finally:
         logging.set_verbosity(before)
+    module.loss_function = None  # looked for by whoever traces the module, and not there for this task
     missing = sorted(found["missing_keys"])
     if missing:
-        raise ModelError(f"{what} is incomplete: {len(missing)} tensors are missing, such as {missing[0]}; get it again")
+        raise ModelError(
+            f"{what} is incomplete: {len(missing)} tensors are missing, such as {missing[0]}; get it again"
+        )
     return module
 
 
@@ -140,7 +144,7 @@ def _colours(stated: object, usual: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _shorter_side(size: object) -> int | None:
-    """Of a size as preprocessors state it: ``{"height": 518, "width": 518}``, ``{"shortest_edge": 384}``, or a number."""
+    """Of a size as preprocessors state it: ``{"height": 518, "width": 518}``, ``{"shortest_edge": 384}``, 384."""
     sides = size.values() if isinstance(size, Mapping) else [size]
     found = [side for side in sides if isinstance(side, int) and 0 < side <= 4096]
     return min(found, default=None)

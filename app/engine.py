@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from app.fetching import FetchCancelled, Progress
 from app.model_defaults import adapted, with_loras
 from app.settings import Settings
-from app.words import remarks, runnable
+from app.words import remarks, runnable, without_files
 from pipeline.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class Loaded:
         stream: the settings that the engine was started with, where they are not those that were given.
         release: stops what the engine has going on beside; called when it is used no more.
         news: what has come up beside the engine since it was last asked, one sentence for the user each.
+        problem: why a file that the settings name, such as a LoRA, cannot be used; the engine was started without any.
     """
 
     engine: Engine
@@ -152,6 +153,7 @@ class Loaded:
     release: Callable[[], None] = lambda: None
     stream: StreamConfig | None = None
     news: Callable[[], Sequence[str]] = tuple
+    problem: Exception | None = None
 
 
 # Told of a download, if there is one.
@@ -195,9 +197,15 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
     config = adapted(settings.stream, with_loras(model.defaults, settings.stream))
-    stream = Stream(model, runnable(config, facts.timesteps), backend)
+    problem = None
+    try:
+        stream = Stream(model, runnable(config, facts.timesteps), backend)
+    except ModelError as error:
+        # The model is there. What is to be added to it may be lost, or be made for another one.
+        problem, config = error, without_files(config)
+        stream = Stream(model, runnable(config, facts.timesteps), backend)
     notes = (*model.notes, *stream.notes, *remarks(None, config, facts.sees_input, facts.timesteps))
-    return Loaded(stream, facts, notes, backend.close, config, stream.news)
+    return Loaded(stream, facts, notes, backend.close, config, stream.news, problem)
 
 
 class ModelLoading(threading.Thread):

@@ -1,4 +1,4 @@
-"""The live picture: output, input, both, or one wiped over the other."""
+"""The live picture: output, input, both, one wiped over the other, or the hint."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from ui.pixels import Part, Prepared, Presenter
 
 _GRIP = 34  # the diameter of the handle on the dividing line, in logical pixels
 _KEPT_TIMES = 240
+NO_HINT = (
+    "No shape is kept: name a hint under Keep shape, such as canny:0.8, and here are the outlines, the depth or the pose "
+    "that the picture follows."
+)
 REST_MS = 1500  # a pointer that has not moved for so long is in the way of the picture
 
 
@@ -56,7 +60,7 @@ class Viewer(QWidget):
 
     @property
     def mode(self) -> Mode:
-        """Output, input, or both."""
+        """Output, input, both, or the hint."""
         return self._mode
 
     @mode.setter
@@ -152,6 +156,8 @@ class Viewer(QWidget):
         painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_SourceOver)
         if prepared.layout.mode is Mode.SPLIT and prepared.output is not None:
             self._paint_split(painter, prepared.output)
+        if prepared.layout.shows_hint and prepared.hint is None:
+            self._paint_words(painter, NO_HINT)
         painter.end()
         self._paint_ms.append(1000 * (time.perf_counter() - started))
 
@@ -238,6 +244,14 @@ class Viewer(QWidget):
         area = self.picture_area()
         if area.width():
             self.split = (at.x() - area.left()) / area.width()
+
+    def _paint_words(self, painter: QPainter, words: str) -> None:
+        """A sentence in the place of a picture that there is none of."""
+        room = self.rect().adjusted(32, 32, -32, -32)
+        room.setWidth(min(room.width(), 440))
+        room.moveCenter(self.rect().center())
+        painter.setPen(QColor(theme.current().muted))
+        painter.drawText(room, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, words)
 
     def _paint_split(self, painter: QPainter, output: Part) -> None:
         """The input is painted already; the output goes over it to the right of the line."""

@@ -260,7 +260,7 @@ class Window(QMainWindow):
     # -- what the user asks for ---------------------------------------------------------------------------------------
 
     def show_mode(self, mode: Mode) -> None:
-        """Output, input, side by side, or before and after."""
+        """Output, input, side by side, before and after, or hint."""
         self.viewer.mode = mode
         self.toolbar.show_mode(mode)
         if mode is Mode.SPLIT:

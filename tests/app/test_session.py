@@ -60,6 +60,30 @@ def test_no_frame_of_a_file_is_lost(source: float, engine: float, sink: float, s
     session.stop()
 
 
+@pytest.mark.parametrize(("steps", "frame_buffer"), [(1, 1), (3, 1), (2, 3)])
+def test_every_picture_of_a_file_comes_with_its_own_hint(steps: int, frame_buffer: int) -> None:
+    taken = ListSink()
+    config = StreamConfig(steps=steps, keep_shape="canny:0.8")
+    session = session_of(FakeSource(count=20), taken, settings=Settings(stream=config, frame_buffer=frame_buffer))
+    session.start()
+    assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    session.stop()
+    assert taken.indices == list(range(20))
+    for frame in taken.frames:
+        assert frame.hint is not None
+        assert frame.hint.shape == (3, 64, 64)
+        assert float(frame.hint[0, 0, 0]) == pytest.approx(frame.index / 255 / 2)
+
+
+def test_without_a_shape_to_keep_no_hint_travels() -> None:
+    taken = ListSink()
+    session = session_of(FakeSource(count=3), taken)
+    session.start()
+    assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    session.stop()
+    assert [frame.hint for frame in taken.frames] == [None] * 3
+
+
 def test_settings_change_between_file_frames_without_loss() -> None:
     rng = random.Random(3)
     taken = ListSink()

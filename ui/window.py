@@ -141,6 +141,7 @@ class Window(QMainWindow):
     def state(self) -> WindowState:
         """How the window looks now."""
         folds = self.panel.folds()
+        known = bool(self._start_seconds) and not self._downloads
         return replace(
             self._state,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode("ascii"),
@@ -151,7 +152,7 @@ class Window(QMainWindow):
             source=remembered(self.switch.choice),
             page=self.side.pages.currentIndex(),
             seed_held=self.panel.hold.isChecked(),
-            start_seconds=self._state.start_seconds if self._downloads else self._start_seconds,
+            start_seconds=self._start_seconds if known else self._state.start_seconds,
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )

@@ -41,7 +41,9 @@ def new_adapter(unet: UNet2DConditionModel, kind: str = "full_adapter", seed: in
     if kind == "light_adapter":
         widths = widths[:-1]
     fold = 16 if kind == "full_adapter_xl" else 8
-    adapter = T2IAdapter(in_channels=channels, channels=widths, num_res_blocks=2, downscale_factor=fold, adapter_type=kind)
+    adapter = T2IAdapter(
+        in_channels=channels, channels=widths, num_res_blocks=2, downscale_factor=fold, adapter_type=kind
+    )
     with torch.no_grad():
         for name, weight in adapter.named_parameters():
             if name.endswith("weight") and weight.ndim == 4:

@@ -7,12 +7,32 @@ of it, the embedding of the hint is made once for a frame.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from pipeline.conditioning.attention import condition, route
 from pipeline.models.control_files import Control
 from pipeline.models.networks import FEATURES, MIDDLE, RESIDUALS, Formatted, added_conditions, sharing_weights
+
+# What frames bring along for ControlNets, and the denoiser is not handed, has names that begin so.
+SHOWN_TO_CONTROLNETS = "shape_hint/"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlNetUse:
+    """One of the ControlNets that are called at each step.
+
+    Attributes:
+        control: which one.
+        hint: the name of what frames bring along of its hint.
+        weight: of its residuals.
+    """
+
+    control: Control
+    hint: str
+    weight: float
 
 
 class AdapterNetwork:

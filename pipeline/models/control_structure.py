@@ -120,7 +120,7 @@ def check_fit(what: str, kind: ControlKind, config: Config, family: Family, unet
             )
 
 
-# Families that controls are made for. All others are looked at by their structure alone, as most stem from one of these.
+# Families that controls are made for. Of all others the structure alone is looked at, as most stem from one of these.
 _PLAIN = (SD1, SD2, SDXL)
 
 

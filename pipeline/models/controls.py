@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
 
 import torch
 
@@ -15,9 +14,6 @@ from pipeline.models.families import VITRAIL, Family
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.modules import UNetConfig
 from pipeline.shape_list import Shape, parse_shapes
-
-# Reads what a name stands for.
-Read = Callable[[str, Family, UNetConfig, torch.dtype], Control]
 
 
 class Controls:
@@ -94,11 +90,14 @@ class Controls:
         return notes
 
     def follow(self, config: StreamConfig, follower: object) -> None:
-        """Make those that ``config`` asks for, all of which have been read, parts of the model, and let others go.
+        """Make those that ``config`` asks for parts of the model, and let go of others that nobody asks for any more.
+
+        What has not been read is read here, and holds up the stream.
 
         Args:
             follower: the user of the model for whom this is done; see ``release``.
         """
+        self.read(config)
         asked = frozenset(shape.model for shape in self.wanted(config))
         for name in asked - self._used:
             control = self._read[name]

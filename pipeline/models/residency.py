@@ -71,7 +71,9 @@ class Residency:
         """
         unknown = [part for part in parts if part not in PARTS and part not in self._guests]
         if unknown:
-            raise ValueError(f"a model has no part {unknown[0]!r}; its parts are {', '.join((*PARTS, *sorted(self._guests)))}")
+            raise ValueError(
+                f"a model has no part {unknown[0]!r}; its parts are {', '.join((*PARTS, *sorted(self._guests)))}"
+            )
         with self.lock:
             for part in dict.fromkeys(parts):
                 self._revisions[part] += 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.adapter import T2IAdapter
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from safetensors.torch import load_file, save_file
@@ -52,14 +54,18 @@ def same(control: Control, expected: torch.nn.Module) -> None:
     weights = expected.state_dict()
     assert control.module.state_dict().keys() == weights.keys()
     assert all(torch.equal(weight, weights[name]) for name, weight in control.module.state_dict().items())
-    written, found = dict(expected.config), dict(control.module.config)  # type: ignore[arg-type]
-    heads = written["attention_head_dim"] if "attention_head_dim" in written else None
-    for name in ("down_block_types", "mid_block_type", "use_linear_projection", "adapter_type", "downscale_factor"):
+    written, found = config_of(expected), config_of(control.module)
+    same_in = ["down_block_types", "mid_block_type", "use_linear_projection", "adapter_type", "downscale_factor"]
+    for name in (*same_in, "num_attention_heads"):
         assert tuple_of(found.get(name)) == tuple_of(written.get(name)), name
-    assert found.get("num_attention_heads") == written.get("num_attention_heads")
-    if heads is not None:
+    if "attention_head_dim" in written:
         levels = len(written["block_out_channels"])
-        assert each(found["attention_head_dim"], levels) == each(heads, levels)
+        assert each(found["attention_head_dim"], levels) == each(written["attention_head_dim"], levels)
+
+
+def config_of(module: torch.nn.Module) -> dict[str, Any]:
+    assert isinstance(module, ConfigMixin)
+    return {str(name): value for name, value in dict(module.config).items()}
 
 
 def tuple_of(value: object) -> object:
@@ -136,7 +142,7 @@ def test_hints_in_another_order_of_colours_are_shown_as_they_should_be(shelf: Pa
     control = read(write_control(shelf / "bgr", written), model)
     ours = control.module.get_submodule("controlnet_cond_embedding")(hint)
     torch.testing.assert_close(ours, written.controlnet_cond_embedding(hint.flip(1)))
-    assert control.module.config["controlnet_conditioning_channel_order"] == "rgb"  # type: ignore[index]
+    assert config_of(control.module)["controlnet_conditioning_channel_order"] == "rgb"
 
 
 def written(shelf: Path, name: str, tensors: dict[str, torch.Tensor]) -> Path:
@@ -224,7 +230,8 @@ def test_what_cannot_be_used_is_one_sentence(case: str, shelf: Path) -> None:
 def test_a_control_for_another_family_is_refused(shelf: Path) -> None:
     models = {family: model_of(kind, shelf) for kind, family in (("sd15", SD1), ("sd21", SD2), ("sdxl", SDXL))}
     folders = {
-        made: write_control(shelf / f"of-{made.title}", new_controlnet(unet_of(model))) for made, model in models.items()
+        made: write_control(shelf / f"of-{made.title}", new_controlnet(unet_of(model)))
+        for made, model in models.items()
     }
     for made, folder in folders.items():
         for family, model in models.items():

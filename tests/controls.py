@@ -19,8 +19,8 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def new_controlnet(unet: UNet2DConditionModel, seed: int = 1, **settings: Any) -> ControlNetModel:
     """One that fits ``unet``; what training begins with at zero is random, so that the hint and the rows matter."""
     torch.manual_seed(seed)
-    small = {"conditioning_embedding_out_channels": (8, 8, 16, 16)}
-    controlnet = ControlNetModel.from_unet(unet, load_weights_from_unet=False, **(small | settings))
+    settings = {"conditioning_embedding_out_channels": (8, 8, 16, 16), **settings}
+    controlnet = ControlNetModel.from_unet(unet, load_weights_from_unet=False, **settings)
     with torch.no_grad():
         for name, weight in controlnet.named_parameters():
             if "controlnet_down_blocks" in name or "controlnet_mid_block" in name:

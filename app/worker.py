@@ -363,6 +363,10 @@ class WorkerThread(threading.Thread):
         """Go on with the model that has come in; False where it could not be loaded."""
         if loading.loaded is None:
             return False
+        problem = loading.loaded.problem
+        if problem is not None and self._once:
+            loading.abandon()
+            raise problem  # a film is made as it was asked for, or not at all
         self._hand_on()
         self._release()
         self._refused = None

@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QMenu,
-    QPushButton,
-    QScrollArea,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from app.styles import Style
+from ui.chips import Chips
 from ui.editor import Editor
 from ui.icons import icon
 from ui.inputs import Slider, number_box, quietly
-from ui.words import has, with_style
+from ui.words import with_style
 
 TYPING_PAUSE_MS = 250
 MOST_LISTED = 20
@@ -70,76 +59,6 @@ class Words(QLineEdit):
         self._settled = text
         if self.text() != text:
             self.setText(text)
-
-
-class Chips(QScrollArea):
-    """Styles to click, in one row that scrolls.
-
-    Signals:
-        chosen: the style.
-    """
-
-    chosen = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFixedHeight(38)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._buttons: list[tuple[Style, QPushButton]] = []
-        self._prompt = ""
-
-    @property
-    def buttons(self) -> list[QPushButton]:
-        """One for each style, in order."""
-        return [button for _, button in self._buttons]
-
-    def show_styles(self, styles: Sequence[Style]) -> None:
-        """List these styles."""
-        if [style for style, _ in self._buttons] == list(styles):
-            return
-        strip = QWidget()
-        strip.setObjectName("strip")
-        row = QHBoxLayout(strip)
-        row.setContentsMargins(0, 2, 0, 2)
-        row.setSpacing(8)
-        self._buttons = []
-        for at, style in enumerate(styles):
-            if style.tint and at and not styles[at - 1].tint:
-                row.addSpacing(10)
-            button = QPushButton(style.name)
-            button.setProperty("role", "chip")
-            button.setCheckable(True)
-            button.setCursor(Qt.CursorShape.PointingHandCursor)
-            button.setToolTip(f"“{style.prompt}”")
-            button.clicked.connect(lambda _=False, style=style: self.chosen.emit(style))
-            button.installEventFilter(self)
-            row.addWidget(button)
-            self._buttons.append((style, button))
-        row.addStretch(1)
-        self.setWidget(strip)
-        self.setVisible(bool(styles))
-        self.mark(self._prompt)
-
-    def mark(self, prompt: str) -> None:
-        """Show as chosen what the prompt names."""
-        self._prompt = prompt
-        for style, button in self._buttons:
-            button.setChecked(has(prompt, style))
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        turned = event.angleDelta()
-        bar = self.horizontalScrollBar()
-        bar.setValue(bar.value() - (turned.x() or turned.y()))
-        event.accept()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() is QEvent.Type.FocusIn and isinstance(watched, QWidget):
-            self.ensureWidgetVisible(watched)
-        return super().eventFilter(watched, event)
 
 
 class BlendRow(QWidget):
@@ -214,7 +133,7 @@ class PromptBar(QWidget):
         self.more.setCheckable(True)
         self.more.setAccessibleName("More words: what to keep away from, and a second prompt")
         self.more.setToolTip("What to keep away from, and a second prompt to blend with")
-        self.chips = Chips()
+        self.chips = Chips(self.negative)
         self.rows = QVBoxLayout(self)
         self._arrange()
         self.prompt.settled.connect(self._change_prompt)
@@ -258,6 +177,7 @@ class PromptBar(QWidget):
 
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""
+        self.chips.dress()
         self.recent.setIcon(icon("history"))
         self.more.setIcon(icon("sliders"))
 

@@ -25,13 +25,15 @@ from ui.bridge import Bridge
 from ui.canvas import CanvasPane
 from ui.choice import CANVAS, Choice
 from ui.dialogs import Dialogs, canvas_choice
-from ui.drops import drop
+from ui.drops import Drops
 from ui.editor import Editor
 from ui.layout import Mode, Zoom
 from ui.numbers import Numbers, Strip
 from ui.panel import Panel
 from ui.presets import Presets
 from ui.prompt_bar import PromptBar
+from ui.references import References
+from ui.saved import saved_acts
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
@@ -96,6 +98,8 @@ class Window(QMainWindow):
         self.sinks = Sinks(session, lambda: self.switch.fps, lambda: self.viewer.frame)
         self.presets = Presets(self.editor, self)
         self.dialogs = Dialogs(self, session, self.editor, self.switch, bridge)
+        self.references = References(session, self.editor, lambda: self.viewer.frame, self)
+        self.drops = Drops(self, self.presets, self.switch, self.dialogs, self.references)
         self.viewer = Viewer()
         self.banner = Card(self.viewer, "banner", Qt.AlignmentFlag.AlignTop)
         self.toast = Toast(self.viewer)
@@ -181,8 +185,9 @@ class Window(QMainWindow):
         self.editor.refused.connect(lambda _, reason: self.toast.tell(reason, "warning"))
         self.switch.changed.connect(self._show_source)
         self.sinks.changed.connect(self._show_sinks)
-        self.sinks.told.connect(lambda text, kind, _: self.toast.tell(text, kind))
-        self.presets.told.connect(self.toast.tell)
+        self.sinks.told.connect(lambda text, kind, path: self.toast.tell(text, kind, saved_acts(path)))
+        for telling in (self.presets, self.references):
+            telling.told.connect(self.toast.tell)
         for failing in (self.switch.failed, self.dialogs.failed):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
@@ -210,6 +215,7 @@ class Window(QMainWindow):
             "redo": self._redo,
             "shuffle": self.panel.shuffle_seed,
             "presets": self._open_presets,
+            "look_now": self.references.look_like_now,
             "source": self.dialogs.open_source,
             "pause": checked("pause", self.switch.pause),
             "canvas": lambda: self.switch.choose(canvas_choice()),
@@ -291,7 +297,7 @@ class Window(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        drop([url.toLocalFile() for url in event.mimeData().urls()], self.presets, self.switch, self.dialogs)
+        self.drops.take([url.toLocalFile() for url in event.mimeData().urls()], event.position().toPoint())
         event.acceptProposedAction()
 
     def _go_to_prompt(self) -> None:
@@ -374,6 +380,7 @@ class Window(QMainWindow):
         if model is not None:  # before, there is nothing to measure, and torch is still on its way in
             self._series.add(counts)
         self.side.show_model(model)
+        self.panel.show_model(model)
         self.strip.show_counts(counts, model, "" if said.text else advice)
         self.panel.show_counts(counts)
         if self.numbers.isVisible():
@@ -389,13 +396,13 @@ class Window(QMainWindow):
             self.prompt_bar.show_styles(styles_of(wanted))
 
     def _show_banner(self, said: Message) -> None:
-        acts = {
+        acts: dict[str, Callable[[], object]] = {
             "Choose a source": self.dialogs.open_source,
             "Start again": self._restart,
             "Cancel": self.session.cancel_loading,
             "Go on": self.commands["pause"].trigger,
         }
-        self.banner.say(said.text, said.kind, button=said.button, act=acts.get(said.button))
+        self.banner.say(said.text, said.kind, buttons=[(said.button, acts[said.button])] if said.button else ())
 
 
 def _timer(parent: Window, interval_ms: int, act: Callable[[], object]) -> QTimer:

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.sinks.base import SinkError
 from app.sources.base import SourceError
 from app.status import Notice, Status
+from app.words import FILE_SETTINGS
 from pipeline.config import StreamConfig
 
 FACTS = ModelFacts(name="fake", device="cpu", dtype="float32", acceleration="eager", default_size=64)
@@ -145,7 +146,7 @@ class FakeEngine:
         self.changed: list[Any] = []
         self.times: list[float | None] = []
         self.similarity = 0.5
-        self.read: set[str] = set()
+        self.read = {_files(StreamConfig())}
         self.notes: list[str] = []
         self.on_prepare: Callable[[StreamConfig], None] = lambda _: None
         self._in_flight: deque[FakeOutput] = deque()
@@ -195,11 +196,11 @@ class FakeEngine:
         return self.notes
 
     def is_prepared(self, config: StreamConfig, /) -> bool:
-        return not config.loras or config.loras in self.read
+        return _files(config) in self.read
 
     def prepare(self, config: StreamConfig, /) -> list[str]:
         self.on_prepare(config)
-        self.read.add(config.loras)
+        self.read.add(_files(config))
         return [f"{config.loras} is read"]
 
     def save_memory(self, mode: str, /) -> None:
@@ -285,3 +286,7 @@ def raising(error: Exception, at: int = 3) -> Callable[[int], None]:
             raise error
 
     return script
+
+
+def _files(config: StreamConfig) -> tuple[object, ...]:
+    return tuple(getattr(config, name) for name in FILE_SETTINGS)

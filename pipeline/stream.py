@@ -148,7 +148,7 @@ class Stream:
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
             hints: by name, (F, 3, H, W) in 0..1: hints for ``keep_shape`` that the caller has made; the others are made
-                of the frames.
+                of the frames. The similarity filter looks at the frames alone.
 
         Raises:
             ValueError: the frames have another shape or type.
@@ -161,7 +161,7 @@ class Stream:
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
-        if turning and self.sparse is not None:
+        if (turning or self._hints) and self.sparse is not None:  # hints that are given may change where frames do not
             self.sparse.settings_changed(self._config.step_count)
         self._part_lanes(frames, turning)
         if self._skips(frames, turning):
@@ -438,6 +438,7 @@ class Stream:
         """The latent of the next frames."""
         if self.sparse is None:
             return self._encode(frames)
+        self.sparse.frames_bring = bool(self._brought)  # by those before; where that changed, so did the settings
         effective = self.sparse.admit(frames, changed)
         return self._latent if effective is None else self._encode(effective)
 

@@ -312,19 +312,28 @@ def test_with_a_lora_it_is_that_of_the_changed_model(shelf: Shelf, tmp_path: Pat
     assert not torch.allclose(found.image, without.image, atol=10 * CLOSE)
 
 
-def test_sparse_inference_computes_the_whole_and_is_the_same(shelf: Shelf) -> None:
-    """Also where the hint changes and the frame does not: the latent does not change, and all the same the picture."""
+@pytest.mark.parametrize("given", [True, False])
+def test_sparse_inference_computes_the_whole_and_is_the_same(given: bool, shelf: Shelf) -> None:
+    """Also where a given hint changes and the frame does not; hints that are made of the frames stay as these do.
+
+    And where the hint changes elsewhere than the frame.
+    """
     model, kept = tiny_model(), KEPT["both"]
-    clip, hints = frames(1, 128, 128).repeat(12, 1, 1, 1), hints_of(12, 128)
+    clip = frames(1, 128, 128).repeat(12, 1, 1, 1)
     clip[4:, :, 32:48, 32:48] = 0.1
-    config = replace(BASE, steps=2, keep_shape=shelf.kept(*kept), sparse=True)
-    stream = Stream(model, config)
-    outputs = streamed(stream, clip, hints)
-    reference = Shaped(model, config, shelf, *kept)
-    for index in (2, 5, 9):
+    hints = hints_of(12, 128) if given else {"canny": clip.flip(1), "depth": clip.flip(2)}
+    backend = Counting(model)
+    stream = Stream(model, replace(BASE, steps=2, keep_shape=shelf.kept(*kept), sparse=True), backend)
+    stream._shape._make = lambda names, frames: {name: frames.flip(1 if name == "canny" else 2) for name in names}
+    outputs = [stream(clip[k], hints=at(hints, k) if given else None) for k in range(12)]
+    reference = Shaped(model, stream.config, shelf, *kept)
+    for index in (2, 4, 5, 9):
         output = outputs[index + 1]
         assert output.tags == (index,)
         assert torch.allclose(output.image[0], reference.of(clip[index], at(hints, index)), atol=CLOSE), index
+    backend.calls.clear()
+    stream(clip[11], hints=at(hints, 10) if given else None)
+    assert bool(backend.calls["ControlNetwork"]) == given, "a step is computed of what stands still"
 
 
 def test_the_similarity_filter_still_spares_its_calls(shelf: Shelf) -> None:

@@ -137,6 +137,7 @@ def test_the_look_is_kept(qtbot: QtBot, running: Running):
     window.panel.hold.click()
     state = window.state()
     assert (state.theme, state.mode, state.panel) == ("light", "before and after", False)
+    assert state.start_seconds > 0
     other, *_ = make(qtbot, state=state)
     assert current().appearance is Appearance.LIGHT
     assert other.viewer.mode is Mode.SPLIT

@@ -45,6 +45,11 @@ class EngineOutput(Protocol):
         """The tags of later calls whose frames were left out as they are like these: it is their picture, too."""
         ...
 
+    @property
+    def hint(self) -> torch.Tensor | None:
+        """(F, 3, H, W) float 0..1 on the engine's device: the hint that these were made with; None for none."""
+        ...
+
 
 class Engine(Protocol):
     """A stream of pictures through a model (``pipeline.Stream``); used by one thread at a time."""

@@ -64,6 +64,7 @@ COMMANDS = (
     Command("view_input", "Input", "view-input", "View"),
     Command("view_side", "Side by side", "view-side", "View"),
     Command("view_split", "Before and after", "view-split", "View"),
+    Command("view_hint", "Hint: what the shape is kept by", "view-hint", "View"),
     Command("zoom", "Actual size", "one-to-one", "View", True),
     Command("full_screen", "Full screen", "fullscreen", "Window", True),
     Command("clean_feed", "Clean feed window, for OBS", "popout", "Window", True),

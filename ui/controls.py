@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QSpin
 
 from app.catalogue import Entry
 from pipeline.setting import Value
+from ui import theme
 from ui.icons import icon
 from ui.inputs import Choice, Slider, Switch, number_box, quietly, whole_box
 from ui.offers import offers_menu
@@ -86,8 +87,8 @@ class Control(QWidget):
 
     def show_note(self, text: str, *, can_lift: bool = False) -> None:
         """Say what is in force in the place of the value, and why; nothing where the value itself is."""
-        link = f" <a href='try'>{TRY_AGAIN}</a>" if can_lift else ""
-        self.note.setText(f"{escape(text)}{link}")
+        again = f" {theme.link('try', TRY_AGAIN)}" if can_lift else ""
+        self.note.setText(f"{escape(text)}{again}")
         self.note.setVisible(bool(text))
 
     def show_problem(self, text: str) -> None:

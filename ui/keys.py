@@ -32,6 +32,7 @@ _KEYS = {
     "view_input": ("Ctrl+2",),
     "view_side": ("Ctrl+3",),
     "view_split": ("Ctrl+4",),
+    "view_hint": ("Ctrl+5",),
     "zoom": ("Ctrl+0",),
     "full_screen": ("F11", "Ctrl+F"),
     "clean_feed": ("F2",),

@@ -160,6 +160,7 @@ class Panel(QWidget):
             control.dress()
         for section in self.sections.values():
             section.dress()
+        self.follow()
         self.shuffle.setIcon(icon("shuffle", size=16))
         self.hold.setIcon(icon("lock", size=16))
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from app.styles import Style
+from ui import theme
 from ui.chips import Chips
 from ui.editor import Editor
 from ui.icons import icon
 from ui.inputs import Slider, number_box, quietly
-from ui.words import with_style
+from ui.words import unknown, with_style
 
 TYPING_PAUSE_MS = 250
 MOST_LISTED = 20
+MOST_NAMED = 3
 
 
 class Words(QLineEdit):
@@ -107,7 +110,12 @@ class PromptBar(QWidget):
     Args:
         editor: whose settings.
         beside: what else changes with every new prompt, in the same step.
+
+    Signals:
+        model_asked: another model is to be chosen, one that takes any words.
     """
+
+    model_asked = Signal()
 
     def __init__(self, editor: Editor, beside: Callable[[], dict[str, Any]] = dict) -> None:
         super().__init__()
@@ -134,6 +142,12 @@ class PromptBar(QWidget):
         self.more.setAccessibleName("More words: what to keep away from, and a second prompt")
         self.more.setToolTip("What to keep away from, and a second prompt to blend with")
         self.chips = Chips(self.negative)
+        self.limit = QLabel()
+        self.limit.setProperty("role", "muted")
+        self.limit.setTextFormat(Qt.TextFormat.RichText)
+        self.limit.setWordWrap(True)
+        self.limit.hide()
+        self.limit.linkActivated.connect(lambda _: self.model_asked.emit())
         self.rows = QVBoxLayout(self)
         self._arrange()
         self.prompt.settled.connect(self._change_prompt)
@@ -141,6 +155,7 @@ class PromptBar(QWidget):
         self.chips.chosen.connect(self._choose)
         self.more.toggled.connect(self.second.setVisible)
         self.prompt.textChanged.connect(self.chips.mark)
+        self.prompt.textChanged.connect(self._say_limit)
         editor.changed.connect(self.follow)
         self.dress()
         self.follow()
@@ -150,6 +165,7 @@ class PromptBar(QWidget):
         """Offer the styles that the model knows."""
         self._styles = styles
         self.chips.show_styles(styles)
+        self._say_limit()
 
     def show_recent(self, prompts: Sequence[str]) -> None:
         """Offer these earlier prompts, the latest first."""
@@ -178,6 +194,7 @@ class PromptBar(QWidget):
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""
         self.chips.dress()
+        self._say_limit()
         self.recent.setIcon(icon("history"))
         self.more.setIcon(icon("sliders"))
 
@@ -198,8 +215,21 @@ class PromptBar(QWidget):
         self.rows.setContentsMargins(20, 14, 20, 8)
         self.rows.setSpacing(8)
         self.rows.addLayout(first)
+        self.rows.addWidget(self.limit)
         self.rows.addWidget(self.second)
         self.rows.addWidget(self.chips)
+
+    def _say_limit(self) -> None:
+        """Say which words the model was never taught, where it has a list of what it was."""
+        words = unknown(self.prompt.text(), self._styles)
+        self.limit.setVisible(bool(words))
+        if words:
+            named = ", ".join(f"“{escape(word)}”" for word in words[:MOST_NAMED])
+            verb = "has" if len(words) == 1 else "have"
+            self.limit.setText(
+                f"{named} {verb} no effect: this model restyles the picture, in the styles below. "
+                f"{theme.link('models', 'Choose a model that takes any words')}"
+            )
 
     def _change_prompt(self, prompt: str) -> None:
         self._editor.change(prompt=prompt, **self._beside())

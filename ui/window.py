@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
-from ui.view import Message, said_of
+from ui.view import Message, remembered, said_of
 from ui.viewer import Viewer
 
 REFRESH_MS = 500
@@ -91,6 +92,8 @@ class Window(QMainWindow):
         self._on_close = on_close
         self._closed = False
         self._styles_shown_for: str | None = None
+        self._opened_at = time.monotonic()
+        self._start_seconds = 0.0  # until the first picture, once it is there
         self._series = Series()
         self.editor = Editor(session)
         self.commands = Actions(self)
@@ -144,6 +147,10 @@ class Window(QMainWindow):
             mode=self.viewer.mode.value,
             panel=self.commands["panel"].isChecked(),
             on_top=self.commands["on_top"].isChecked(),
+            source=remembered(self.switch.choice),
+            page=self.side.pages.currentIndex(),
+            seed_held=self.panel.hold.isChecked(),
+            start_seconds=self._start_seconds or self._state.start_seconds,
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )
@@ -178,7 +185,7 @@ class Window(QMainWindow):
         self.setCentralWidget(central)
 
     def _connect(self) -> None:
-        self._bridge.attach(self.viewer.presenter)
+        self._bridge.attach(self.viewer.presenter, previews=True)
         self._bridge.pictured.connect(self._show_picture)
         self._bridge.told.connect(self._show_message)
         self.editor.changed.connect(self._follow_settings)
@@ -192,6 +199,7 @@ class Window(QMainWindow):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
+        self.prompt_bar.model_asked.connect(self.dialogs.open_models)
         self.canvas.laying_asked.connect(self.dialogs.import_picture)
         self.canvas.opening_asked.connect(self.dialogs.open_drawing)
         self.canvas.saving_asked.connect(self.dialogs.save_drawing)
@@ -235,13 +243,16 @@ class Window(QMainWindow):
 
     def _restore(self) -> None:
         state = self._state
-        self.resize(1280, 800)
+        room = self.screen().availableGeometry()
+        self.resize(min(1280, room.width()), min(800, room.height()))
         if state.geometry:
             self.restoreGeometry(QByteArray.fromBase64(state.geometry.encode("ascii", "replace")))
         modes = {mode.value: mode for mode in Mode}
         self.show_mode(modes.get(state.mode, Mode.OUTPUT))
         self.commands["panel"].setChecked(state.panel)
         self.side.setVisible(state.panel)
+        self.side.show_page(min(max(0, state.page), self.side.pages.count() - 1))
+        self.panel.hold.setChecked(state.seed_held)
         if state.on_top:
             self.commands["on_top"].trigger()
         for titles, is_open in ((state.folded, False), (state.unfolded, True)):
@@ -253,7 +264,7 @@ class Window(QMainWindow):
     # -- what the user asks for ---------------------------------------------------------------------------------------
 
     def show_mode(self, mode: Mode) -> None:
-        """Output, input, side by side, or before and after."""
+        """Output, input, side by side, before and after, or hint."""
         self.viewer.mode = mode
         self.toolbar.show_mode(mode)
         if mode is Mode.SPLIT:
@@ -328,6 +339,8 @@ class Window(QMainWindow):
     def _show_picture(self) -> None:
         if self._bridge.take() is not None:
             self.viewer.refresh()
+            if not self._start_seconds and self.viewer.frame is not None:
+                self._start_seconds = time.monotonic() - self._opened_at
             if self.dialogs.feed is not None:
                 self.dialogs.feed.viewer.refresh()
 
@@ -368,7 +381,7 @@ class Window(QMainWindow):
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
-        said = said_of(self.session, paused=self.switch.paused)
+        said = said_of(self.session, paused=self.switch.paused, seconds_left=self._seconds_left())
         self._show_banner(said)
         # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.
         self.toolbar.show_watching(watched(self.session.open_sources))
@@ -394,6 +407,10 @@ class Window(QMainWindow):
         if wanted != self._styles_shown_for:
             self._styles_shown_for = wanted
             self.prompt_bar.show_styles(styles_of(wanted))
+
+    def _seconds_left(self) -> float | None:
+        last = self._state.start_seconds
+        return self._opened_at + last - time.monotonic() if last else None
 
     def _show_banner(self, said: Message) -> None:
         acts: dict[str, Callable[[], object]] = {

@@ -129,10 +129,12 @@ class FakeOutput:
     skipped: bool = False
     repeated: bool = False
     followers: Sequence[Sequence[Hashable]] = ()
+    hint: torch.Tensor | None = None
 
 
 class FakeEngine:
-    """Inverts pictures with the contract of ``pipeline.Stream``: a FIFO that is steps - 1 calls deep.
+    """Inverts pictures with the contract of ``pipeline.Stream``: a FIFO that is steps - 1 calls deep. The hint of a
+    picture, where a shape is to be kept, is half of it.
 
     ``script(call)`` runs before each call, counted from 0, and may sleep, wait or raise. ``events`` records what was
     asked of the engine: ``("frames", indices)``, ``("configure", config)``, ``"idle"``, ``"flush"``, ``"reset"``.
@@ -166,7 +168,7 @@ class FakeEngine:
         self.script(call)
         self.times.append(at)
         self.events.append(("frames", tuple(tag.index if isinstance(tag, Frame) else None for tag in tags)))
-        output = FakeOutput(1 - frames, tags)
+        output = FakeOutput(1 - frames, tags, hint=frames / 2 if self.config.keep_shape else None)
         if self._shape != tuple(frames.shape):  # primes: this frame is out at once, and fills the slots
             self._shape = tuple(frames.shape)
             self._in_flight = deque(FakeOutput(1 - frames, tags, repeated=True) for _ in range(self.config.steps - 1))

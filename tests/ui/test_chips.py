@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.scripted import open_scripted
 from ui.keys import keys_of
+from ui.theme import DARK, LIGHT
 from ui.window import Window
 from ui.words import has
 
@@ -127,3 +128,21 @@ def _chain(first: QWidget) -> list[QWidget]:
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             found.append(widget)
     return found
+
+
+def test_words_without_effect_are_named_where_they_are_typed(window: Window):
+    bar = window.prompt_bar
+    bar.prompt.setText("a pencil sketch of a <robot>")
+    assert bar.limit.isVisible()
+    assert "“robot” has no effect" in bar.limit.text()
+    assert DARK.accent in bar.limit.text()
+    window.commands["theme"].trigger()
+    assert LIGHT.accent in bar.limit.text()
+    window.commands["theme"].trigger()
+    bar.limit.linkActivated.emit("models")
+    assert window.dialogs.models is not None
+    bar.prompt.setText("a pencil sketch")
+    assert not bar.limit.isVisible()
+    bar.show_styles(())
+    bar.prompt.setText("a cat astronaut in space")
+    assert not bar.limit.isVisible()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from pipeline.models.residency import DENOISER
 from pipeline.output import Output, Tags
 from pipeline.setting import described
+from pipeline.shape import ShapeKeeper
 from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
@@ -42,6 +43,7 @@ _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap"
 _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
+_SHAPING = ("keep_shape", "shape_strength")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -91,11 +93,13 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
-        self._companions: list[Companion] = []
+        self._shape = ShapeKeeper(model, _given_alone)
+        self._companions: list[Companion] = [self._shape]
         self._hints: Hints = {}
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
+        self._keep_shape()
         model.residency.subscribe(self)
         self.sparse: SparseEngine | None = None
         self.notes = [*notes, *self._set_backend()]
@@ -144,7 +148,7 @@ class Stream:
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
             hints: by name, (F, 3, H, W) in 0..1: hints for ``keep_shape`` that the caller has made; the others are made
-                of the frames.
+                of the frames. The similarity filter looks at the frames alone.
 
         Raises:
             ValueError: the frames have another shape or type.
@@ -157,7 +161,7 @@ class Stream:
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
-        if turning and self.sparse is not None:
+        if (turning or self._hints) and self.sparse is not None:  # hints that are given may change where frames do not
             self.sparse.settings_changed(self._config.step_count)
         self._part_lanes(frames, turning)
         if self._skips(frames, turning):
@@ -255,10 +259,10 @@ class Stream:
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        return self.model.adapters.is_ready(config)
+        return self.model.adapters.is_ready(config) and self.model.controls.is_ready(config)
 
     def prepare(self, config: StreamConfig) -> list[str]:
-        """Read the LoRAs and embeddings that ``config`` names; on any thread, while this one streams on.
+        """Read all files that ``config`` names; on any thread, while this one streams on.
 
         Returns:
             What a user should know of them, one sentence each.
@@ -266,7 +270,7 @@ class Stream:
         Raises:
             ModelError: one is missing, damaged, or made for another model.
         """
-        return self.model.adapters.read(config)
+        return [*self.model.adapters.read(config), *self.model.controls.read(config)]
 
     @torch.inference_mode()
     def configure(self, config: StreamConfig) -> list[str]:
@@ -280,7 +284,7 @@ class Stream:
 
         Raises:
             ValueError: settings that exclude each other, or that the model cannot follow; the old ones stay in force.
-            ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
+            ModelError: a file that was not read by ``prepare`` before cannot be used; nothing has changed.
             torch.OutOfMemoryError: memory was short on the way; the old settings stay in force, and whatever of the
                 new ones was done is undone at the next call.
         """
@@ -311,6 +315,8 @@ class Stream:
             self._clear()
         if differ("text_to_image", "seed_travel", "seed"):
             self._seed_path.restart()
+        if differ(*_SHAPING):
+            self._keep_shape()
         if differ("guidance_scale", *_IN_ATTENTION):
             self._denoiser.set_guidance(config)
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
@@ -364,6 +370,9 @@ class Stream:
         if self.sparse is not None:
             self.sparse.close()
         self.model.adapters.release(self)
+        self._shape.let_go()
+        self._denoiser.set_controlnets(())
+        self.model.controls.release(self)
 
     def _catch_up(self) -> None:
         """Take account of what has changed in the model since the last call: its weights, and its memory mode."""
@@ -429,6 +438,7 @@ class Stream:
         """The latent of the next frames."""
         if self.sparse is None:
             return self._encode(frames)
+        self.sparse.frames_bring = bool(self._brought)  # by those before; where that changed, so did the settings
         effective = self.sparse.admit(frames, changed)
         return self._latent if effective is None else self._encode(effective)
 
@@ -455,7 +465,7 @@ class Stream:
             self._latent, self._start = self._admit(frames, changed), None
             self._bring(frames)
             return
-        self._brought = {}
+        self._bring(frames)
         count, _, height, width = frames.shape
         places = [self._seed_path.step(config) for _ in range(count)]
         if self._of_words:
@@ -572,6 +582,12 @@ class Stream:
         self._denoiser.backend = self._running
         return [] if self.sparse is None else self.sparse.notes
 
+    def _keep_shape(self) -> None:
+        """Keep the shape that the settings ask for; see ``ShapeKeeper``."""
+        self.model.controls.follow(self._config, self)
+        self._shape.follow(self._config)
+        self._denoiser.set_controlnets(self._shape.controlnets)
+
     def _set_filter(self) -> None:
         config = self._config
         self._filter = SimilarityFilter(config.similarity_threshold, config.similarity_skip_cap, config.seed)
@@ -583,3 +599,10 @@ def _allowed(config: StreamConfig, model: Model) -> StreamConfig:
     if problem:
         raise ValueError(problem)
     return config
+
+
+def _given_alone(names: Iterable[str], _: torch.Tensor) -> dict[str, torch.Tensor]:
+    """No hint is made of frames."""
+    for name in names:
+        raise ValueError(f"keep shape needs the hint {name!r}, and none was given")
+    return {}

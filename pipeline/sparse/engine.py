@@ -29,12 +29,15 @@ class SparseEngine:
     Attributes:
         name, capabilities, numbers, unbuilt, patient, lanes: of the backend.
         notes: what cannot be run sparsely here, and why, in words for the user.
+        frames_bring: whether frames bring along what the denoiser is shown besides (a hint, a mask): then a frame that
+            changed anywhere is another picture everywhere, and one that did not is the same.
     """
 
     def __init__(self, model: Model, backend: Backend) -> None:
         self.name, self.capabilities, self.unbuilt = backend.name, backend.capabilities, backend.unbuilt
         self.numbers, self.patient, self.lanes = backend.numbers, backend.patient, backend.lanes
         self.notes: list[str] = []
+        self.frames_bring = False
         self._factor = model.autoencoder.factor
         self._networks = SparseNetworks(model, backend)
         self._encoder = self._decoder = None
@@ -135,6 +138,8 @@ class SparseEngine:
         changes: FrameChanges = (None,) * len(frames)
         if progress.looks:
             changes = self._input.look(frames, told, progress.keyframe_due)
+            if self.frames_bring:
+                changes = tuple(change if change == () else None for change in changes)
         self._progress = progress.admitted(changes, any(one is not None for one in told))
         if not progress.looks and self._progress.looks:
             self._input.take_all(frames)  # the next ones are compared with these

@@ -30,6 +30,7 @@ SIZES = ((32, 32), (64, 64), (48, 32), (128, 128))
 # Of these sizes, the one that is large enough for sparse inference to compute parts of a picture.
 WINDOWED = (128, 128)
 EVENTS = 40
+_HINTS = ("canny", "sketch", "soft-edge")  # of those that are made without a model
 
 # Every setting of a stream, and how a new value is drawn. Threshold and cap of the filter go with the filter.
 DRAWN: dict[str, Callable[[random.Random], Any]] = {
@@ -92,6 +93,7 @@ class RandomSession:
 
     seed: int
     lora: Path | None = None
+    controls: tuple[Path, ...] = ()
     log: list[object] = field(default_factory=list)
     frames: int = 0
 
@@ -144,12 +146,19 @@ class RandomSession:
         changes = {name: DRAWN[name](self._random) for name in names}
         if self.lora is not None and self._random.random() < 0.2:
             changes["loras"] = self._random.choice(("", f"{self.lora}:0.5", str(self.lora)))
+        if self.controls and self._random.random() < 0.3:
+            changes["keep_shape"] = self._shapes()
         config = replace(stream.config, **changes)
         if config.conflict is None:
             self.log.append(changes)
             old = stream.config
             self._dropped |= config.step_count < old.step_count or config.text_to_image != old.text_to_image
             stream.configure(config)
+
+    def _shapes(self) -> str:
+        """None, one or two of the controls, each shown one of the hints."""
+        chosen = self._random.sample(self.controls, self._random.choice((0, 1, 1, 2)))
+        return "; ".join(f"{self._random.choice(_HINTS)}:{self._random.choice((0.4, 0.8))} @ {one}" for one in chosen)
 
     def _flush(self, stream: Stream) -> str | None:
         self.log.append("flush")

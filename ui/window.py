@@ -94,6 +94,7 @@ class Window(QMainWindow):
         self._styles_shown_for: str | None = None
         self._opened_at = time.monotonic()
         self._start_seconds = 0.0  # until the first picture, once it is there
+        self._downloads = False  # a model was fetched, which says nothing of the next start
         self._series = Series()
         self.editor = Editor(session)
         self.commands = Actions(self)
@@ -140,6 +141,7 @@ class Window(QMainWindow):
     def state(self) -> WindowState:
         """How the window looks now."""
         folds = self.panel.folds()
+        known = bool(self._start_seconds) and not self._downloads
         return replace(
             self._state,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode("ascii"),
@@ -150,7 +152,7 @@ class Window(QMainWindow):
             source=remembered(self.switch.choice),
             page=self.side.pages.currentIndex(),
             seed_held=self.panel.hold.isChecked(),
-            start_seconds=self._start_seconds or self._state.start_seconds,
+            start_seconds=self._start_seconds if known else self._state.start_seconds,
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )
@@ -381,6 +383,7 @@ class Window(QMainWindow):
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
+        self._downloads |= self.session.fetched is not None
         said = said_of(self.session, paused=self.switch.paused, seconds_left=self._seconds_left())
         self._show_banner(said)
         # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.

@@ -130,6 +130,7 @@ def test_what_is_refused_is_said_and_not_taken(running: Running):
 
 def test_the_look_is_kept(qtbot: QtBot, running: Running):
     window, *_ = running
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)
     window.commands["theme"].trigger()
     window.commands["view_split"].trigger()
     window.commands["panel"].trigger()

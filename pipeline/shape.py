@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,17 @@ from pipeline.models.control_layouts import ControlKind
 from pipeline.models.control_networks import SHOWN_TO_CONTROLNETS, AdapterNetwork, ControlNetUse, HintNetwork
 from pipeline.models.model import Model
 
-# Makes the hints of these names of frames (F, 3, H, W): by name, (F, 3, H, W) in 0..1 each.
-MakeHints = Callable[[Iterable[str], torch.Tensor], Mapping[str, torch.Tensor]]
+
+class MakeHints(Protocol):
+    """Makes hints (``pipeline.hints.hints.Hints``)."""
+
+    def __call__(self, names: Iterable[str], frames: torch.Tensor, /) -> Mapping[str, torch.Tensor]:
+        """The hints of these names of frames (F, 3, H, W): by name, (F, 3, H, W) in 0..1 each."""
+        ...
+
+    def reset(self) -> None:
+        """The next frames are of another source."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,8 @@ class ShapeKeeper:
         if not self._shown:
             return {}
         names = dict.fromkeys(one.hint for one in self._shown)
-        pictures = dict(self._make([name for name in names if name not in hints], frames))
+        missing = [name for name in names if name not in hints]
+        pictures = dict(self._make(missing, frames)) if missing else {}
         pictures |= {name: _checked(name, hints[name], frames) for name in names if name in hints}
         brought: dict[str, torch.Tensor] = {}
         features: dict[str, torch.Tensor] = {}
@@ -103,7 +114,8 @@ class ShapeKeeper:
         return brought | features
 
     def reset(self) -> None:
-        """See ``Companion``: nothing here is of more than one frame."""
+        """See ``Companion``."""
+        self._make.reset()
 
 
 def _checked(name: str, hint: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
+from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
@@ -43,7 +44,7 @@ _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap"
 _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
-_SHAPING = ("keep_shape", "shape_strength")
+_SHAPING = ("keep_shape", "shape_strength", "depth_model", "pose_model")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -93,7 +94,8 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
-        self._shape = ShapeKeeper(model, _given_alone)
+        self._hint_maker = HintMaker(model, self.backend)
+        self._shape = ShapeKeeper(model, self._hint_maker)
         self._companions: list[Companion] = [self._shape]
         self._hints: Hints = {}
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
@@ -259,7 +261,8 @@ class Stream:
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        return self.model.adapters.is_ready(config) and self.model.controls.is_ready(config)
+        readers = (self.model.adapters, self.model.controls, self._hint_maker)
+        return all(reader.is_ready(config) for reader in readers)
 
     def prepare(self, config: StreamConfig) -> list[str]:
         """Read all files that ``config`` names; on any thread, while this one streams on.
@@ -270,7 +273,9 @@ class Stream:
         Raises:
             ModelError: one is missing, damaged, or made for another model.
         """
-        return [*self.model.adapters.read(config), *self.model.controls.read(config)]
+        notes = [*self.model.adapters.read(config), *self.model.controls.read(config)]
+        self._hint_maker.read(config)
+        return notes
 
     @torch.inference_mode()
     def configure(self, config: StreamConfig) -> list[str]:
@@ -585,6 +590,7 @@ class Stream:
     def _keep_shape(self) -> None:
         """Keep the shape that the settings ask for; see ``ShapeKeeper``."""
         self.model.controls.follow(self._config, self)
+        self._hint_maker.follow(self._config)
         self._shape.follow(self._config)
         self._denoiser.set_controlnets(self._shape.controlnets)
 
@@ -599,10 +605,3 @@ def _allowed(config: StreamConfig, model: Model) -> StreamConfig:
     if problem:
         raise ValueError(problem)
     return config
-
-
-def _given_alone(names: Iterable[str], _: torch.Tensor) -> dict[str, torch.Tensor]:
-    """No hint is made of frames."""
-    for name in names:
-        raise ValueError(f"keep shape needs the hint {name!r}, and none was given")
-    return {}

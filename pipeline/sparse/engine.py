@@ -195,7 +195,9 @@ class SparseEngine:
         # What else moves with the frames may change where the pictures do not.
         carries = moving.keys() - {"rows", "timesteps"}
         if self._unet is None or not progress.reuses or carries:
-            self._progress = progress.denoised(whole=True) if progress.phase is Phase.IN_TICK else progress
+            # Where no frame is another than at the tick before, the whole comes out as it was.
+            anew = not carries or any(change != () for frames in progress.slots for change in frames)
+            self._progress = progress.denoised(whole=anew) if progress.phase is Phase.IN_TICK else progress
             return self._networks.denoise(moving, conditions)
         rows = moving["rows"]
         output = self._unet(rows, moving["timesteps"], conditions, progress.row_changes(len(rows)))

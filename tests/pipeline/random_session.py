@@ -22,7 +22,8 @@ from rich.console import Console
 from pipeline import GUIDANCE_KINDS, SOLVERS, SPACINGS, Model, Output, Stream, StreamConfig
 from pipeline.config import MEMORY_MODES, SEED_TRAVELS
 from tests.adapters import write_lora
-from tests.tiny_model import tiny_model
+from tests.controls import new_adapter, new_controlnet, write_control
+from tests.tiny_model import tiny_model, unet_of
 
 # Of a settled picture, 0..1: rows of a batch may be summed in another order than rows of a stream that began anew.
 CLOSE = 2e-3
@@ -229,6 +230,13 @@ class RandomSession:
         return scene[:, :height, :width].unsqueeze(0).repeat(self._buffer, 1, 1, 1)
 
 
+def write_controls(folder: Path) -> tuple[Path, ...]:
+    """T2I-Adapters and ControlNets for the models of these sessions."""
+    unet = unet_of(tiny_model())
+    made = {"adapter": new_adapter(unet), "grey": new_adapter(unet, channels=1), "controlnet": new_controlnet(unet)}
+    return tuple(write_control(folder / name, control) for name, control in made.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
@@ -237,13 +245,14 @@ def main() -> None:
     torch.set_num_threads(1)
     console, end, seed, frames, bad = Console(), time.monotonic() + options.seconds, options.seed, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        loras = {}
+        loras, controls = {}, write_controls(Path(folder))
         for sees_input in (False, True):
             loras[sees_input] = Path(folder) / f"{sees_input}.safetensors"
             write_lora(loras[sees_input], tiny_model(sees_input), "kohya")
         while time.monotonic() < end:
             session = RandomSession(seed)
             session.lora = loras[session._model.sees_input]
+            session.controls = controls
             problem = session.run()
             if problem:
                 bad += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pipeline.backends.engine_cache import EngineCache
 from pipeline.backends.graphs import CUDA_GRAPHS, GraphBackend
 from pipeline.backends.openvino.package import is_installed
 from pipeline.config import MEMORY_MODES
+from pipeline.hints.hints import Hints as HintMaker
 from pipeline.models.networks import Network
 from tests.adapters import write_lora
 from tests.controls import new_adapter, new_controlnet, write_control
@@ -60,11 +61,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 KEPT: dict[str, tuple[tuple[str, float, str], ...]] = {
     "adapter": (("canny", 0.8, "adapter"),),
-    "adapters": (("canny", 0.8, "adapter"), ("depth", 0.5, "grey adapter")),
+    "adapters": (("canny", 0.8, "adapter"), ("sketch", 0.5, "grey adapter")),
     "controlnet": (("canny", 0.8, "controlnet"),),
-    "controlnets": (("canny", 0.8, "controlnet"), ("depth", 0.5, "controlnet b")),
-    "one for two hints": (("canny", 0.8, "controlnet"), ("depth", 0.5, "controlnet")),
-    "both": (("canny", 0.8, "controlnet"), ("depth", 1.0, "adapter")),
+    "controlnets": (("canny", 0.8, "controlnet"), ("sketch", 0.5, "controlnet b")),
+    "one for two hints": (("canny", 0.8, "controlnet"), ("sketch", 0.5, "controlnet")),
+    "both": (("canny", 0.8, "controlnet"), ("sketch", 1.0, "adapter")),
 }
 
 
@@ -102,7 +103,7 @@ class Shaped(Reference):
 
 
 def hints_of(count: int, side: int = 64) -> dict[str, torch.Tensor]:
-    return {"canny": frames(count, side, side, seed=7), "depth": frames(count, side, side, seed=8)}
+    return {"canny": frames(count, side, side, seed=7), "sketch": frames(count, side, side, seed=8)}
 
 
 def at(hints: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
@@ -312,6 +313,15 @@ def test_with_a_lora_it_is_that_of_the_changed_model(shelf: Shelf, tmp_path: Pat
     assert not torch.allclose(found.image, without.image, atol=10 * CLOSE)
 
 
+class _Flipping:
+    """Makes hints that change elsewhere than their frames."""
+
+    def __call__(self, names: Iterable[str], frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name: frames.flip(1 if name == "canny" else 2) for name in names}
+
+    def reset(self) -> None: ...
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_sparse_inference_computes_the_whole_and_is_the_same(given: bool, shelf: Shelf) -> None:
     """Also where a given hint changes and the frame does not; hints that are made of the frames stay as these do.
@@ -321,10 +331,10 @@ def test_sparse_inference_computes_the_whole_and_is_the_same(given: bool, shelf:
     model, kept = tiny_model(), KEPT["both"]
     clip = frames(1, 128, 128).repeat(12, 1, 1, 1)
     clip[4:, :, 32:48, 32:48] = 0.1
-    hints = hints_of(12, 128) if given else {"canny": clip.flip(1), "depth": clip.flip(2)}
+    hints = hints_of(12, 128) if given else {"canny": clip.flip(1), "sketch": clip.flip(2)}
     backend = Counting(model)
     stream = Stream(model, replace(BASE, steps=2, keep_shape=shelf.kept(*kept), sparse=True), backend)
-    stream._shape._make = lambda names, frames: {name: frames.flip(1 if name == "canny" else 2) for name in names}
+    stream._shape._make = _Flipping()
     outputs = [stream(clip[k], hints=at(hints, k) if given else None) for k in range(12)]
     reference = Shaped(model, stream.config, shelf, *kept)
     for index in (2, 4, 5, 9):
@@ -386,3 +396,14 @@ def test_what_nobody_uses_any_more_is_given_back(shelf: Shelf) -> None:
     streams[1].close()
     gc.collect()
     assert all(one() is None for one in held)
+
+
+def test_hints_are_made_of_the_frames_where_none_are_given(shelf: Shelf) -> None:
+    model, clip, kept = tiny_model(), frames(5, 64, 64), KEPT["both"]
+    stream = Stream(model, replace(BASE, steps=2, keep_shape=shelf.kept(*kept)))
+    outputs = [stream(frame) for frame in clip]
+    hints = HintMaker(model, EagerBackend(model))(("canny", "sketch"), clip)
+    reference = Shaped(model, stream.config, shelf, *kept)
+    assert torch.allclose(outputs[-1].image[0], reference.of(clip[3], at(hints, 3)), atol=CLOSE)
+    given = [stream(frame, hints=at(hints, k)) for k, frame in enumerate(clip)]
+    assert torch.allclose(given[-1].image, outputs[-1].image, atol=CLOSE)

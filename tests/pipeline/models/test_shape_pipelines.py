@@ -111,8 +111,8 @@ def test_several_adapters_equal_diffusers_pipeline(shelf: Path) -> None:
     adapters = [new_adapter(unet_of(model), seed=seed) for seed in (1, 2)]
     folders = [write_control(shelf / f"several-{n}", adapter) for n, adapter in enumerate(adapters)]
     pipeline = pipeline_of("sd15", "StableDiffusionAdapterPipeline", shelf, adapter=diffusers.MultiAdapter(adapters))
-    clip, hints = pictures(3, 3), {"canny": pictures(3, 4), "depth": pictures(3, 5)}
-    kept = f"canny:0.7 @ {folders[0]}; depth:0.4 @ {folders[1]}"
+    clip, hints = pictures(3, 3), {"canny": pictures(3, 4), "sketch": pictures(3, 5)}
+    kept = f"canny:0.7 @ {folders[0]}; sketch:0.4 @ {folders[1]}"
     ours = config(2, "full", text_to_image=True, seed_travel="hold", keep_shape=kept)
     (found,) = latents(Stream(model, ours), clip, hints, 2)
     expected = pipeline(
@@ -140,7 +140,7 @@ def test_controlnets_equal_diffusers_pipeline(count: int, kind: str, steps: int,
     name = f"StableDiffusion{'XL' if kind == 'sdxl' else ''}ControlNetImg2ImgPipeline"
     pipeline = pipeline_of(kind, name, shelf, controlnet=controlnets if count > 1 else controlnets[0])
     clip = pictures(steps + 1, 3)
-    hints = {hint: pictures(steps + 1, 4 + n) for n, hint in enumerate(("canny", "depth")[:count])}
+    hints = {hint: pictures(steps + 1, 4 + n) for n, hint in enumerate(("canny", "sketch")[:count])}
     weights = [0.7, 0.4][:count]
     kept = "; ".join(f"{h}:{w} @ {folder}" for h, w, folder in zip(hints, weights, folders, strict=True))
     pipeline.scheduler.set_timesteps(2 * steps)

@@ -19,8 +19,8 @@ from ui.pixels import Part, Prepared, Presenter
 _GRIP = 34  # the diameter of the handle on the dividing line, in logical pixels
 _KEPT_TIMES = 240
 NO_HINT = (
-    "No shape is kept: name a hint under Keep shape, such as canny:0.8, and here are the outlines, the depth or the pose "
-    "that the picture follows."
+    "No shape is kept: name a hint under Keep shape, such as canny:0.8, and here are the outlines, the depth or the "
+    "pose that the picture follows."
 )
 REST_MS = 1500  # a pointer that has not moved for so long is in the way of the picture
 

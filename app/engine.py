@@ -129,6 +129,7 @@ class ModelFacts:
         sees_input: it paints over an input picture, and cannot do without one.
         timesteps: those that it may be told.
         defaults: what it recommends for the settings of the stream, by name.
+        unsupported: settings of the stream that have no effect on it, by name, each with the reason in one sentence.
     """
 
     name: str
@@ -139,6 +140,7 @@ class ModelFacts:
     sees_input: bool = False
     timesteps: range = range(1000)
     defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    unsupported: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
         sees_input=model.sees_input,
         timesteps=model.schedule.timesteps,
         defaults=model.defaults,
+        unsupported=model.unsupported,
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
     config = adapted(settings.stream, with_loras(model.defaults, settings.stream))

@@ -15,10 +15,12 @@ HARD_TO_TYPE = frozenset("\\[]{}@|~`#^")
 
 _KEYS = {
     "prompt": ("Ctrl+L",),
+    "style": ("1", "2", "3", "4", "5", "6", "7", "8", "9"),
     "undo": ("Ctrl+Z",),
     "redo": ("Ctrl+Shift+Z", "Ctrl+Y"),
     "shuffle": ("Ctrl+N",),
     "presets": ("Ctrl+P",),
+    "look_now": ("Ctrl+Shift+L",),
     "source": ("Ctrl+O",),
     "pause": ("Ctrl+Space", "Ctrl+Shift+P"),
     "canvas": ("Ctrl+K",),

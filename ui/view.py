@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,36 @@ from ui.choice import Choice
 FIRST_PROMPT = "a watercolour"
 
 
-def first_choice(spec: str | None) -> Choice:
-    """The source that was asked for; else the first camera that is one; else the sample clip."""
+def first_choice(spec: str | None, last: str = "") -> Choice:
+    """The source that was asked for; else that of the last time, where it is still there; else the first camera.
+
+    Where there is none of these it is the sample clip.
+
+    Args:
+        spec: as ``open_source`` takes it.
+        last: what ``remembered`` gave the last time.
+    """
     if spec is not None:
         return Choice(spec, Path(spec).name)
     found = first_camera()
+    if last and _is_there(Choice(last, ""), found is not None):
+        return Choice(last, Path(last).name)
     return Choice(f"camera:{found.index}", found.name) if found else Choice(str(clip_path()), "Sample clip")
+
+
+def remembered(choice: Choice) -> str:
+    """The source as it is kept for the next time; empty for one that means nothing then."""
+    # A window is another one the next time, and the clip of our own is only for want of a camera.
+    lasting = choice.kind != "window" and choice.spec != str(clip_path())
+    if choice.kind in ("image", "folder", "video"):
+        return os.path.abspath(choice.spec) if lasting else ""  # noqa: PTH100 - the file may be gone
+    return choice.spec if lasting else ""
+
+
+def _is_there(choice: Choice, camera: bool) -> bool:
+    if choice.kind == "camera":
+        return camera
+    return choice.kind not in ("image", "folder", "video") or os.path.exists(choice.spec)  # noqa: PTH110 - never raises
 
 
 def first_choices(chosen: Values) -> Values:

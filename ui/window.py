@@ -25,13 +25,15 @@ from ui.bridge import Bridge
 from ui.canvas import CanvasPane
 from ui.choice import CANVAS, Choice
 from ui.dialogs import Dialogs, canvas_choice
-from ui.drops import drop
+from ui.drops import Drops
 from ui.editor import Editor
 from ui.layout import Mode, Zoom
 from ui.numbers import Numbers, Strip
 from ui.panel import Panel
 from ui.presets import Presets
 from ui.prompt_bar import PromptBar
+from ui.references import References
+from ui.saved import saved_acts
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
@@ -39,7 +41,7 @@ from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
-from ui.view import Message, said_of
+from ui.view import Message, remembered, said_of
 from ui.viewer import Viewer
 
 REFRESH_MS = 500
@@ -96,6 +98,8 @@ class Window(QMainWindow):
         self.sinks = Sinks(session, lambda: self.switch.fps, lambda: self.viewer.frame)
         self.presets = Presets(self.editor, self)
         self.dialogs = Dialogs(self, session, self.editor, self.switch, bridge)
+        self.references = References(session, self.editor, lambda: self.viewer.frame, self)
+        self.drops = Drops(self, self.presets, self.switch, self.dialogs, self.references)
         self.viewer = Viewer()
         self.banner = Card(self.viewer, "banner", Qt.AlignmentFlag.AlignTop)
         self.toast = Toast(self.viewer)
@@ -140,6 +144,9 @@ class Window(QMainWindow):
             mode=self.viewer.mode.value,
             panel=self.commands["panel"].isChecked(),
             on_top=self.commands["on_top"].isChecked(),
+            source=remembered(self.switch.choice),
+            page=self.side.pages.currentIndex(),
+            seed_held=self.panel.hold.isChecked(),
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )
@@ -181,12 +188,14 @@ class Window(QMainWindow):
         self.editor.refused.connect(lambda _, reason: self.toast.tell(reason, "warning"))
         self.switch.changed.connect(self._show_source)
         self.sinks.changed.connect(self._show_sinks)
-        self.sinks.told.connect(lambda text, kind, _: self.toast.tell(text, kind))
-        self.presets.told.connect(self.toast.tell)
+        self.sinks.told.connect(lambda text, kind, path: self.toast.tell(text, kind, saved_acts(path)))
+        for telling in (self.presets, self.references):
+            telling.told.connect(self.toast.tell)
         for failing in (self.switch.failed, self.dialogs.failed):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
+        self.prompt_bar.model_asked.connect(self.dialogs.open_models)
         self.canvas.laying_asked.connect(self.dialogs.import_picture)
         self.canvas.opening_asked.connect(self.dialogs.open_drawing)
         self.canvas.saving_asked.connect(self.dialogs.save_drawing)
@@ -210,6 +219,7 @@ class Window(QMainWindow):
             "redo": self._redo,
             "shuffle": self.panel.shuffle_seed,
             "presets": self._open_presets,
+            "look_now": self.references.look_like_now,
             "source": self.dialogs.open_source,
             "pause": checked("pause", self.switch.pause),
             "canvas": lambda: self.switch.choose(canvas_choice()),
@@ -229,13 +239,16 @@ class Window(QMainWindow):
 
     def _restore(self) -> None:
         state = self._state
-        self.resize(1280, 800)
+        room = self.screen().availableGeometry()
+        self.resize(min(1280, room.width()), min(800, room.height()))
         if state.geometry:
             self.restoreGeometry(QByteArray.fromBase64(state.geometry.encode("ascii", "replace")))
         modes = {mode.value: mode for mode in Mode}
         self.show_mode(modes.get(state.mode, Mode.OUTPUT))
         self.commands["panel"].setChecked(state.panel)
         self.side.setVisible(state.panel)
+        self.side.show_page(min(max(0, state.page), self.side.pages.count() - 1))
+        self.panel.hold.setChecked(state.seed_held)
         if state.on_top:
             self.commands["on_top"].trigger()
         for titles, is_open in ((state.folded, False), (state.unfolded, True)):
@@ -291,7 +304,7 @@ class Window(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        drop([url.toLocalFile() for url in event.mimeData().urls()], self.presets, self.switch, self.dialogs)
+        self.drops.take([url.toLocalFile() for url in event.mimeData().urls()], event.position().toPoint())
         event.acceptProposedAction()
 
     def _go_to_prompt(self) -> None:
@@ -374,6 +387,7 @@ class Window(QMainWindow):
         if model is not None:  # before, there is nothing to measure, and torch is still on its way in
             self._series.add(counts)
         self.side.show_model(model)
+        self.panel.show_model(model)
         self.strip.show_counts(counts, model, "" if said.text else advice)
         self.panel.show_counts(counts)
         if self.numbers.isVisible():
@@ -389,13 +403,13 @@ class Window(QMainWindow):
             self.prompt_bar.show_styles(styles_of(wanted))
 
     def _show_banner(self, said: Message) -> None:
-        acts = {
+        acts: dict[str, Callable[[], object]] = {
             "Choose a source": self.dialogs.open_source,
             "Start again": self._restart,
             "Cancel": self.session.cancel_loading,
             "Go on": self.commands["pause"].trigger,
         }
-        self.banner.say(said.text, said.kind, button=said.button, act=acts.get(said.button))
+        self.banner.say(said.text, said.kind, buttons=[(said.button, acts[said.button])] if said.button else ())
 
 
 def _timer(parent: Window, interval_ms: int, act: Callable[[], object]) -> QTimer:

@@ -105,6 +105,20 @@ class Character:
     grid: int | None = None
 
 
+def unsupported_by(family: Family) -> dict[str, str]:
+    """Settings of a stream that have no effect on models of this family, by name, each with the reason.
+
+    Each is one sentence for people, as a control that is greyed out shows it.
+    """
+    if family is not VITRAIL:
+        return {}
+    other = "choose a Stable Diffusion model for it, such as SimianLuo/LCM_Dreamshaper_v7"
+    return {
+        "keep_shape": f"There are no T2I-Adapters or ControlNets for {VITRAIL.title}'s own model; {other}.",
+        "look_like": f"There is no IP-Adapter for {VITRAIL.title}'s own model; {other}.",
+    }
+
+
 def family_of(unet: Mapping[str, object], pipeline_class: str = "") -> Family:
     """The family of a diffusers UNet configuration; ``pipeline_class`` is that of the folder's index."""
     added = unet.get("addition_embed_type")

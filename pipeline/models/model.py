@@ -14,7 +14,7 @@ from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
 from pipeline.models.deferred import Deferred
 from pipeline.models.facts import Modules
-from pipeline.models.families import OTHER, Family, Hints
+from pipeline.models.families import OTHER, Family, Hints, unsupported_by
 from pipeline.models.kept_prompts import Projection
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.modules import UNet, UNetConfig
@@ -98,6 +98,11 @@ class Model:
         if self.record is not None and not self.residency.revision(part):
             self.record.add_digest(part, digest)
         return digest
+
+    @property
+    def unsupported(self) -> dict[str, str]:
+        """See ``unsupported_by`` in ``pipeline.models.families``."""
+        return unsupported_by(self.family)
 
     @property
     def sees_input(self) -> bool:

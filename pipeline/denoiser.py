@@ -66,7 +66,6 @@ class Denoiser:
     def weights_changed(self) -> None:
         """The denoiser's weights have changed: see ``Prompts.denoiser_changed``."""
         self._prompts.denoiser_changed()
-        self._bank.forget()
 
     def __call__(
         self,

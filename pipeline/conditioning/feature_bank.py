@@ -29,7 +29,7 @@ from pipeline.conditioning.attention import Attention, Entries, heads, merged, s
 from pipeline.conditioning.conditions import Rows, fixed
 from pipeline.device import uploaded
 
-PREFIX = "self_"
+BANK_PREFIX = "self_"  # of all names of inputs and outputs
 _KINDS = ("keys", "values", "features")
 _STRENGTHS = "strengths"  # (B, 2): the logarithm of the bank's weight, and the fusion's share
 _ALL = "all"
@@ -104,8 +104,8 @@ def route_banks(processors: Sequence[BankedAttention], conditions: Mapping[str, 
     """Hand each self-attention its own among the inputs of the network."""
     found: list[dict[str, torch.Tensor]] = [{} for _ in processors]
     for name, tensor in conditions.items():
-        if name.startswith(PREFIX):
-            layer, _, own = name[len(PREFIX) :].partition("_bank_")
+        if name.startswith(BANK_PREFIX):
+            layer, _, own = name[len(BANK_PREFIX) :].partition("_bank_")
             for entries in found if layer == _ALL else (found[int(layer)],):
                 entries[own] = tensor
     for processor, entries in zip(processors, found, strict=True):
@@ -115,7 +115,7 @@ def route_banks(processors: Sequence[BankedAttention], conditions: Mapping[str, 
 def found_by(processors: Sequence[BankedAttention]) -> dict[str, torch.Tensor]:
     """What the self-attentions had at the call, as outputs of the network; nothing where no bank is in use."""
     return {
-        f"{PREFIX}{number}_{name}": tensor
+        f"{BANK_PREFIX}{number}_{name}": tensor
         for number, one in enumerate(processors)
         if one.entries
         for name, tensor in one.found.items()
@@ -164,7 +164,7 @@ class FeatureBank:
 
     def learn(self, rows: Rows, outputs: Mapping[str, torch.Tensor]) -> None:
         """Take the shapes of the bank from what the denoiser gave for latents of this size, with strengths alone."""
-        found = {name: tuple(tensor.shape[1:]) for name, tensor in outputs.items() if name.startswith(PREFIX)}
+        found = {name: tuple(tensor.shape[1:]) for name, tensor in outputs.items() if name.startswith(BANK_PREFIX)}
         self._shapes[rows.height, rows.width] = found
         self.revision += 1
 
@@ -178,9 +178,9 @@ class FeatureBank:
             zero = torch.zeros((), dtype=self._dtype, device=self._device)
             bank = {name: zero.expand(rows.count, *shape) for name, shape in shapes.items()}
             weight, share = _NOTHING, 0.0
-        strengths = torch.tensor([[weight, share]], dtype=self._dtype, device=self._device)
+        strengths = uploaded(torch.tensor([[weight, share]], dtype=self._dtype), self._device)
         named = {_input_of(name): bank[name] for name in shapes}
-        return {f"{PREFIX}{_ALL}_bank_{_STRENGTHS}": fixed(strengths, rows), **named}
+        return {f"{BANK_PREFIX}{_ALL}_bank_{_STRENGTHS}": fixed(strengths, rows), **named}
 
     def saw(self, rows: Rows, outputs: Mapping[str, torch.Tensor]) -> None:
         """Merge what the denoiser had at this call into the bank, if it is time to."""
@@ -191,7 +191,7 @@ class FeatureBank:
         self._calls += 1
         if self._bank and self._calls % _EVERY:
             return
-        now = {name: outputs[name].to(self._device, self._dtype) for name in outputs if name.startswith(PREFIX)}
+        now = {name: outputs[name].to(self._device, self._dtype) for name in outputs if name.startswith(BANK_PREFIX)}
         self._bank = self._merged_with(now) if self._bank else now
         self.revision += 1
 

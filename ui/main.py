@@ -104,7 +104,7 @@ def open_window(
     from ui.window import Window
 
     bridge, keeper = Bridge(), Keeper()
-    session = Session(source, owner, [CallbackSink(bridge.put)], listener=bridge.tell)
+    session = Session(source, owner, [CallbackSink(bridge.put)], listener=bridge.tell, preview=bridge.preview)
     drawing = drawing or _drawing_for(choice, source)
     on_close = partial(_close, keeper=keeper)
     window = Window(session, bridge, choice, source, state=state, prompts=prompts, drawing=drawing, on_close=on_close)

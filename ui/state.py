@@ -22,6 +22,7 @@ class WindowState:
         source: what was watched, as ``open_source`` takes it; empty for what is first where nothing is known.
         page: of the column beside the picture, counted from 0.
         seed_held: whether the seed stays where the prompt changes.
+        start_seconds: from the window to the first picture; 0 where that is not known.
         folded: titles of the sections that were closed, and
         unfolded: of those that were opened, against their default.
     """
@@ -34,6 +35,7 @@ class WindowState:
     source: str = ""
     page: int = 0
     seed_held: bool = True
+    start_seconds: float = 0.0
     folded: tuple[str, ...] = ()
     unfolded: tuple[str, ...] = ()
 

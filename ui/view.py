@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,14 +70,19 @@ class Message:
     button: str = ""
 
 
-def said_of(session: Session, *, paused: bool = False) -> Message:
-    """What the window says of the session as it is now."""
+def said_of(session: Session, *, paused: bool = False, seconds_left: float | None = None) -> Message:
+    """What the window says of the session as it is now; ``seconds_left`` as in ``message``."""
     fetching = fetched_words(session.settings.model, session.fetched)
-    return message(session.status, paused=paused, fetching=fetching)
+    return message(session.status, paused=paused, fetching=fetching, seconds_left=seconds_left)
 
 
-def message(status: Status, *, paused: bool = False, fetching: str = "") -> Message:
-    """What the window says of the session's state; ``fetching`` says how far the download of a first model is."""
+def message(status: Status, *, paused: bool = False, fetching: str = "", seconds_left: float | None = None) -> Message:
+    """What the window says of the session's state.
+
+    Args:
+        fetching: how far the download of a first model is.
+        seconds_left: until the first picture, as long as the last start took; None where that is not known.
+    """
     words = status.message or status.state.value.capitalize()
     if status.state is SessionState.FAILED:
         return Message(words, "error", "Start again")
@@ -86,6 +92,9 @@ def message(status: Status, *, paused: bool = False, fetching: str = "") -> Mess
         return Message(f"{words} Vitrail keeps trying.", "error", "Choose a source")
     if status.state is SessionState.LOADING and fetching:
         return Message(f"{fetching}…", "working", "Cancel")
+    if status.state is SessionState.LOADING and seconds_left is not None:
+        when = f"in about {math.ceil(seconds_left)} s" if seconds_left > 0 else "at any moment"
+        return Message(f"{words}. Styling starts {when}…", "working")
     if status.state in (SessionState.STARTING, SessionState.LOADING):
         return Message(f"{words}…", "working")
     return Message() if status.state is SessionState.RUNNING else Message(words, "info", "Choose a source")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -91,6 +92,9 @@ class Window(QMainWindow):
         self._on_close = on_close
         self._closed = False
         self._styles_shown_for: str | None = None
+        self._opened_at = time.monotonic()
+        self._start_seconds = 0.0  # until the first picture, once it is there
+        self._downloads = False  # a model was fetched, which says nothing of the next start
         self._series = Series()
         self.editor = Editor(session)
         self.commands = Actions(self)
@@ -137,6 +141,7 @@ class Window(QMainWindow):
     def state(self) -> WindowState:
         """How the window looks now."""
         folds = self.panel.folds()
+        known = bool(self._start_seconds) and not self._downloads
         return replace(
             self._state,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode("ascii"),
@@ -147,6 +152,7 @@ class Window(QMainWindow):
             source=remembered(self.switch.choice),
             page=self.side.pages.currentIndex(),
             seed_held=self.panel.hold.isChecked(),
+            start_seconds=self._start_seconds if known else self._state.start_seconds,
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )
@@ -181,7 +187,7 @@ class Window(QMainWindow):
         self.setCentralWidget(central)
 
     def _connect(self) -> None:
-        self._bridge.attach(self.viewer.presenter)
+        self._bridge.attach(self.viewer.presenter, previews=True)
         self._bridge.pictured.connect(self._show_picture)
         self._bridge.told.connect(self._show_message)
         self.editor.changed.connect(self._follow_settings)
@@ -335,6 +341,8 @@ class Window(QMainWindow):
     def _show_picture(self) -> None:
         if self._bridge.take() is not None:
             self.viewer.refresh()
+            if not self._start_seconds and self.viewer.frame is not None:
+                self._start_seconds = time.monotonic() - self._opened_at
             if self.dialogs.feed is not None:
                 self.dialogs.feed.viewer.refresh()
 
@@ -375,7 +383,8 @@ class Window(QMainWindow):
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
-        said = said_of(self.session, paused=self.switch.paused)
+        self._downloads |= self.session.fetched is not None
+        said = said_of(self.session, paused=self.switch.paused, seconds_left=self._seconds_left())
         self._show_banner(said)
         # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.
         self.toolbar.show_watching(watched(self.session.open_sources))
@@ -401,6 +410,10 @@ class Window(QMainWindow):
         if wanted != self._styles_shown_for:
             self._styles_shown_for = wanted
             self.prompt_bar.show_styles(styles_of(wanted))
+
+    def _seconds_left(self) -> float | None:
+        last = self._state.start_seconds
+        return self._opened_at + last - time.monotonic() if last else None
 
     def _show_banner(self, said: Message) -> None:
         acts: dict[str, Callable[[], object]] = {

@@ -15,6 +15,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
+import ui.viewer as module
 from app.frame import Frame
 from ui.bridge import Bridge
 from ui.layout import Layout, Mode, Rect, Zoom
@@ -49,6 +50,23 @@ def show(viewer: Viewer, frame: Frame) -> None:
 def colour(viewer: Viewer, x: int, y: int) -> tuple[int, int, int]:
     found: QColor = viewer.grab().toImage().pixelColor(x, y)
     return found.red(), found.green(), found.blue()
+
+
+def test_the_source_is_shown_until_the_first_picture_which_fades_in(
+    qtbot: QtBot, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
+):
+    raw = Frame(0, 0.0, np.full((50, 100, 3), BLUE, np.uint8))
+    show(viewer, raw)
+    assert colour(viewer, 200, 200) == BLUE
+    assert viewer.frame is None, "no picture that could be saved"
+    monkeypatch.setattr(module, "FADE_MS", 3_600_000)
+    show(viewer, styled())
+    assert viewer.frame is not None
+    assert colour(viewer, 200, 200) == pytest.approx(BLUE, abs=2)
+    show(viewer, styled(colour=GREEN))  # goes on under the fade
+    monkeypatch.setattr(module, "FADE_MS", 1)
+    qtbot.waitUntil(lambda: not viewer._fading.isActive())
+    assert colour(viewer, 200, 200) == GREEN
 
 
 def test_the_picture_fills_the_view_in_its_own_shape(viewer: Viewer):

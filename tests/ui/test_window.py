@@ -130,6 +130,7 @@ def test_what_is_refused_is_said_and_not_taken(running: Running):
 
 def test_the_look_is_kept(qtbot: QtBot, running: Running):
     window, *_ = running
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)
     window.commands["theme"].trigger()
     window.commands["view_split"].trigger()
     window.commands["panel"].trigger()
@@ -137,6 +138,7 @@ def test_the_look_is_kept(qtbot: QtBot, running: Running):
     window.panel.hold.click()
     state = window.state()
     assert (state.theme, state.mode, state.panel) == ("light", "before and after", False)
+    assert state.start_seconds > 0
     other, *_ = make(qtbot, state=state)
     assert current().appearance is Appearance.LIGHT
     assert other.viewer.mode is Mode.SPLIT

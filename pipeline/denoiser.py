@@ -12,6 +12,7 @@ from pipeline.backends.backend import Backend
 from pipeline.conditioning.attention import project
 from pipeline.conditioning.attention_guidance import AttentionGuidance
 from pipeline.conditioning.conditions import Conditioning, Conditions, Rows
+from pipeline.conditioning.feature_bank import FeatureBank
 from pipeline.conditioning.guidance_embedding import GuidanceEmbedding
 from pipeline.conditioning.picture_size import PictureSize
 from pipeline.conditioning.prompt_syntax import Mix
@@ -45,7 +46,8 @@ class Denoiser:
         self._told = GuidanceEmbedding(model.guidance_width, *place)
         self._attention = AttentionGuidance(self._prompts, *place)
         self._sizes = [PictureSize(model.autoencoder.factor, *place)] if model.sized else []
-        self._conditioning = Conditioning([self._prompts, *self._sizes, self._told, self._attention])
+        self._bank = FeatureBank(*place)
+        self._conditioning = Conditioning([self._prompts, *self._sizes, self._told, self._attention, self._bank])
 
     def set_prompts(self, positive: str | Mix, negative: str | None = None, seconds: float = 0.0) -> None:
         """See ``Prompts.set``."""
@@ -69,6 +71,14 @@ class Denoiser:
     def _told_of(self, use: ControlNetUse) -> Conditioning:
         """What a ControlNet is told: the prompts by its own weights, and what else the model's denoiser is told."""
         return Conditioning([PromptsBeside(self._prompts, partial(project, use.control.module)), *self._sizes])
+
+    def set_feature_bank(self, strength: float) -> None:
+        """See ``FeatureBank.set``."""
+        self._bank.set(strength)
+
+    def forget_frames(self) -> None:
+        """What comes next has nothing to do with the frames so far, or is to look otherwise."""
+        self._bank.forget()
 
     def advance(self, at: float | None, frames: int) -> bool:
         """See ``Prompts.advance``."""
@@ -97,6 +107,7 @@ class Denoiser:
             (B, C, h, w) float32.
         """
         moving = {"rows": rows, "timesteps": timesteps, **carried}
+        self._learn_bank(moving, layout)
         can = self.backend.capabilities
         if self._tick_layout is None or can.any_shape or can.splits_rows:
             return self._run(self.backend, self._controlled(self.backend, moving, layout), layout)
@@ -121,7 +132,18 @@ class Denoiser:
             self._tick_layout = None
 
     def _run(self, backend: Backend, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> torch.Tensor:
-        return backend.run(self._network, moving, self._conditions(moving["rows"], layout))["output"]
+        outputs = backend.run(self._network, moving, self._conditions(moving["rows"], layout))
+        if self._tick_layout is None:  # rows of single positions are none that come again
+            self._bank.saw(_rows(moving["rows"], layout), outputs)
+        return outputs["output"]
+
+    def _learn_bank(self, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> None:
+        """Have the denoiser show once, by a row, of which shape its banks are; no engine is built for that."""
+        rows = _rows(moving["rows"], layout)
+        if self._bank.in_use and not self._bank.knows(rows):
+            one = {name: tensor[:1] for name, tensor in moving.items()}
+            told = self._conditions(one["rows"], ((layout[0][0], 1),))
+            self._bank.learn(rows, self.backend.unbuilt.run(self._network, one, told))
 
     def _controlled(self, backend: Backend, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> _Moving:
         """What the denoiser is handed of ``moving``: the residuals of ControlNets in the place of their hints."""
@@ -153,7 +175,11 @@ class Denoiser:
         return given, one.conditioning.laid_out(Rows(layout, rows.shape[2], rows.shape[3]))
 
     def _conditions(self, rows: torch.Tensor, layout: RowLayout) -> Conditions:
-        return self._conditioning.laid_out(Rows(layout, rows.shape[2], rows.shape[3]))
+        return self._conditioning.laid_out(_rows(rows, layout))
+
+
+def _rows(rows: torch.Tensor, layout: RowLayout) -> Rows:
+    return Rows(layout, rows.shape[2], rows.shape[3])
 
 
 class _ControlNet:

@@ -106,6 +106,7 @@ class Stream:
         self.sparse: SparseEngine | None = None
         self.notes = [*notes, *self._set_backend()]
         self._denoiser.set_guidance(self._config)
+        self._denoiser.set_feature_bank(self._config.feature_bank)
         self._set_prompts()
         self._set_filter()
 
@@ -163,6 +164,8 @@ class Stream:
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
+        if turning:
+            self._denoiser.forget_frames()
         if (turning or self._hints) and self.sparse is not None:  # hints that are given may change where frames do not
             self.sparse.settings_changed(self._config.step_count)
         self._part_lanes(frames, turning)
@@ -254,6 +257,7 @@ class Stream:
     def _clear(self) -> None:
         self._lanes.leave()
         self._batch = None
+        self._denoiser.forget_frames()
         self._in_flight.clear()
         self._filter.reset()
         for companion in self._companions:
@@ -318,6 +322,8 @@ class Stream:
             self._set_filter()
         if differ("text_to_image"):
             self._clear()
+        if differ("feature_bank"):
+            self._denoiser.set_feature_bank(config.feature_bank)
         if differ("text_to_image", "seed_travel", "seed"):
             self._seed_path.restart()
         if differ(*_SHAPING):
@@ -338,6 +344,7 @@ class Stream:
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
             self._filter.reset()
+            self._denoiser.forget_frames()
             if self.sparse is not None:
                 self.sparse.settings_changed(config.step_count)
         return notes
@@ -400,6 +407,7 @@ class Stream:
                 self._denoiser.weights_changed()
             self._changed_parts.clear()  # last: where memory runs out above, the next call does all of it again
         self._filter.reset()
+        self._denoiser.forget_frames()
         if self.sparse is not None:
             self.sparse.weights_changed(parts)
             self.sparse.settings_changed(self._config.step_count)

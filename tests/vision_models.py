@@ -45,7 +45,7 @@ def write_depth_model(folder: Path, seed: int = 0) -> PreTrainedModel:
         for name, weights in model.named_parameters():
             if name.endswith("weight") and weights.ndim > 1:
                 weights.mul_(8)
-        model.head.conv3.bias.fill_(5.0)
+        torch.nn.init.constant_(model.get_parameter("head.conv3.bias"), 5.0)
     model.save_pretrained(folder)
     write_json(
         folder / "preprocessor_config.json",
@@ -70,7 +70,6 @@ def write_pose_model(folder: Path, joints: int = 17) -> PreTrainedModel:
     }
     config = VitPoseConfig(
         backbone_config=backbone,  # pyright: ignore[reportArgumentType]  # a dict becomes the configuration it describes
-        num_labels=joints,
         id2label={number: f"joint {number}" for number in range(joints)},
     )
     model = VitPoseForPoseEstimation(config).eval()

@@ -16,6 +16,7 @@ from torch import nn
 
 from pipeline.conditioning.attention import condition, route
 from pipeline.conditioning.effects import EFFECTS
+from pipeline.conditioning.feature_bank import banked, found_by, route_banks
 from pipeline.models.residency import AUTOENCODER, DENOISER
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class DenoiserNetwork:
 
     ``rows`` (B, C or 2C, h, w), ``timesteps`` (B,) and what the conditioning says (see ``pipeline.conditioning``) to
     ``output`` (B, C, h, w) float32. Where a shape is kept, ``shape_features_N``, ``shape_residuals_N`` and
-    ``shape_middle`` (B, ...) are added inside (see ``pipeline.models.control_networks``).
+    ``shape_middle`` (B, ...) are added inside (see ``pipeline.models.control_networks``). With a
+    feature bank it also gives what goes into it.
     """
 
     name, part, open_sizes, window = "denoiser", DENOISER, False, False
@@ -197,10 +199,16 @@ def _in_order(given: dict[str, torch.Tensor], name: str) -> list[torch.Tensor]:
 
 
 class _Denoiser(ConditionedUNet):
+    def __init__(self, unet: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(unet, dtype)
+        self._banked = banked(unet)
+
     def forward(
         self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, **conditions: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        return {"output": self.call_unet(rows, timesteps, tokens, conditions)}
+        route_banks(self._banked, {name: one.to(self._format.dtype) for name, one in conditions.items()})
+        output = self.call_unet(rows, timesteps, tokens, conditions)
+        return {"output": output, **found_by(self._banked)}
 
 
 def added_conditions(conditions: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:

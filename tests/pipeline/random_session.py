@@ -75,6 +75,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
 }
 # What a still scene must settle to does not depend on these.
 CALM = {
+    "feature_bank": 0.0,
     "transition": 0.0,
     "text_to_image": False,
     "prompt_travel": False,

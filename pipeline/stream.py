@@ -10,6 +10,7 @@ import torch
 from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.sliced import SlicedBackend
+from pipeline.companions import Companion, Hints, brought
 from pipeline.conditioning.prompt_syntax import blended
 from pipeline.conditioning.prompt_travel import FRAME_SECONDS
 from pipeline.config import StreamConfig
@@ -90,6 +91,9 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
+        self._companions: list[Companion] = []
+        self._hints: Hints = {}
+        self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
         model.residency.subscribe(self)
@@ -125,6 +129,7 @@ class Stream:
         *,
         at: float | None = None,
         changed: Changed = None,
+        hints: Hints | None = None,
     ) -> Output:
         """Take the next frames, give the next pictures.
 
@@ -138,11 +143,14 @@ class Stream:
             changed: for each frame the rectangles (left, top, right, bottom) outside of which it equals the frame
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
+            hints: by name, (F, 3, H, W) in 0..1: hints for ``keep_shape`` that the caller has made; the others are made
+                of the frames.
 
         Raises:
             ValueError: the frames have another shape or type.
         """
         frames = checked(frames, self.model.autoencoder.factor)
+        self._hints = hints or {}
         self._catch_up()
         arriving = self._tagged(tags, len(frames))
         self._now = self._now + len(frames) * FRAME_SECONDS if at is None else at
@@ -242,6 +250,8 @@ class Stream:
         self._batch = None
         self._in_flight.clear()
         self._filter.reset()
+        for companion in self._companions:
+            companion.reset()
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
@@ -395,9 +405,10 @@ class Stream:
         )
         self._batch.from_noise = self._from_noise()
         self._batch.prepare(self._table(), self._noise())
+        self._batch.show(self._brought)
         self._set_guidance()
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
-            latent = self._batch.prime(self._latent, self._start)
+            latent = self._batch.prime(self._latent, self._start, self._brought)
         self._image = self._decode(latent)
         self._in_flight.fill(tags, self._config.step_count)
         self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
@@ -406,8 +417,9 @@ class Stream:
     def _tick(self, batch: StreamBatch) -> None:
         if self.sparse is not None:
             self.sparse.tick()
-        with self._lanes("denoise", self._latent, after="encode"), self._clock("unet"):
-            latent = batch.tick(self._latent, self._start, None if self.sparse is None else self.sparse.moving)
+        with self._lanes("denoise", self._latent, *self._brought.values(), after="encode"), self._clock("unet"):
+            moving = None if self.sparse is None else self.sparse.moving
+            latent = batch.tick(self._latent, self._start, moving, self._brought)
             if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
                 latent = latent.clone()
         if self.sparse is None or not self.sparse.still:
@@ -441,7 +453,9 @@ class Stream:
         config = self._config
         if not config.text_to_image:
             self._latent, self._start = self._admit(frames, changed), None
+            self._bring(frames)
             return
+        self._brought = {}
         count, _, height, width = frames.shape
         places = [self._seed_path.step(config) for _ in range(count)]
         if self._of_words:
@@ -456,6 +470,14 @@ class Stream:
         if config.prompt_travel:
             self._prompt_share = prompt_share(*places[-1])
             self._set_prompts()
+
+    def _bring(self, frames: torch.Tensor) -> None:
+        """Set what these frames bring along besides their latents."""
+        if self._companions:
+            with self._lanes("encode"), self._clock("encode"):
+                self._brought = brought(self._companions, frames, self._running, self._hints)
+        if self._batch is not None:
+            self._batch.show(self._brought)
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._lanes("encode"), self._clock("encode"):

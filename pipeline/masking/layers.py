@@ -12,6 +12,8 @@ from pipeline.masking.mask import blurred
 
 # Of the share that the background has around a pixel; keeps the blur of what is wholly hidden a number.
 _HIDDEN = 1e-3
+# Below one part in so many of opacity, colours go to black.
+_FAINT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def composed(
     """
     person = scene.frames if only == "background" else styled
     if backdrop.kind is Behind.NOTHING:
-        return person * (scene.masks > 0), scene.masks
+        return person * (scene.masks * _FAINT).clamp_max(1), scene.masks
     behind = scene.frames if only == "person" else styled
     if backdrop.kind is Behind.BLUR:
         behind = _blurred_without(behind, scene.masks, backdrop.blur)

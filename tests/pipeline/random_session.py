@@ -74,6 +74,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
 # What a still scene must settle to does not depend on these.
 CALM = {
     "transition": 0.0,
+    "mask_smoothing": 0.0,
     "text_to_image": False,
     "prompt_travel": False,
     "similarity_filter": False,
@@ -201,6 +202,9 @@ class RandomSession:
         stream.save_memory("full")
         for sparse in (stream.config.sparse, not stream.config.sparse):
             config = replace(stream.config, **CALM, sparse=sparse)
+            if sparse and self._size == WINDOWED:
+                # Around a person only what is seen is computed anew, and what is only about right stays (see below).
+                config = replace(config, only="everything", background="")
             stream.configure(config)
             frames = self._cut(self._scene)
             if sparse and self._size == WINDOWED:

@@ -45,6 +45,11 @@ class EngineOutput(Protocol):
         """The tags of later calls whose frames were left out as they are like these: it is their picture, too."""
         ...
 
+    @property
+    def alpha(self) -> torch.Tensor | None:
+        """(F, 1, H, W) float 0..1, how opaque the pictures are; None where they are."""
+        ...
+
 
 class Engine(Protocol):
     """A stream of pictures through a model (``pipeline.Stream``); used by one thread at a time."""

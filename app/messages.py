@@ -55,6 +55,7 @@ class Styled:
         settings: those in force when they were made.
         live: whether newer pictures may take their place.
         model: the name of the model that made them.
+        alphas: (N, 1, H, W) float 0..1, how opaque they are; None where they are.
     """
 
     images: torch.Tensor
@@ -64,3 +65,4 @@ class Styled:
     settings: Settings = field(default_factory=Settings)
     live: bool = False
     model: str = ""
+    alphas: torch.Tensor | None = None

@@ -296,16 +296,16 @@ class WorkerThread(threading.Thread):
             return
         self._picture += not output.skipped
         for tags in (output.tags, *(() if self._live else output.followers)):
-            self._send_for(tags, output.image)
+            self._send_for(tags, output.image, output.alpha)
 
-    def _send_for(self, tags: Iterable[Hashable], images: torch.Tensor) -> None:
+    def _send_for(self, tags: Iterable[Hashable], images: torch.Tensor, alphas: torch.Tensor | None) -> None:
         frames = tuple(tag for tag in tags if isinstance(tag, Frame))  # a last group's padding has no frame
         if not frames:
             return
         self._retake.left(frames)
-        images = images[: len(frames)]
+        images, alphas = images[: len(frames)], None if alphas is None else alphas[: len(frames)]
         name = self._board.model.name if self._board.model is not None else ""
-        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name)
+        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name, alphas)
         done = mark(images.device)
         self._hand_on()
         if done is None:

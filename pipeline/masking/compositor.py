@@ -21,6 +21,7 @@ from pipeline.masking.person import PersonFinder
 from pipeline.masking.segmenter import MaskError
 
 _BLOCK = 8  # pixels in which the blocks are counted that are to be computed
+_SEEN = 1 / 512  # of a pixel's share, from which on it is seen
 _MARGIN = 2  # blocks around the mask: what moves next, and what the model sees beside
 
 
@@ -108,8 +109,8 @@ class Compositor:
         person, behind = styled_parts(self._config.only, self._backdrop.kind)
         if person and behind:
             return None
-        seen = scene.masks > 0 if person else scene.masks < 1 if behind else torch.zeros_like(scene.masks)
-        blocks = F.max_pool2d(seen.float(), _BLOCK, ceil_mode=True)
+        shares = scene.masks if person else 1 - scene.masks if behind else torch.zeros_like(scene.masks)
+        blocks = F.max_pool2d((shares > _SEEN).float(), _BLOCK, ceil_mode=True)
         return F.max_pool2d(blocks, 2 * _MARGIN + 1, 1, _MARGIN)[:, 0].bool().numpy()
 
     def finish(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -128,6 +128,7 @@ class FakeOutput:
     skipped: bool = False
     repeated: bool = False
     followers: Sequence[Sequence[Hashable]] = ()
+    alpha: torch.Tensor | None = None
 
 
 class FakeEngine:

@@ -96,11 +96,9 @@ def test_off_costs_nothing() -> None:
 def test_the_mask_is_found_once_a_frame_however_many_steps_and_whatever_is_skipped() -> None:
     backend = CountingBackend()
     stream = Stream(backend._model, replace(BASE, steps=4, similarity_filter=True, similarity_threshold=0.9), backend)
-    for frame in clip(8, still=True):
-        output = stream(frame, at=float(output_number := backend.calls.get("person", 0)))
-        assert output_number <= 8
-        assert output.image.shape == (1, 3, SIDE, SIDE)
-    assert backend.calls["person"] == backend.calls["encoder"]
+    for number, frame in enumerate(clip(8, still=True)):
+        stream(frame, at=number / 30)
+    assert backend.calls["person"] == backend.calls["encoder"] < 8
 
 
 @pytest.mark.parametrize("setting", ["similarity_filter", "sparse"])
@@ -197,3 +195,41 @@ def test_the_callers_frame_may_be_written_to_while_it_is_in_flight() -> None:
         output = stream(memory, tags=[number])
         pictures |= {} if output.repeated else {output.tags[0]: output.image[0]}
     assert torch.allclose(pictures[1], Stream(tiny_model(), replace(BASE, steps=3))(frames[1]).image[0], atol=1e-4)
+
+
+def test_sparse_inference_computes_nothing_of_what_is_not_seen() -> None:
+    """The share of the picture that was computed, by whether the change is beside the person or on it."""
+    still, beside, shirt = (figure().clone() for _ in range(3))
+    beside[:, 16:48, 216:248] = 0.1
+    shirt[:, 208:224, 132:148] = 0.1
+    areas = {}
+    for only in ("everything", "person", "background"):
+        stream = Stream(tiny_model(), replace(BASE, only=only, sparse=True))
+        assert stream.sparse is not None
+        for frame in (still, still, still):
+            stream(frame)
+        for name, frame in (("still", still), ("beside", beside), ("shirt", shirt)):
+            output = stream(frame)
+            active = stream.sparse.active
+            assert active is not None
+            areas[only, name] = float(active.mean())
+            if (only, name) == ("person", "beside"):  # what moved is shown, as the camera sees it
+                assert torch.allclose(output.image[0, :, 30, 230], torch.tensor(0.1), atol=0.01)
+        stream.close()
+    assert areas["person", "still"] == areas["person", "beside"] == 0
+    assert areas["background", "shirt"] < areas["everything", "shirt"]
+    assert 0 < areas["background", "beside"] <= areas["everything", "beside"] < 0.2
+    assert 0 < areas["person", "shirt"] < areas["everything", "shirt"] < 0.2  # there ``beside`` goes back as well
+
+
+def test_what_was_not_seen_is_computed_once_it_is() -> None:
+    """The room changes while it is real; then it is to be styled as well."""
+    still, changed = figure(), figure().clone()
+    changed[:, 16:48, 216:248] = 0.1
+    stream = Stream(tiny_model(), replace(BASE, sparse=True))
+    for frame in (still, still, changed, changed):
+        stream(frame)
+    stream.configure(replace(stream.config, only="everything"))
+    settled = [stream(changed) for _ in range(3)][-1].image
+    expected = Stream(tiny_model(), replace(BASE, only="everything"))(changed).image
+    assert torch.allclose(settled, expected, atol=5e-3)

@@ -12,7 +12,7 @@ GREEN = (0, 255, 0)
 
 
 def opaque(frame: Frame) -> np.ndarray:
-    """(H, W, 3) uint8: the picture, on green where nothing stands behind the person; ``frame.pixels`` where it is whole."""
+    """(H, W, 3) uint8: the picture, on green where nothing is behind the person; ``frame.pixels`` where it is whole."""
     if frame.alpha is None:
         return frame.pixels
     ground = np.empty_like(frame.pixels)
@@ -24,6 +24,14 @@ def opaque(frame: Frame) -> np.ndarray:
 def with_alpha(frame: Frame) -> np.ndarray:
     """(H, W, 4) uint8, the opacity last; (H, W, 3), ``frame.pixels`` itself, where the picture is whole."""
     return frame.pixels if frame.alpha is None else np.dstack([frame.pixels, frame.alpha])
+
+
+def multiplied(frame: Frame) -> np.ndarray:
+    """(H, W, 4) uint8, colours multiplied with the opacity, as screens are given them."""
+    found = with_alpha(frame)
+    if frame.alpha is not None:
+        found[..., :3] = cv2.multiply(found[..., :3], cv2.merge([frame.alpha] * 3), scale=1 / 255)
+    return found
 
 
 def parted(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

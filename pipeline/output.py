@@ -16,16 +16,16 @@ class Output:
     """Pictures, and the tags of the frames that they are of.
 
     Attributes:
-        image: (F, 3, H, W) float32 in 0..1 on the model's device. Where there is ``alpha``, colours are not multiplied with
-            it, and black where it is 0.
+        image: (F, 3, H, W) float32 in 0..1 on the model's device. Where there is ``alpha``, colours are not multiplied
+            with it, and black where it is 0.
         tags: the F tags of the frames that these pictures are of.
         skipped: the similarity filter skipped the call's frames: no model work was done, these are the last pictures.
         repeated: the pictures of these tags were returned before (the slots are still filling, or pause while frames
             are skipped): not to be shown twice.
         followers: the tags of later calls, in order, whose frames were skipped while these were in flight: these are
             their pictures, too.
-        alpha: (F, 1, H, W) float32 in 0..1, how opaque the pictures are, where nothing stands behind the person; None where
-            they are opaque.
+        alpha: (F, 1, H, W) float32 in 0..1, how opaque the pictures are, where nothing stands behind the person; None
+            where they are opaque.
     """
 
     image: torch.Tensor

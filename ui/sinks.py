@@ -10,11 +10,11 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from app.frame import Frame
+from app.opacity import with_alpha
 from app.session import Session
 from app.sinks import BackgroundSink, Recorder, SinkError, virtual_camera
 from app.sinks.background import FINISH_SECONDS
 from app.sinks.virtual_camera import camera_size
-from app.opacity import with_alpha
 from app.snapshot import SnapshotThread
 from ui.seek_bar import clock
 

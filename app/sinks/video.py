@@ -37,8 +37,8 @@ _SLOWEST = 1 / Fraction(LONGEST_GAP)  # frames a second
 class VideoSink:
     """An H.264 file; MPEG-4 where this FFmpeg has no H.264 encoder, which ``lost`` then says; VP9 in a .webm.
 
-    Where its first picture can be seen through, a .mov is ProRes 4444 and a .webm VP9 with alpha. In every other file what
-    is transparent is green.
+    Where its first picture can be seen through, a .mov is ProRes 4444 and a .webm VP9 with alpha. In every other file
+    what is transparent is green.
 
     The size is that of the first frame, made even; later frames of another size are fitted into it. A frame is shown
     at its ``media_time``, or for live sources when it was captured, counted from the first; with ``fps`` frame n is
@@ -47,7 +47,8 @@ class VideoSink:
     While it grows the file is a chain of fragments, each complete; a clean end turns an MP4 into an ordinary one.
 
     Attributes:
-        lost: one sentence on what the file lacks (sound that cannot be copied, the better codec, transparency); else None.
+        lost: one sentence on what the file lacks (sound that cannot be copied, the better codec, transparency), or
+            None.
         size: width and height of the file in pixels; None before the first frame.
 
     Args:
@@ -205,7 +206,9 @@ class VideoSink:
         self._last_pts = pts
         pixels = _fitted(self._pixels(frame, coding), stream.width, stream.height)
         picture = av.VideoFrame.from_ndarray(pixels, format="rgba" if coding.alpha else "rgb24")
-        picture = picture.reformat(format=coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture = picture.reformat(
+            format=coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
         picture.pts, picture.time_base = pts, _CLOCK
         for packet in stream.encode(picture):
             # Else the last frame would last as long as the nominal rate says.

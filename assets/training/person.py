@@ -67,7 +67,7 @@ class _Table:
 
 
 def read_weights(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Kernel (as torch lays it out) and bias of each convolution in the file, float32, in the order in which they run."""
+    """Kernel (as torch lays it out) and bias of each convolution, float32, in the order in which they run."""
     data = path.read_bytes()
     model = _Table(data, struct.unpack_from("<I", data, 0)[0])
     codes = [

@@ -41,7 +41,7 @@ class BackgroundPictures:
                 self._pictures.popitem(last=False)
 
     def fitted(self, path: str, height: int, width: int) -> torch.Tensor:
-        """(1, 3, height, width) float32 on the device: the picture named ``path``, cut to this shape from its middle."""
+        """(1, 3, height, width) float32 on the device: the picture ``path``, cut to this shape from its middle."""
         if self._fitted is None or self._fitted[:2] != (path, (height, width)):
             pixels = torch.from_numpy(_cut(self._pictures[path], height, width)).permute(2, 0, 1)[None]
             self._fitted = path, (height, width), uploaded(pixels.contiguous(), self._device).float().div_(255)

@@ -131,7 +131,7 @@ def _mean_along(planes: torch.Tensor, width: float, dim: int) -> torch.Tensor:
 
 def _largest_around(planes: torch.Tensor, radius: int, dim: int) -> torch.Tensor:
     """The largest of 2 ``radius`` + 1 neighbours along ``dim``, by windows that double in length."""
-    side, wanted, length = planes.shape[dim], 2 * radius + 1, 1
+    wanted, length = 2 * radius + 1, 1
     found = F.pad(planes, (radius, radius, 0, 0) if dim == 3 else (0, 0, radius, radius))
     while length < wanted:
         step = min(length, wanted - length)

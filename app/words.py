@@ -17,8 +17,8 @@ _COLOURS = (
 )
 
 _SEEN_THROUGH = (
-    "Nothing is behind the person now: PNG and WebP pictures, recordings as .mov or .webm and clean feed windows opened "
-    "from now on are transparent there; everything else is green."
+    "Nothing is behind the person now: PNG and WebP pictures, recordings as .mov or .webm and clean feed windows "
+    "opened from now on are transparent there; everything else is green."
 )
 
 # As other programs have it: <lora:name:0.8>, with lyco and hypernet for other kinds.

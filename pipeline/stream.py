@@ -261,7 +261,7 @@ class Stream:
         return self._compositor.pictures.is_ready(config) and self.model.adapters.is_ready(config)
 
     def prepare(self, config: StreamConfig) -> list[str]:
-        """Read the files that ``config`` names (LoRAs, embeddings, a background); on any thread, while this one streams on.
+        """Read the LoRAs, embeddings and background that ``config`` names; on any thread, while this one streams on.
 
         Returns:
             What a user should know of them, one sentence each.
@@ -443,8 +443,8 @@ class Stream:
 
     def _output(self, leaving: Group, skipped: bool = False) -> Output:
         self._last_tags = leaving.tags
-        # The caller may write to its picture without changing a later one: where the same picture may be returned again,
-        # with the filter or in front of another background, a copy is given away.
+        # The caller may write to its picture without changing a later one: with the filter, the same picture may be
+        # returned again, so that a copy is given away.
         self._lanes.join()
         self._lanes.hand_over(self._image)
         image, alpha = self._put_together()

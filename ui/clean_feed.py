@@ -19,8 +19,8 @@ class CleanFeed(QWidget):
     """Borderless, the picture alone. Drag it anywhere; drag its lower right corner to resize; Escape closes it.
 
     Args:
-        transparent: show what is behind the window where nothing is behind the person; else it is green there. It cannot
-            be changed while the window is open, and windows that are transparent are not captured by every program.
+        transparent: show what is behind the window where nothing is behind the person; else it is green there. It
+            cannot be changed while the window is open, and not every program captures a transparent window.
 
     Signals:
         closed: by whatever way.

@@ -168,4 +168,4 @@ def placed_segmenter(device: torch.device) -> Segmenter:
         raise MaskError(
             f"The network that finds people cannot be read ({WEIGHTS}); install Vitrail again to have it."
         ) from error
-    return segmenter.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+    return segmenter.requires_grad_(False).eval().to(device=device).to(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ import torch
 
 
 def figure(height: int = 256, width: int = 256, *, shift: int = 0) -> torch.Tensor:
-    """(3, height, width) float32 in 0..1: head and shoulders before a wall with a door, ``shift`` pixels to the right."""
+    """(3, height, width) float32 in 0..1: head and shoulders before a wall, ``shift`` pixels to the right."""
     pixels = np.empty((256, 256, 3), np.uint8)
     pixels[:] = (150, 170, 180)
     cv2.rectangle(pixels, (10, 30), (60, 255), (110, 80, 60), -1)

@@ -71,7 +71,7 @@ def test_what_stands_still_keeps_its_mask_and_what_changes_has_its_own() -> None
 
 def test_a_slow_change_adds_up_until_it_is_seen() -> None:
     memory = Memory(torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 16, 16))
-    light = torch.zeros(1, 3, 64, 64)
+    light, mask = torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
     for _ in range(15):
         light = light + 2 / 255  # less than is taken for noise
         mask, memory = steadied(torch.ones(1, 1, 64, 64), light, memory, 1.0)

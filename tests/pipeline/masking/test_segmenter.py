@@ -18,8 +18,8 @@ from tests.pipeline.masking.figure import figure
 from tests.tiny_model import tiny_model
 
 CPU = torch.device("cpu")
-# Means over squares of 32 pixels of what the file of TensorFlow Lite answers to ``figure()``: run by OpenVINO 2026.4.1 in
-# float32, with a transposed convolution and a bias in the place of its one special operation.
+# Means over squares of 32 pixels of what the file of TensorFlow Lite answers to ``figure()``: run by OpenVINO 2026.4.1
+# in float32, with a transposed convolution and a bias in the place of its one special operation.
 EXPECTED = (
     (0.0, 0.0, 0.0, 0.008, 0.097, 0.0, 0.0, 0.0),
     (0.0, 0.0, 0.019, 0.808, 1.0, 0.609, 0.0, 0.0),

@@ -475,7 +475,7 @@ class Stream:
             image = image.clone()
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
-        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), alpha)
+        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), alpha=alpha)
 
     def _put_together(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The picture decoded last with its background, and its opacity."""

@@ -24,16 +24,19 @@ from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
+from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from pipeline.models.residency import DENOISER
 from pipeline.output import Output, Tags
 from pipeline.setting import described
+from pipeline.shape import ShapeKeeper
 from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
 from pipeline.timing import StageClock
+from pipeline.trail import Trail
 
 # For each frame, the rectangles in which it differs from the frame before; None for a frame of which that is unknown.
 Changed = Sequence[Sequence[Rectangle] | None] | None
@@ -42,6 +45,7 @@ _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap"
 _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
+_SHAPING = ("keep_shape", "shape_strength", "depth_model", "pose_model")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -91,11 +95,15 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
-        self._companions: list[Companion] = []
+        self._hint_maker = HintMaker(model, self.backend)
+        self._shape = ShapeKeeper(model, self._hint_maker)
+        self._companions: list[Companion] = [self._shape]
         self._hints: Hints = {}
+        self._seen_hints: Trail[torch.Tensor] = Trail()  # those that the frames in flight are made with
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
+        self._keep_shape()
         model.residency.subscribe(self)
         self.sparse: SparseEngine | None = None
         self.notes = [*notes, *self._set_backend()]
@@ -145,7 +153,7 @@ class Stream:
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
             hints: by name, (F, 3, H, W) in 0..1: hints for ``keep_shape`` that the caller has made; the others are made
-                of the frames.
+                of the frames. The similarity filter looks at the frames alone.
 
         Raises:
             ValueError: the frames have another shape or type.
@@ -160,8 +168,8 @@ class Stream:
             return self._first(frames, arriving)
         if turning:
             self._denoiser.forget_frames()
-            if self.sparse is not None:
-                self.sparse.settings_changed(self._config.step_count)
+        if (turning or self._hints) and self.sparse is not None:  # hints that are given may change where frames do not
+            self.sparse.settings_changed(self._config.step_count)
         self._part_lanes(frames, turning)
         if self._skips(frames, turning):
             return self._skipped(self._batch, arriving)
@@ -253,16 +261,18 @@ class Stream:
         self._batch = None
         self._denoiser.forget_frames()
         self._in_flight.clear()
+        self._seen_hints.clear()
         self._filter.reset()
         for companion in self._companions:
             companion.reset()
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        return self.model.adapters.is_ready(config)
+        readers = (self.model.adapters, self.model.controls, self._hint_maker)
+        return all(reader.is_ready(config) for reader in readers)
 
     def prepare(self, config: StreamConfig) -> list[str]:
-        """Read the LoRAs and embeddings that ``config`` names; on any thread, while this one streams on.
+        """Read all files that ``config`` names; on any thread, while this one streams on.
 
         Returns:
             What a user should know of them, one sentence each.
@@ -270,7 +280,9 @@ class Stream:
         Raises:
             ModelError: one is missing, damaged, or made for another model.
         """
-        return self.model.adapters.read(config)
+        notes = [*self.model.adapters.read(config), *self.model.controls.read(config)]
+        self._hint_maker.read(config)
+        return notes
 
     @torch.inference_mode()
     def configure(self, config: StreamConfig) -> list[str]:
@@ -284,7 +296,7 @@ class Stream:
 
         Raises:
             ValueError: settings that exclude each other, or that the model cannot follow; the old ones stay in force.
-            ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
+            ModelError: a file that was not read by ``prepare`` before cannot be used; nothing has changed.
             torch.OutOfMemoryError: memory was short on the way; the old settings stay in force, and whatever of the
                 new ones was done is undone at the next call.
         """
@@ -317,6 +329,8 @@ class Stream:
             self._denoiser.set_feature_bank(config.feature_bank)
         if differ("text_to_image", "seed_travel", "seed"):
             self._seed_path.restart()
+        if differ(*_SHAPING):
+            self._keep_shape()
         if differ("guidance_scale", *_IN_ATTENTION):
             self._denoiser.set_guidance(config)
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
@@ -371,6 +385,9 @@ class Stream:
         if self.sparse is not None:
             self.sparse.close()
         self.model.adapters.release(self)
+        self._shape.let_go()
+        self._denoiser.set_controlnets(())
+        self.model.controls.release(self)
 
     def _catch_up(self) -> None:
         """Take account of what has changed in the model since the last call: its weights, and its memory mode."""
@@ -418,6 +435,7 @@ class Stream:
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
             latent = self._batch.prime(self._latent, self._start, self._brought)
         self._image = self._decode(latent)
+        self._seen_hints.prime(self._shape.hint, self._config.step_count)
         self._in_flight.fill(tags, self._config.step_count)
         self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
         return self._output(Group(tags))
@@ -430,6 +448,7 @@ class Stream:
             latent = batch.tick(self._latent, self._start, moving, self._brought)
             if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
                 latent = latent.clone()
+        self._seen_hints.tick(self._shape.hint)
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
 
@@ -437,6 +456,7 @@ class Stream:
         """The latent of the next frames."""
         if self.sparse is None:
             return self._encode(frames)
+        self.sparse.frames_bring = bool(self._brought)  # by those before; where that changed, so did the settings
         effective = self.sparse.admit(frames, changed)
         return self._latent if effective is None else self._encode(effective)
 
@@ -449,7 +469,10 @@ class Stream:
         image = self._image.clone() if self._config.similarity_filter else self._image
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
-        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers))
+        hint = self._seen_hints.shown
+        if hint is not None:
+            self._lanes.hand_over(hint)
+        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), hint)
 
     @property
     def _of_words(self) -> bool:
@@ -463,7 +486,7 @@ class Stream:
             self._latent, self._start = self._admit(frames, changed), None
             self._bring(frames)
             return
-        self._brought = {}
+        self._bring(frames)
         count, _, height, width = frames.shape
         places = [self._seed_path.step(config) for _ in range(count)]
         if self._of_words:
@@ -532,6 +555,7 @@ class Stream:
         self._batch.from_noise = self._from_noise()
         self._batch.change(self._table(), self._noise())
         self._in_flight.resize(self._config.step_count, self._last_tags)
+        self._seen_hints.resize(self._config.step_count)
 
     def _from_noise(self) -> bool:
         """Whether a frame's latent is noise alone: at full strength, where the UNet is shown the input besides."""
@@ -579,6 +603,13 @@ class Stream:
             self._running = self.sparse
         self._denoiser.backend = self._running
         return [] if self.sparse is None else self.sparse.notes
+
+    def _keep_shape(self) -> None:
+        """Keep the shape that the settings ask for; see ``ShapeKeeper``."""
+        self.model.controls.follow(self._config, self)
+        self._hint_maker.follow(self._config)
+        self._shape.follow(self._config)
+        self._denoiser.set_controlnets(self._shape.controlnets)
 
     def _set_filter(self) -> None:
         config = self._config

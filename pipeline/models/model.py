@@ -12,6 +12,7 @@ from pipeline.diffusion.schedule import Schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
+from pipeline.models.controls import Controls
 from pipeline.models.deferred import Deferred
 from pipeline.models.facts import Modules
 from pipeline.models.families import OTHER, Family, Hints, unsupported_by
@@ -43,6 +44,7 @@ class Model:
         default_size: side in pixels that the model was made for.
         residency: the owner of the weights, which tells of every change of them.
         adapters: its LoRAs and learned words.
+        controls: the T2I-Adapters and ControlNets that are used with it.
         memory: where its weights lie.
         notes: what was chosen or lacking while loading, in words that a user can act on.
         family: which kind of model it is.
@@ -67,6 +69,7 @@ class Model:
     default_size: int
     residency: Residency
     adapters: Adapters
+    controls: Controls
     memory: WeightPlaces
     dtype_asked: bool = False
     notes: tuple[str, ...] = ()

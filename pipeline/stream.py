@@ -37,6 +37,7 @@ from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
 from pipeline.timing import StageClock
+from pipeline.trail import Trail
 
 # For each frame, the rectangles in which it differs from the frame before; None for a frame of which that is unknown.
 Changed = Sequence[Sequence[Rectangle] | None] | None
@@ -100,6 +101,7 @@ class Stream:
         self._shape = ShapeKeeper(model, self._hint_maker)
         self._companions: list[Companion] = [self._shape]
         self._hints: Hints = {}
+        self._seen_hints: Trail[torch.Tensor] = Trail()  # those that the frames in flight are made with
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
@@ -262,6 +264,7 @@ class Stream:
         self._denoiser.forget_frames()
         self._in_flight.clear()
         self._compositor.clear()
+        self._seen_hints.clear()
         self._filter.reset()
         for companion in self._companions:
             companion.reset()
@@ -438,6 +441,7 @@ class Stream:
             latent = self._batch.prime(self._latent, self._start, self._brought)
         self._image = self._decode(latent)
         self._compositor.prime(self._config.step_count)
+        self._seen_hints.prime(self._shape.hint, self._config.step_count)
         self._in_flight.fill(tags, self._config.step_count)
         self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
         return self._output(Group(tags))
@@ -451,6 +455,7 @@ class Stream:
             if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
                 latent = latent.clone()
         self._compositor.tick()
+        self._seen_hints.tick(self._shape.hint)
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
 
@@ -475,7 +480,10 @@ class Stream:
             image = image.clone()
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
-        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), alpha=alpha)
+        hint = self._seen_hints.shown
+        if hint is not None:
+            self._lanes.hand_over(hint)
+        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), hint, alpha)
 
     def _put_together(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The picture decoded last with its background, and its opacity."""
@@ -567,6 +575,7 @@ class Stream:
         self._batch.change(self._table(), self._noise())
         self._compositor.resize(self._config.step_count)
         self._in_flight.resize(self._config.step_count, self._last_tags)
+        self._seen_hints.resize(self._config.step_count)
 
     def _from_noise(self) -> bool:
         """Whether a frame's latent is noise alone: at full strength, where the UNet is shown the input besides."""

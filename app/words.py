@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from app.settings import Settings
 from pipeline.config import StreamConfig
+from pipeline.setting import described
 
 # Pictures that a text source gives where nothing says how many, and it is not to go on without end.
 TEXT_FRAMES = 120
@@ -20,6 +21,9 @@ _SEEN_THROUGH = (
     "Nothing is behind the person now: PNG and WebP pictures, recordings as .mov or .webm and clean feed windows "
     "opened from now on are transparent there; everything else is green."
 )
+
+# Settings that name files. The solver does so too, in its way, but may be any without them.
+FILE_SETTINGS = tuple(name for name, _, known in described(StreamConfig) if known.reads_files and not known.choices)
 
 # As other programs have it: <lora:name:0.8>, with lyco and hypernet for other kinds.
 _TAG = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
@@ -41,6 +45,12 @@ def runnable(stream: StreamConfig, timesteps: range) -> StreamConfig:
     if stream.conflict:
         stream = replace(stream, guidance="none")
     return replace(stream, timesteps="") if stream.unknown_timesteps(timesteps) else stream
+
+
+def without_files(stream: StreamConfig) -> StreamConfig:
+    """``stream``, with nothing in it that names a file: no LoRA, no picture to look like."""
+    plain = {name: StreamConfig.__dataclass_fields__[name].default for name in FILE_SETTINGS}
+    return replace(stream, **plain)
 
 
 def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool, timesteps: range) -> list[str]:

@@ -24,6 +24,8 @@ class Output:
             are skipped): not to be shown twice.
         followers: the tags of later calls, in order, whose frames were skipped while these were in flight: these are
             their pictures, too.
+        hint: (F, 3, H, W) float in 0..1 on the model's device: the hint that these pictures were made with, the
+            weightiest of several; None while no shape is kept.
         alpha: (F, 1, H, W) float32 in 0..1, how opaque the pictures are, where nothing stands behind the person; None
             where they are opaque.
     """
@@ -33,4 +35,5 @@ class Output:
     skipped: bool = False
     repeated: bool = False
     followers: tuple[Tags, ...] = ()
+    hint: torch.Tensor | None = None
     alpha: torch.Tensor | None = None

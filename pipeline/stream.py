@@ -24,6 +24,7 @@ from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
+from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
 from pipeline.masking.compositor import Compositor
 from pipeline.models.model import Model
@@ -31,6 +32,7 @@ from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from pipeline.models.residency import DENOISER
 from pipeline.output import Output, Tags
 from pipeline.setting import described
+from pipeline.shape import ShapeKeeper
 from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
@@ -43,6 +45,7 @@ _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap"
 _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
+_SHAPING = ("keep_shape", "shape_strength", "depth_model", "pose_model")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -93,15 +96,19 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
-        self._companions: list[Companion] = []
+        self._hint_maker = HintMaker(model, self.backend)
+        self._shape = ShapeKeeper(model, self._hint_maker)
+        self._companions: list[Companion] = [self._shape]
         self._hints: Hints = {}
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
+        self._keep_shape()
         model.residency.subscribe(self)
         self.sparse: SparseEngine | None = None
         self.notes = [*notes, *self._set_backend(), *self._compositor.follow(self._config)]
         self._denoiser.set_guidance(self._config)
+        self._denoiser.set_feature_bank(self._config.feature_bank)
         self._set_prompts()
         self._set_filter()
 
@@ -146,7 +153,7 @@ class Stream:
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
             hints: by name, (F, 3, H, W) in 0..1: hints for ``keep_shape`` that the caller has made; the others are made
-                of the frames.
+                of the frames. The similarity filter looks at the frames alone.
 
         Raises:
             ValueError: the frames have another shape or type.
@@ -159,7 +166,9 @@ class Stream:
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
-        if turning and self.sparse is not None:
+        if turning:
+            self._denoiser.forget_frames()
+        if (turning or self._hints) and self.sparse is not None:  # hints that are given may change where frames do not
             self.sparse.settings_changed(self._config.step_count)
         self._part_lanes(frames, turning)
         if self._skips(frames, turning):
@@ -250,6 +259,7 @@ class Stream:
     def _clear(self) -> None:
         self._lanes.leave()
         self._batch = None
+        self._denoiser.forget_frames()
         self._in_flight.clear()
         self._compositor.clear()
         self._filter.reset()
@@ -258,10 +268,11 @@ class Stream:
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        return self._compositor.pictures.is_ready(config) and self.model.adapters.is_ready(config)
+        readers = (self.model.adapters, self.model.controls, self._hint_maker, self._compositor.pictures)
+        return all(reader.is_ready(config) for reader in readers)
 
     def prepare(self, config: StreamConfig) -> list[str]:
-        """Read the LoRAs, embeddings and background that ``config`` names; on any thread, while this one streams on.
+        """Read all files that ``config`` names; on any thread, while this one streams on.
 
         Returns:
             What a user should know of them, one sentence each.
@@ -269,8 +280,10 @@ class Stream:
         Raises:
             ModelError: one is missing, damaged, or made for another model.
         """
+        notes = [*self.model.adapters.read(config), *self.model.controls.read(config)]
+        self._hint_maker.read(config)
         self._compositor.pictures.read(config)
-        return self.model.adapters.read(config)
+        return notes
 
     @torch.inference_mode()
     def configure(self, config: StreamConfig) -> list[str]:
@@ -284,7 +297,7 @@ class Stream:
 
         Raises:
             ValueError: settings that exclude each other, or that the model cannot follow; the old ones stay in force.
-            ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
+            ModelError: a file that was not read by ``prepare`` before cannot be used; nothing has changed.
             torch.OutOfMemoryError: memory was short on the way; the old settings stay in force, and whatever of the
                 new ones was done is undone at the next call.
         """
@@ -313,8 +326,12 @@ class Stream:
             self._set_filter()
         if differ("text_to_image"):
             self._clear()
+        if differ("feature_bank"):
+            self._denoiser.set_feature_bank(config.feature_bank)
         if differ("text_to_image", "seed_travel", "seed"):
             self._seed_path.restart()
+        if differ(*_SHAPING):
+            self._keep_shape()
         person = self._compositor.follow(config)
         if differ("guidance_scale", *_IN_ATTENTION):
             self._denoiser.set_guidance(config)
@@ -332,6 +349,7 @@ class Stream:
         if differ(*_PICTURING):
             # The picture is to change although the scene may be still.
             self._filter.reset()
+            self._denoiser.forget_frames()
             if self.sparse is not None:
                 self.sparse.settings_changed(config.step_count)
         return [*notes, *person]
@@ -369,6 +387,9 @@ class Stream:
         if self.sparse is not None:
             self.sparse.close()
         self.model.adapters.release(self)
+        self._shape.let_go()
+        self._denoiser.set_controlnets(())
+        self.model.controls.release(self)
 
     def _catch_up(self) -> None:
         """Take account of what has changed in the model since the last call: its weights, and its memory mode."""
@@ -391,6 +412,7 @@ class Stream:
                 self._denoiser.weights_changed()
             self._changed_parts.clear()  # last: where memory runs out above, the next call does all of it again
         self._filter.reset()
+        self._denoiser.forget_frames()
         if self.sparse is not None:
             self.sparse.weights_changed(parts)
             self.sparse.settings_changed(self._config.step_count)
@@ -438,6 +460,7 @@ class Stream:
             frames = self._compositor.enter(frames, self._running)
         if self.sparse is None:
             return self._encode(frames)
+        self.sparse.frames_bring = bool(self._brought)  # by those before; where that changed, so did the settings
         effective = self.sparse.admit(frames, changed, self._compositor.needed())
         return self._latent if effective is None else self._encode(effective)
 
@@ -474,7 +497,7 @@ class Stream:
             self._latent, self._start = self._admit(frames, changed), None
             self._bring(frames)
             return
-        self._brought = {}
+        self._bring(frames)
         count, _, height, width = frames.shape
         places = [self._seed_path.step(config) for _ in range(count)]
         if self._of_words:
@@ -591,6 +614,13 @@ class Stream:
             self._running = self.sparse
         self._denoiser.backend = self._running
         return [] if self.sparse is None else self.sparse.notes
+
+    def _keep_shape(self) -> None:
+        """Keep the shape that the settings ask for; see ``ShapeKeeper``."""
+        self.model.controls.follow(self._config, self)
+        self._hint_maker.follow(self._config)
+        self._shape.follow(self._config)
+        self._denoiser.set_controlnets(self._shape.controlnets)
 
     def _set_filter(self) -> None:
         config = self._config

@@ -58,14 +58,6 @@ class Denoiser:
         self._told.set(config.guidance_scale)
         self._attention.set(config.attention_guidance, config.attention_limit, config.attention_blend)
 
-    def set_feature_bank(self, strength: float) -> None:
-        """See ``FeatureBank.set``."""
-        self._bank.set(strength)
-
-    def forget_frames(self) -> None:
-        """What comes next has nothing to do with the frames so far, or is to look otherwise."""
-        self._bank.forget()
-
     def set_controlnets(self, used: Sequence[ControlNetUse]) -> None:
         """Call these ControlNets at each step, and add up their residuals by their weights."""
         known = {one.use.control: one for one in self._controlnets}
@@ -79,6 +71,14 @@ class Denoiser:
     def _told_of(self, use: ControlNetUse) -> Conditioning:
         """What a ControlNet is told: the prompts by its own weights, and what else the model's denoiser is told."""
         return Conditioning([PromptsBeside(self._prompts, partial(project, use.control.module)), *self._sizes])
+
+    def set_feature_bank(self, strength: float) -> None:
+        """See ``FeatureBank.set``."""
+        self._bank.set(strength)
+
+    def forget_frames(self) -> None:
+        """What comes next has nothing to do with the frames so far, or is to look otherwise."""
+        self._bank.forget()
 
     def advance(self, at: float | None, frames: int) -> bool:
         """See ``Prompts.advance``."""

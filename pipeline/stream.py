@@ -263,8 +263,8 @@ class Stream:
         self._batch = None
         self._denoiser.forget_frames()
         self._in_flight.clear()
-        self._compositor.clear()
         self._seen_hints.clear()
+        self._compositor.clear()
         self._filter.reset()
         for companion in self._companions:
             companion.reset()
@@ -440,8 +440,8 @@ class Stream:
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
             latent = self._batch.prime(self._latent, self._start, self._brought)
         self._image = self._decode(latent)
-        self._compositor.prime(self._config.step_count)
         self._seen_hints.prime(self._shape.hint, self._config.step_count)
+        self._compositor.prime(self._config.step_count)
         self._in_flight.fill(tags, self._config.step_count)
         self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
         return self._output(Group(tags))
@@ -454,8 +454,8 @@ class Stream:
             latent = batch.tick(self._latent, self._start, moving, self._brought)
             if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
                 latent = latent.clone()
-        self._compositor.tick()
         self._seen_hints.tick(self._shape.hint)
+        self._compositor.tick()
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
 
@@ -483,7 +483,7 @@ class Stream:
         hint = self._seen_hints.shown
         if hint is not None:
             self._lanes.hand_over(hint)
-        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), hint, alpha)
+        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), hint=hint, alpha=alpha)
 
     def _put_together(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The picture decoded last with its background, and its opacity."""

@@ -110,9 +110,9 @@ class DenoiserNetwork:
     """Noisy latents to the model's output.
 
     ``rows`` (B, C or 2C, h, w), ``timesteps`` (B,) and what the conditioning says (see ``pipeline.conditioning``) to
-    ``output`` (B, C, h, w) float32; with a feature bank also to what goes into it. Where a shape is kept,
-    ``shape_features_N``, ``shape_residuals_N`` and ``shape_middle`` (B, ...) are added inside (see
-    ``pipeline.models.control_networks``).
+    ``output`` (B, C, h, w) float32. Where a shape is kept, ``shape_features_N``, ``shape_residuals_N`` and
+    ``shape_middle`` (B, ...) are added inside (see ``pipeline.models.control_networks``). With a
+    feature bank it also gives what goes into it.
     """
 
     name, part, open_sizes, window = "denoiser", DENOISER, False, False

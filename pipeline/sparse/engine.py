@@ -199,11 +199,11 @@ class SparseEngine:
         """After a ``tick``, each row where its slot's frame changed."""
         progress = self._progress
         # What else moves with the frames, or was found in those before, may change where the pictures do not.
-        carries = moving.keys() - {"rows", "timesteps"}
+        shown = bool(moving.keys() - {"rows", "timesteps"})
         banked = any(name.startswith(BANK_PREFIX) for name in conditions)
-        if self._unet is None or not progress.reuses or carries or banked:
-            # Where no frame and no bank is another than at the tick before, the whole comes out as it was.
-            anew = banked or not carries or any(change != () for frames in progress.slots for change in frames)
+        if self._unet is None or not progress.reuses or shown or banked:
+            # Where no frame is another than at the tick before, the whole comes out as it was: not so with a bank.
+            anew = not shown or banked or any(change != () for frames in progress.slots for change in frames)
             self._progress = progress.denoised(whole=anew) if progress.phase is Phase.IN_TICK else progress
             return self._networks.backend.run(network, moving, conditions)
         rows = moving["rows"]

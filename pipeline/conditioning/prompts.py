@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from pipeline.conditioning.attention import entry_name
 from pipeline.conditioning.conditions import Rows, lay_out
 from pipeline.conditioning.embedding import Embedding, common_length, mixed, repeated
+from pipeline.conditioning.mixture import Joined, KeysValues, joined
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.conditioning.prompt_syntax import Mix
 from pipeline.conditioning.prompt_travel import PromptTravel
 
-# Keys and values of each cross-attention in turn, (1, heads, L, size) each.
-KeysValues = Sequence[torch.Tensor]
 # Makes them of tokens (1, L, D), as ``pipeline.conditioning.attention.project`` does.
 Project = Callable[[torch.Tensor], KeysValues]
 
@@ -39,7 +38,7 @@ class Prompts:
         self._encoder = encoder
         self._travel = PromptTravel()
         self._negative: Embedding | None = None
-        self._projected: dict[Embedding, _Projected] = {}
+        self._projected: dict[Embedding, Joined] = {}
         self._rows: list[tuple[Embedding, KeysValues]] = []  # of the positive prompt and, where asked for, the negative
 
     def set(self, positive: str | Mix, negative: str | None = None, seconds: float = 0.0) -> None:
@@ -89,8 +88,9 @@ class Prompts:
     def _weigh(self) -> None:
         """Mix the prompts anew; only what has no keys and values yet is projected."""
         sources = [*self._travel.sources, *([] if self._negative is None else [self._negative])]
-        self._projected = {one: self._projected.get(one) or _Projected(self._project, one) for one in sources}
-        rows = [(mixed(self._travel.sources, self._travel.weights), self._mixture())]
+        self._projected = {one: self._projected.get(one) or self._made(one) for one in sources}
+        parts, weights = [self._projected[one] for one in self._travel.sources], self._travel.weights
+        rows = [(mixed(self._travel.sources, weights), joined(parts, weights).tensors)]
         if self._negative is not None:
             rows.append((self._negative, self._projected[self._negative].tensors))
         length = common_length([embedding.tokens.shape[1] for embedding, _ in rows])
@@ -103,40 +103,5 @@ class Prompts:
         ]
         self.revision += 1
 
-    def _mixture(self) -> KeysValues:
-        weighted = zip(self._travel.sources, self._travel.weights, strict=True)
-        active = [(self._projected[source], weight) for source, weight in weighted if weight]
-        if len(active) == 1 and active[0][1] == 1:
-            return active[0][0].tensors
-        length = common_length([projected.length for projected, _ in active])
-        (first, weight), *others = active
-        total = first.flat(length) * weight
-        for projected, weight in others:
-            total.add_(projected.flat(length), alpha=weight)
-        return first.split(total, length)
-
-
-class _Projected:
-    """Keys and values of one embedding, as tensors and in one piece.
-
-    Attributes:
-        tensors: of each cross-attention in turn, (1, heads, L, size).
-    """
-
-    def __init__(self, project: Project, embedding: Embedding) -> None:
-        self.tensors = project(embedding.tokens)
-        self.length = embedding.tokens.shape[1]
-        self._flat: tuple[int, torch.Tensor] | None = None
-
-    def flat(self, length: int) -> torch.Tensor:
-        """All of them one behind the other, repeated to ``length`` tokens, so that a weighted sum is one operation."""
-        if self._flat is None or self._flat[0] != length:
-            pieces = [repeated(tensor, length).flatten() for tensor in self.tensors]
-            self._flat = length, torch.cat(pieces) if pieces else torch.empty(0)
-        return self._flat[1]
-
-    def split(self, flat: torch.Tensor, length: int) -> KeysValues:
-        """The tensors that lie in what ``flat`` gave for ``length`` tokens."""
-        shapes = [(*tensor.shape[:2], length, tensor.shape[3]) for tensor in self.tensors]
-        pieces = flat.split([torch.Size(shape).numel() for shape in shapes]) if shapes else []
-        return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+    def _made(self, embedding: Embedding) -> Joined:
+        return Joined(self._project(embedding.tokens), embedding.tokens.shape[1])

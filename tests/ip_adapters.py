@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def write_encoder(folder: Path, width: int, pooled_width: int, dtype: torch.dtyp
         hidden_act="gelu",
         initializer_range=0.3,
     )
-    CLIPVisionModelWithProjection(config).to(dtype).save_pretrained(folder)
+    encoder = CLIPVisionModelWithProjection(config)
+    nn.Module.to(encoder, dtype)
+    encoder.save_pretrained(folder)
     return folder
 
 
@@ -77,7 +80,11 @@ def adapter_state(unet: nn.Module, kind: str, encoder: tuple[int, int], seed: in
         projection |= {"proj.3.weight": 1 + layer(width), "proj.3.bias": layer(width)}
     else:
         inner, attended = 40, 128
-        projection = {"latents": layer(1, 6, inner), "proj_in.weight": layer(inner, parts), "proj_in.bias": layer(inner)}
+        projection = {
+            "latents": layer(1, 6, inner),
+            "proj_in.weight": layer(inner, parts),
+            "proj_in.bias": layer(inner),
+        }
         projection |= {"proj_out.weight": layer(width, inner), "proj_out.bias": layer(width)}
         projection |= {"norm_out.weight": 1 + layer(width), "norm_out.bias": layer(width)}
         for block in range(4):
@@ -100,8 +107,8 @@ def adapter_state(unet: nn.Module, kind: str, encoder: tuple[int, int], seed: in
     state = {f"image_proj.{name}": tensor for name, tensor in projection.items()}
     for number, attention in enumerate(attentions):
         inner_width = next(attention.to_k.parameters()).shape[0]
-        for which in "kv":
-            state[f"ip_adapter.{2 * number + 1}.to_{which}_ip.weight"] = layer(inner_width, width) * (2 if which == "v" else 0.5)
+        for which, scale in (("k", 0.5), ("v", 2.0)):
+            state[f"ip_adapter.{2 * number + 1}.to_{which}_ip.weight"] = scale * layer(inner_width, width)
     return state
 
 
@@ -119,7 +126,7 @@ FILES = {
 }
 
 
-def write_repository(root: Path, models: dict[str, nn.Module]) -> Path:
+def write_repository(root: Path, models: Mapping[str, nn.Module]) -> Path:
     """h94's repository, with IP-Adapters for these UNets by their kind (``sd15``, ``sdxl``)."""
     for folder, widths in ENCODERS.items():
         write_encoder(root / folder / "image_encoder", *widths)

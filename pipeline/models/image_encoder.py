@@ -105,6 +105,7 @@ def prepared(picture: torch.Tensor, side: int) -> torch.Tensor:
     The shorter side becomes ``side`` long, and the middle square is taken. Sizes and rounding are those of
     transformers' ``CLIPImageProcessor``, whose pixels are whole numbers.
     """
+    picture = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
     if picture.shape[1:] != (side, side):
         shorter = min(picture.shape[1:])
         height, width = (min(length, _LONGEST * shorter) for length in picture.shape[1:])
@@ -112,9 +113,8 @@ def prepared(picture: torch.Tensor, side: int) -> torch.Tensor:
         size = [max(side, int(length * side / shorter)) for length in (height, width)]
         picture = F.interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
         picture = _middle(picture, side, side)
-    whole = (picture.clamp(0, 1) * 255).round() / 255
     mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
-    return (whole - mean) / deviation
+    return (picture / 255 - mean) / deviation
 
 
 def _middle(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -6,11 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import StableDiffusionImg2ImgPipeline
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import (
+    StableDiffusionXLImg2ImgPipeline,
+)
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -18,7 +22,7 @@ from pipeline import Model, Stream, StreamConfig, load_model
 from tests.ip_adapters import FILES, write_picture, write_repository, write_streamable
 
 CLOSE = 1e-4
-SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+SCHEDULE: dict[str, Any] = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 PARTS: dict[str, Any] = {
     "unet": UNet2DConditionModel,
     "vae": AutoencoderTiny,
@@ -53,13 +57,14 @@ def frame() -> torch.Tensor:
 def pipeline_of(shelf: Path, family: str, adapter: str) -> Any:
     parts = PARTS | (PARTS_XL if family == "sdxl" else {})
     read = {part: kind.from_pretrained(shelf / family / part, local_files_only=True) for part, kind in parts.items()}
-    scheduler = diffusers.DDIMScheduler(**SCHEDULE, timestep_spacing="trailing", steps_offset=1, clip_sample=False)
-    if family == "sdxl":
-        made: Any = diffusers.StableDiffusionXLImg2ImgPipeline(**read, scheduler=scheduler)
-    else:
-        made = diffusers.StableDiffusionImg2ImgPipeline(
-            **read, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
+    clipping: dict[str, Any] = {"clip_sample": False, "timestep_spacing": "trailing", "steps_offset": 1}
+    parts_of_both: dict[str, Any] = {**read, "scheduler": DDIMScheduler(**SCHEDULE, **clipping)}
+    unused: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    made: Any = (
+        StableDiffusionXLImg2ImgPipeline(**parts_of_both)
+        if family == "sdxl"
+        else StableDiffusionImg2ImgPipeline(**parts_of_both, **unused)
+    )
     made.set_progress_bar_config(disable=True)
     folder, name = FILES[family][adapter].split("/")
     encoder = "image_encoder" if name.endswith(("_sdxl.safetensors", "sd15.safetensors")) else "models/image_encoder"

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 5.0
 LOST_AGAIN_SECONDS = 10.0
+_LOADING = "Loading the model"
 
 
 def prepare(pixels: np.ndarray, width: int, height: int, fit: str, mirror: bool) -> torch.Tensor:
@@ -105,6 +106,7 @@ class CaptureThread(threading.Thread):
         fail: called with the exception that ended the thread, if one did.
         once: end the thread at the end of the source, instead of waiting for another.
         sights: takes the frames of live sources a second time, for whoever follows the motion (``app/reprojection``).
+        preview: is shown the frames of live sources until the first model is there, mirrored where that is set.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class CaptureThread(threading.Thread):
         *,
         once: bool = False,
         sights: FrameQueue[Captured] | None = None,
+        preview: Callable[[Frame], None] | None = None,
     ) -> None:
         super().__init__(name="vitrail-capture", daemon=True)
         self._queue = queue
@@ -127,6 +130,7 @@ class CaptureThread(threading.Thread):
         self._fail = fail
         self._once = once
         self._sights = sights
+        self._preview = preview
         self._lock = threading.Lock()
         self._next: Source | None = source
         self._feed: Feed[Captured] | None = None
@@ -253,15 +257,26 @@ class CaptureThread(threading.Thread):
                 partial(self._wait_for_model, self._epoch),
                 partial(self._prepared, self._epoch, self._take, source.live),
                 self._metrics,
+                None if self._preview is None else partial(self._previewed, self._epoch),
             )
             feed.start()
             self._feeds = (*self.feeds, feed)
             return feed
 
+    def _previewed(self, epoch: int, frame: Frame) -> bool:
+        """Show a frame that no model is there for yet; False once there is one."""
+        if self._board.model is not None or epoch != self._board.epoch or frame.blank:
+            return False
+        self._board.source(epoch, SessionState.LOADING, _LOADING)
+        if self._preview is not None:
+            mirror = self._read_standing().in_force.mirror
+            self._preview(replace(frame, pixels=frame.pixels[:, ::-1]) if mirror else frame)
+        return True
+
     def _wait_for_model(self, epoch: int, feed: Feed[Captured]) -> bool:
         # Were frames read before, the first ones would count the loading as their latency.
         if self._board.model is None:
-            self._board.source(epoch, SessionState.LOADING, "Loading the model")
+            self._board.source(epoch, SessionState.LOADING, _LOADING)
         return self._board.wait_for_model(lambda: feed.left) is not None
 
     def _read_to_end(self, feed: Feed[Captured]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from app.messages import Captured, Styled
 from app.reprojection.reprojector import Picture, Reprojector
 from app.reprojection.track import Track
 from app.steadiness import Steadier
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Composer:
@@ -23,6 +27,7 @@ class Composer:
         self._number = -1  # of the model's last pictures
         self._made: list[np.ndarray] = []  # these, made steady
         self._of: Styled | None = None  # what the last picture came with
+        self._hint: torch.Tensor | None = None  # of the last picture
         self._epoch = 0
 
     def seen(self, captured: Captured, overtaken: Callable[[], bool]) -> Frame | None:
@@ -56,6 +61,7 @@ class Composer:
         if captured is not styled.frames[-1] and self._reprojector.ahead_of(captured, mode):
             return None
         self._of = styled
+        self._hint = None if styled.hints is None else styled.hints[place]
         return self._framed(self._reprojector.styled(pixels, captured, mode, same=again))
 
     def _follow(self, epoch: int) -> None:
@@ -78,4 +84,5 @@ class Composer:
             reprojected=reprojected,
             settings=made.settings if made is not None else None,
             model=made.model if made is not None else "",
+            hint=self._hint,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from app.fetching import FetchCancelled, Progress
 from app.model_defaults import adapted, with_loras
 from app.settings import Settings
-from app.words import remarks, runnable
+from app.words import remarks, runnable, without_files
 from pipeline.config import StreamConfig
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class EngineOutput(Protocol):
     @property
     def followers(self) -> Sequence[Sequence[Hashable]]:
         """The tags of later calls whose frames were left out as they are like these: it is their picture, too."""
+        ...
+
+    @property
+    def hint(self) -> torch.Tensor | None:
+        """(F, 3, H, W) float 0..1 on the engine's device: the hint that these were made with; None for none."""
         ...
 
 
@@ -124,6 +129,7 @@ class ModelFacts:
         sees_input: it paints over an input picture, and cannot do without one.
         timesteps: those that it may be told.
         defaults: what it recommends for the settings of the stream, by name.
+        unsupported: settings of the stream that have no effect on it, by name, each with the reason in one sentence.
     """
 
     name: str
@@ -134,6 +140,7 @@ class ModelFacts:
     sees_input: bool = False
     timesteps: range = range(1000)
     defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    unsupported: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,7 @@ class Loaded:
         stream: the settings that the engine was started with, where they are not those that were given.
         release: stops what the engine has going on beside; called when it is used no more.
         news: what has come up beside the engine since it was last asked, one sentence for the user each.
+        problem: why a file that the settings name, such as a LoRA, cannot be used; the engine was started without any.
     """
 
     engine: Engine
@@ -152,6 +160,7 @@ class Loaded:
     release: Callable[[], None] = lambda: None
     stream: StreamConfig | None = None
     news: Callable[[], Sequence[str]] = tuple
+    problem: Exception | None = None
 
 
 # Told of a download, if there is one.
@@ -192,12 +201,19 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
         sees_input=model.sees_input,
         timesteps=model.schedule.timesteps,
         defaults=model.defaults,
+        unsupported=model.unsupported,
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
     config = adapted(settings.stream, with_loras(model.defaults, settings.stream))
-    stream = Stream(model, runnable(config, facts.timesteps), backend)
+    problem = None
+    try:
+        stream = Stream(model, runnable(config, facts.timesteps), backend)
+    except ModelError as error:
+        # The model is there. What is to be added to it may be lost, or be made for another one.
+        problem, config = error, without_files(config)
+        stream = Stream(model, runnable(config, facts.timesteps), backend)
     notes = (*model.notes, *stream.notes, *remarks(None, config, facts.sees_input, facts.timesteps))
-    return Loaded(stream, facts, notes, backend.close, config, stream.news)
+    return Loaded(stream, facts, notes, backend.close, config, stream.news, problem)
 
 
 class ModelLoading(threading.Thread):

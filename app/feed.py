@@ -41,6 +41,8 @@ class Feed(threading.Thread, Generic[T]):
         may_read: called between opening and reading; sleeps until frames are of use. False: they never will be.
         prepared: makes of a frame what is handed on, as soon as it is read: with the settings of that moment.
         metrics: counts what is read, and what nobody has taken.
+        preview: of a live source, is shown frames until they are of use; it says whether it goes on with that. None:
+            the source is not read before.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Feed(threading.Thread, Generic[T]):
         may_read: Callable[[Feed[T]], bool],
         prepared: Callable[[Frame], T],
         metrics: Metrics,
+        preview: Callable[[Frame], bool] | None = None,
     ) -> None:
         super().__init__(name="vitrail-feed", daemon=True)
         self.source = source
         self._may_read = may_read
         self._prepared = prepared
         self._metrics = metrics
+        self._preview = preview if source.live else None
         self._items: FrameQueue[T | _End] = FrameQueue(*(LIVE if source.live else _STEP))
         self._left = threading.Event()
         self._released = threading.Event()
@@ -141,16 +145,22 @@ class Feed(threading.Thread, Generic[T]):
             return
         self.source.open()
         self._began = math.inf
+        while self._preview is not None and (frame := self._next_of_source()) is not None and self._preview(frame):
+            pass
         if self.left or not self._may_read(self):
             return
-        while not self.left:
-            self._began = time.monotonic()
-            frame = self.source.read()
-            self._began = math.inf
-            if frame is None or self.left:
-                return
+        while (frame := self._next_of_source()) is not None:
             self._metrics.captured(frame.captured_at)
             self._put(self._prepared(frame))
+
+    def _next_of_source(self) -> Frame | None:
+        """Its next frame; None at its end, and where nobody takes them any more."""
+        if self.left:
+            return None
+        self._began = time.monotonic()
+        frame = self.source.read()
+        self._began = math.inf
+        return None if self.left else frame
 
     def _put(self, item: T | _End) -> None:
         self._metrics.dropped(len(self._items.put(item)))

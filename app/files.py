@@ -163,6 +163,11 @@ def snapshots_folder() -> Path:
     return Path(platformdirs.user_pictures_dir()) / "Vitrail"
 
 
+def references_folder() -> Path:
+    """Where frames are kept that pictures are to look like: in the user's data folder; it need not be there yet."""
+    return Path(platformdirs.user_data_dir("vitrail", appauthor=False)) / "references"
+
+
 def names(folder: Path, suffix: str, when: datetime | None = None) -> Iterator[Path]:
     """Without end: ``Vitrail 2026-11-22 at 18.04.05.mp4``, then the same with `` (2)``, `` (3)`` ...
 

@@ -34,6 +34,8 @@ class Frame:
         reprojected: whether this is an earlier picture carried along the motion, and none that the model made anew.
         settings: on a styled frame, those with which the picture was made.
         model: on a styled frame, the name of the model that made it.
+        hint: on a styled frame, (3, H, W) float 0..1 on any device, the hint that the newest picture of the model was
+            made with; None where no shape is kept. It is brought to the host by whoever looks at it.
     """
 
     index: int
@@ -48,3 +50,4 @@ class Frame:
     take: int = 0
     settings: Settings | None = None
     model: str = ""
+    hint: torch.Tensor | None = None

@@ -55,6 +55,8 @@ class Styled:
         settings: those in force when they were made.
         live: whether newer pictures may take their place.
         model: the name of the model that made them.
+        hints: (N, 3, H, W) float 0..1 on the engine's device, the hint that each was made with; None where no shape is
+            kept.
     """
 
     images: torch.Tensor
@@ -64,3 +66,4 @@ class Styled:
     settings: Settings = field(default_factory=Settings)
     live: bool = False
     model: str = ""
+    hints: torch.Tensor | None = None

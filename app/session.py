@@ -12,6 +12,7 @@ from app.capture import CaptureThread
 from app.catalogue import in_words
 from app.display import DisplayThread
 from app.engine import Loader, ModelFacts, load_engine
+from app.frame import Frame
 from app.frame_queue import FILE, LIVE, FrameQueue
 from app.messages import Captured, EndOfSource, Styled
 from app.metrics import Metrics, Snapshot
@@ -61,6 +62,7 @@ class Session:
             recommendation changes them.
         listener: told of every new status and every notice, on the thread where it arose; it must be quick and must
             not raise.
+        preview: is shown the frames of a live source while the first model is on its way in; as ``listener``.
 
     Raises:
         SinkError: a sink cannot be opened.
@@ -76,6 +78,7 @@ class Session:
         once: bool = False,
         chosen: Collection[str] = (),
         listener: Callable[[Status | Notice], None] | None = None,
+        preview: Callable[[Frame], None] | None = None,
     ) -> None:
         if not isinstance(settings, SettingsOwner):
             settings = SettingsOwner(choices_in(settings or Settings(), chosen))
@@ -95,6 +98,7 @@ class Session:
             self._fail,
             once=once,
             sights=self._sights,
+            preview=preview,
         )
         self._worker = WorkerThread(
             self._inputs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ class Style:
         name: for people: ``Watercolour``.
         prompt: the words that the model was taught it by.
         tint: whether it goes on top of a style instead of in its place.
+        wordings: other words that the model was taught it by.
     """
 
     name: str
     prompt: str
     tint: bool = False
+    wordings: tuple[str, ...] = field(default=(), compare=False)
 
 
 def styles_of(model: str) -> tuple[Style, ...]:
@@ -54,7 +56,11 @@ def _listed(found: Any, *, tint: bool) -> list[Style]:
     if not isinstance(found, list):
         return []
     return [
-        Style(one["name"], one["prompt"], tint)
+        Style(one["name"], one["prompt"], tint, tuple(_texts(one.get("paraphrases")) + _texts(one.get("held_out"))))
         for one in found
         if isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("prompt"), str)
     ]
+
+
+def _texts(found: Any) -> list[str]:
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from app.settings import Settings
 from pipeline.config import StreamConfig
+from pipeline.setting import described
 
 # Pictures that a text source gives where nothing says how many, and it is not to go on without end.
 TEXT_FRAMES = 120
@@ -16,6 +17,9 @@ _COLOURS = (
     "for pictures of words alone take another, such as stabilityai/sd-turbo."
 )
 
+
+# Settings that name files. The solver does so too, in its way, but may be any without them.
+FILE_SETTINGS = tuple(name for name, _, known in described(StreamConfig) if known.reads_files and not known.choices)
 
 # As other programs have it: <lora:name:0.8>, with lyco and hypernet for other kinds.
 _TAG = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>", re.IGNORECASE)
@@ -37,6 +41,12 @@ def runnable(stream: StreamConfig, timesteps: range) -> StreamConfig:
     if stream.conflict:
         stream = replace(stream, guidance="none")
     return replace(stream, timesteps="") if stream.unknown_timesteps(timesteps) else stream
+
+
+def without_files(stream: StreamConfig) -> StreamConfig:
+    """``stream``, with nothing in it that names a file: no LoRA, no picture to look like."""
+    plain = {name: StreamConfig.__dataclass_fields__[name].default for name in FILE_SETTINGS}
+    return replace(stream, **plain)
 
 
 def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool, timesteps: range) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from app.adapter_gate import AdapterGate
 from app.change_tracker import ChangeTracker
@@ -24,9 +23,6 @@ from app.tensors import give_memory_back, mark, stacked
 from app.words import remarks, runnable
 from pipeline.out_of_memory import ran_out_of_memory
 from pipeline.setting import Cost, cost_of_change
-
-if TYPE_CHECKING:
-    import torch
 
 # A live engine that fails this often in a row will not recover.
 MOST_FAILURES = 3
@@ -296,16 +292,16 @@ class WorkerThread(threading.Thread):
             return
         self._picture += not output.skipped
         for tags in (output.tags, *(() if self._live else output.followers)):
-            self._send_for(tags, output.image)
+            self._send_for(tags, output)
 
-    def _send_for(self, tags: Iterable[Hashable], images: torch.Tensor) -> None:
+    def _send_for(self, tags: Iterable[Hashable], output: EngineOutput) -> None:
         frames = tuple(tag for tag in tags if isinstance(tag, Frame))  # a last group's padding has no frame
         if not frames:
             return
         self._retake.left(frames)
-        images = images[: len(frames)]
+        images, hints = output.image[: len(frames)], None if output.hint is None else output.hint[: len(frames)]
         name = self._board.model.name if self._board.model is not None else ""
-        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name)
+        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name, hints)
         done = mark(images.device)
         self._hand_on()
         if done is None:
@@ -363,6 +359,10 @@ class WorkerThread(threading.Thread):
         """Go on with the model that has come in; False where it could not be loaded."""
         if loading.loaded is None:
             return False
+        problem = loading.loaded.problem
+        if problem is not None and self._once:
+            loading.abandon()
+            raise problem  # a film is made as it was asked for, or not at all
         self._hand_on()
         self._release()
         self._refused = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.adapter_list import parse_loras, parse_pictures
 from pipeline.backdrop import COLOURS, parse_backdrop
-from pipeline.setting import Cost, Need, Section, check, setting
+from pipeline.setting import Cost, Need, Pick, Section, check, setting
 from pipeline.shape_list import HINTS, parse_shapes
 from pipeline.timestep_list import MOST_STEPS, parse_timesteps
 
@@ -87,6 +87,7 @@ class StreamConfig:
         many=True,
         parse=parse_loras,
         label="LoRAs",
+        pick=Pick.WEIGHTS,
         section=Section.ADD_ONS,
         reads_files=True,
     )
@@ -96,6 +97,7 @@ class StreamConfig:
         cost=Cost.PROMPT,
         many=True,
         label="Textual inversions",
+        pick=Pick.WEIGHTS,
         section=Section.ADD_ONS,
         reads_files=True,
     )
@@ -309,6 +311,7 @@ class StreamConfig:
         "",
         "the model that sees the depth of a frame, for depth in keep shape: a folder or hub name",
         label="Depth model",
+        pick=Pick.FOLDER,
         section=Section.SHAPE,
         reads_files=True,
         need=_SHAPED,
@@ -317,6 +320,7 @@ class StreamConfig:
         "",
         "the model that sees the pose of a person, for pose in keep shape: a folder or hub name",
         label="Pose model",
+        pick=Pick.FOLDER,
         section=Section.SHAPE,
         reads_files=True,
         need=_SHAPED,
@@ -331,6 +335,7 @@ class StreamConfig:
         reads_files=True,
         form="FILE:WEIGHT",
         label="Pictures",
+        pick=Pick.PICTURE,
     )
     look_weight: float = setting(
         0.8,
@@ -348,6 +353,7 @@ class StreamConfig:
         "for the model",
         cost=Cost.PROMPT,
         label="IP-Adapter",
+        pick=Pick.WEIGHTS,
         section=Section.REFERENCE,
         reads_files=True,
         need=_LIKENED,
@@ -370,6 +376,7 @@ class StreamConfig:
         reads_files=True,
         offers=("blur", "none", "green", "black", "white"),
         form="BACKGROUND",
+        pick=Pick.PICTURE,
     )
     mask_growth: int = setting(
         0,

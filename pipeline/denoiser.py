@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 
 from pipeline.backends.backend import Backend
+from pipeline.conditioning.attention import project
 from pipeline.conditioning.attention_guidance import AttentionGuidance
 from pipeline.conditioning.conditions import Conditioning, Conditions, Rows
+from pipeline.conditioning.feature_bank import FeatureBank
 from pipeline.conditioning.guidance_embedding import GuidanceEmbedding
 from pipeline.conditioning.image_prompts import ImagePrompts, Look
 from pipeline.conditioning.picture_size import PictureSize
 from pipeline.conditioning.prompt_syntax import Mix
-from pipeline.conditioning.prompts import Prompts
+from pipeline.conditioning.prompts import Prompts, PromptsBeside
 from pipeline.config import StreamConfig
 from pipeline.diffusion.guidance import RowLayout
+from pipeline.models.control_networks import SHOWN_TO_CONTROLNETS, ControlNetUse, ControlNetwork
 from pipeline.models.model import Model
 from pipeline.models.networks import DenoiserNetwork
 
+_Moving = dict[str, torch.Tensor]
 _NOTHING: Mapping[str, torch.Tensor] = {}
 
 
@@ -34,13 +39,17 @@ class Denoiser:
         self.backend = backend
         self._tick_layout: RowLayout | None = None
         self._network = DenoiserNetwork(model)
+        self._latent_channels = model.autoencoder.latent_channels
+        self._dtype = model.dtype
+        self._controlnets: list[_ControlNet] = []
         place = model.device, model.dtype
         self._prompts = Prompts(model.projection, model.prompts)
         self._told = GuidanceEmbedding(model.guidance_width, *place)
         self._attention = AttentionGuidance(self._prompts, *place)
-        self._images = ImagePrompts(*place)
-        sizes = [PictureSize(model.autoencoder.factor, *place)] if model.sized else []
-        self._conditioning = Conditioning([self._prompts, *sizes, self._told, self._attention, self._images])
+        self._sizes = [PictureSize(model.autoencoder.factor, *place)] if model.sized else []
+        self._bank, self._images = FeatureBank(*place), ImagePrompts(*place)
+        producers = (self._prompts, *self._sizes, self._told, self._attention, self._images, self._bank)
+        self._conditioning = Conditioning(producers)
 
     def set_prompts(self, positive: str | Mix, negative: str | None = None, seconds: float = 0.0) -> None:
         """See ``Prompts.set``."""
@@ -54,6 +63,28 @@ class Denoiser:
     def set_look(self, look: Look | None, weight: float, seconds: float = 0.0) -> None:
         """See ``ImagePrompts.set``."""
         self._images.set(look, weight, seconds)
+
+    def set_controlnets(self, used: Sequence[ControlNetUse]) -> None:
+        """Call these ControlNets at each step, and add up their residuals by their weights."""
+        known = {one.use.control: one for one in self._controlnets}
+        self._controlnets = [
+            _ControlNet(
+                use, self._dtype, known[use.control].conditioning if use.control in known else self._told_of(use)
+            )
+            for use in used
+        ]
+
+    def _told_of(self, use: ControlNetUse) -> Conditioning:
+        """What a ControlNet is told: the prompts by its own weights, and what else the model's denoiser is told."""
+        return Conditioning([PromptsBeside(self._prompts, partial(project, use.control.module)), *self._sizes])
+
+    def set_feature_bank(self, strength: float) -> None:
+        """See ``FeatureBank.set``."""
+        self._bank.set(strength)
+
+    def forget_frames(self) -> None:
+        """What comes next has nothing to do with the frames so far, or is to look otherwise."""
+        self._bank.forget()
 
     def advance(self, at: float | None, frames: int) -> bool:
         """Carry the transitions of the prompts and of the look on: see ``Prompts.advance``."""
@@ -83,16 +114,20 @@ class Denoiser:
             (B, C, h, w) float32.
         """
         moving = {"rows": rows, "timesteps": timesteps, **carried}
+        self._learn_bank(moving, layout)
         can = self.backend.capabilities
         if self._tick_layout is None or can.any_shape or can.splits_rows:
-            return self._run(self.backend, moving, layout)
+            return self._run(self.backend, self._controlled(self.backend, moving, layout), layout)
         # Calls that fill the slots have fewer rows than a tick, and an engine of their own would be of no other use.
         # They run on the tick's engine, with rows repeated up to its number, or without one while it is being built.
         padding = Padding(layout, self._tick_layout)
         padded = {name: padding.padded(tensor) for name, tensor in moving.items()}
-        if self.backend.ready(self._network, padded, self._conditions(padded["rows"], self._tick_layout)):
-            return padding.taken_out(self._run(self.backend, padded, self._tick_layout))
-        return self._run(self.backend.unbuilt, moving, layout)
+        if self._controlnets_ready(padded, self._tick_layout):
+            padded = self._controlled(self.backend, padded, self._tick_layout)
+            if self.backend.ready(self._network, padded, self._conditions(padded["rows"], self._tick_layout)):
+                return padding.taken_out(self._run(self.backend, padded, self._tick_layout))
+        unbuilt = self.backend.unbuilt
+        return self._run(unbuilt, self._controlled(unbuilt, moving, layout), layout)
 
     @contextlib.contextmanager
     def priming(self, tick_layout: RowLayout) -> Iterator[None]:
@@ -104,10 +139,69 @@ class Denoiser:
             self._tick_layout = None
 
     def _run(self, backend: Backend, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> torch.Tensor:
-        return backend.run(self._network, moving, self._conditions(moving["rows"], layout))["output"]
+        outputs = backend.run(self._network, moving, self._conditions(moving["rows"], layout))
+        if self._tick_layout is None:  # rows of single positions are none that come again
+            self._bank.saw(_rows(moving["rows"], layout), outputs)
+        return outputs["output"]
+
+    def _learn_bank(self, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> None:
+        """Have the denoiser show once, by a row, of which shape its banks are; no engine is built for that."""
+        rows = _rows(moving["rows"], layout)
+        if self._bank.in_use and not self._bank.knows(rows):
+            one = {name: tensor[:1] for name, tensor in moving.items()}
+            told = self._conditions(one["rows"], ((layout[0][0], 1),))
+            self._bank.learn(rows, self.backend.unbuilt.run(self._network, one, told))
+
+    def _controlled(self, backend: Backend, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> _Moving:
+        """What the denoiser is handed of ``moving``: the residuals of ControlNets in the place of their hints."""
+        handed = {name: one for name, one in moving.items() if not name.startswith(SHOWN_TO_CONTROLNETS)}
+        for one in self._shown_a_hint(moving):
+            residuals = backend.run(one.network, *self._asked(one, moving, layout))
+            for name, residual in residuals.items():
+                if name in handed:
+                    handed[name] = torch.add(handed[name], residual, alpha=one.use.weight)
+                else:
+                    handed[name] = residual if one.use.weight == 1 else residual * one.use.weight
+        return handed
+
+    def _controlnets_ready(self, moving: Mapping[str, torch.Tensor], layout: RowLayout) -> bool:
+        ready = [
+            self.backend.ready(one.network, *self._asked(one, moving, layout)) for one in self._shown_a_hint(moving)
+        ]
+        return all(ready)  # and all have been asked, so that all are ordered
+
+    def _shown_a_hint(self, moving: Mapping[str, torch.Tensor]) -> list[_ControlNet]:
+        """Those of the ControlNets for which the frames have brought something; all, once the next frame is here."""
+        return [one for one in self._controlnets if one.use.hint in moving]
+
+    def _asked(
+        self, one: _ControlNet, moving: Mapping[str, torch.Tensor], layout: RowLayout
+    ) -> tuple[_Moving, Conditions]:
+        rows = moving["rows"][:, : self._latent_channels]  # none was made for what some models see besides
+        given = {"rows": rows, "timesteps": moving["timesteps"], "hint": moving[one.use.hint]}
+        return given, one.conditioning.laid_out(Rows(layout, rows.shape[2], rows.shape[3]))
 
     def _conditions(self, rows: torch.Tensor, layout: RowLayout) -> Conditions:
-        return self._conditioning.laid_out(Rows(layout, rows.shape[2], rows.shape[3]))
+        return self._conditioning.laid_out(_rows(rows, layout))
+
+
+def _rows(rows: torch.Tensor, layout: RowLayout) -> Rows:
+    return Rows(layout, rows.shape[2], rows.shape[3])
+
+
+class _ControlNet:
+    """A ControlNet as it is called.
+
+    Attributes:
+        use: which one, shown what, with which weight.
+        network: as backends run it.
+        conditioning: what it is told.
+    """
+
+    def __init__(self, use: ControlNetUse, dtype: torch.dtype, conditioning: Conditioning) -> None:
+        self.use = use
+        self.network = ControlNetwork(use.control, dtype)
+        self.conditioning = conditioning
 
 
 class Padding:

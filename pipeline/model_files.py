@@ -11,6 +11,7 @@ from pipeline.user_path import is_file, is_folder
 INDEX = "model_index.json"  # a folder with it is a model in the diffusers layout
 # The folders in it that a stream is read from.
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+_ADAPTER_PARTS = ("image_encoder", "models", "models/image_encoder", "sdxl_models", "sdxl_models/image_encoder")
 _SUFFIXES = (".json", ".safetensors", ".txt")  # configurations, weights, vocabularies
 
 
@@ -24,11 +25,12 @@ def files_of_model(path: Path) -> Iterator[Path]:
 
 
 def files_of_adapter(path: Path) -> Iterator[Path]:
-    """Those of a LoRA or of a learned word: a file, or a folder with it."""
+    """Those of a LoRA, a learned word, a control or an IP-Adapter: a file, or a folder with it."""
     if is_file(path):
         yield path
     elif is_folder(path):
-        yield from _in(path)
+        for folder in (path, *(path / part for part in _ADAPTER_PARTS)):
+            yield from _in(folder)
 
 
 def _in(folder: Path) -> Iterator[Path]:

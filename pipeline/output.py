@@ -23,6 +23,8 @@ class Output:
             are skipped): not to be shown twice.
         followers: the tags of later calls, in order, whose frames were skipped while these were in flight: these are
             their pictures, too.
+        hint: (F, 3, H, W) float in 0..1 on the model's device: the hint that these pictures were made with, the
+            weightiest of several; None while no shape is kept.
     """
 
     image: torch.Tensor
@@ -30,3 +32,4 @@ class Output:
     skipped: bool = False
     repeated: bool = False
     followers: tuple[Tags, ...] = ()
+    hint: torch.Tensor | None = None

@@ -49,6 +49,14 @@ class Section(StrEnum):
     ELSEWHERE = ""  # not among the controls: the prompts, the model
 
 
+class Pick(StrEnum):
+    """What a person chooses on the disk for a setting that names files."""
+
+    PICTURE = "picture"
+    WEIGHTS = "weights"
+    FOLDER = "folder"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Need:
     """A setting has an effect only beside certain values of another one.
@@ -92,6 +100,7 @@ class Setting:
         least: see ``open_value``.
         offers: usual values of a text, to choose from; any other may be typed.
         form: how a text is written, in short, as ``HINT:WEIGHT``.
+        pick: what is chosen for it on the disk; None where it names no file, or a file is only a part of it.
     """
 
     help: str
@@ -114,6 +123,7 @@ class Setting:
     least: int = 0
     offers: tuple[str, ...] = ()
     form: str = ""
+    pick: Pick | None = None
 
     def problem(self, name: str, value: object, kind: type) -> str | None:
         """One sentence on why ``value`` cannot be taken, or None where it can."""
@@ -189,6 +199,7 @@ def setting(
     least: int = 0,
     offers: tuple[str, ...] = (),
     form: str = "",
+    pick: Pick | None = None,
 ) -> Default:
     """A dataclass field that knows everything about itself; see ``Setting`` for what the arguments mean."""
     known = Setting(
@@ -212,6 +223,7 @@ def setting(
         least=least,
         offers=offers,
         form=form,
+        pick=pick,
     )
     return dataclasses.field(default=default, metadata={"setting": known})
 

@@ -10,6 +10,7 @@ import torch
 from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.sliced import SlicedBackend
+from pipeline.companions import Companion, Hints, brought
 from pipeline.conditioning.image_prompts import Look
 from pipeline.conditioning.prompt_syntax import blended
 from pipeline.conditioning.prompt_travel import FRAME_SECONDS
@@ -24,6 +25,7 @@ from pipeline.diffusion.stream_batch import StreamBatch
 from pipeline.diffusion.text_to_image import SeedPath, colours, prompt_share, starting_noise
 from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
+from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
 from pipeline.models.looks import Looks
 from pipeline.models.model import Model
@@ -31,6 +33,7 @@ from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from pipeline.models.residency import DENOISER
 from pipeline.output import Output, Tags
 from pipeline.setting import described
+from pipeline.shape import ShapeKeeper
 from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
@@ -44,6 +47,7 @@ _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
 _LOOKING = ("look_like", "look_model", "look_weight")
+_SHAPING = ("keep_shape", "shape_strength", "depth_model", "pose_model")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
 
@@ -96,12 +100,19 @@ class Stream:
         self._looks = Looks(lambda: model.unet, model.unet_config["cross_attention_dim"], model.family)
         self._given_look: Look | None = None  # by ``look_like``, in place of the settings'
         self._look_given = False  # since the last call
+        self._hint_maker = HintMaker(model, self.backend)
+        self._shape = ShapeKeeper(model, self._hint_maker)
+        self._companions: list[Companion] = [self._shape]
+        self._hints: Hints = {}
+        self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
+        self._keep_shape()
         model.residency.subscribe(self)
         self.sparse: SparseEngine | None = None
         self.notes = [*notes, *self._set_backend()]
         self._denoiser.set_guidance(self._config)
+        self._denoiser.set_feature_bank(self._config.feature_bank)
         self._set_prompts()
         self._set_look()
         self._set_filter()
@@ -132,6 +143,7 @@ class Stream:
         *,
         at: float | None = None,
         changed: Changed = None,
+        hints: Hints | None = None,
     ) -> Output:
         """Take the next frames, give the next pictures.
 
@@ -145,18 +157,23 @@ class Stream:
             changed: for each frame the rectangles (left, top, right, bottom) outside of which it equals the frame
                 before (with a frame buffer of F, the frame F before), or None where that is not known. With
                 ``sparse`` they are taken at their word; without it they are not looked at.
+            hints: by name, (F, 3, H, W) in 0..1: hints for ``keep_shape`` that the caller has made; the others are made
+                of the frames. The similarity filter looks at the frames alone.
 
         Raises:
             ValueError: the frames have another shape or type.
         """
         frames = checked(frames, self.model.autoencoder.factor)
+        self._hints = hints or {}
         self._catch_up()
         arriving = self._tagged(tags, len(frames))
         self._now = self._now + len(frames) * FRAME_SECONDS if at is None else at
         turning = self._denoiser.advance(at, len(frames))
         if self._batch is None or frames.shape != self._frames_shape:
             return self._first(frames, arriving)
-        if turning and self.sparse is not None:
+        if turning:
+            self._denoiser.forget_frames()
+        if (turning or self._hints) and self.sparse is not None:  # hints that are given may change where frames do not
             self.sparse.settings_changed(self._config.step_count)
         self._part_lanes(frames, turning)
         if self._skips(frames, turning):
@@ -247,15 +264,19 @@ class Stream:
     def _clear(self) -> None:
         self._lanes.leave()
         self._batch = None
+        self._denoiser.forget_frames()
         self._in_flight.clear()
         self._filter.reset()
+        for companion in self._companions:
+            companion.reset()
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        return self.model.adapters.is_ready(config) and self._looks.is_ready(config)
+        readers = (self.model.adapters, self.model.controls, self._hint_maker, self._looks)
+        return all(reader.is_ready(config) for reader in readers)
 
     def prepare(self, config: StreamConfig) -> list[str]:
-        """Read the LoRAs, embeddings and pictures that ``config`` names; on any thread, while this one streams on.
+        """Read all files that ``config`` names; on any thread, while this one streams on.
 
         Returns:
             What a user should know of them, one sentence each.
@@ -263,7 +284,8 @@ class Stream:
         Raises:
             ModelError: one is missing, damaged, or made for another model.
         """
-        notes = self.model.adapters.read(config)
+        notes = [*self.model.adapters.read(config), *self.model.controls.read(config)]
+        self._hint_maker.read(config)
         self._looks.read(config)
         return notes
 
@@ -301,7 +323,7 @@ class Stream:
 
         Raises:
             ValueError: settings that exclude each other, or that the model cannot follow; the old ones stay in force.
-            ModelError: a LoRA or an embedding, not read by ``prepare`` before, cannot be used; nothing has changed.
+            ModelError: a file that was not read by ``prepare`` before cannot be used; nothing has changed.
             torch.OutOfMemoryError: memory was short on the way; the old settings stay in force, and whatever of the
                 new ones was done is undone at the next call.
         """
@@ -330,8 +352,12 @@ class Stream:
             self._set_filter()
         if differ("text_to_image"):
             self._clear()
+        if differ("feature_bank"):
+            self._denoiser.set_feature_bank(config.feature_bank)
         if differ("text_to_image", "seed_travel", "seed"):
             self._seed_path.restart()
+        if differ(*_SHAPING):
+            self._keep_shape()
         if differ("guidance_scale", *_IN_ATTENTION):
             self._denoiser.set_guidance(config)
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
@@ -356,6 +382,7 @@ class Stream:
     def _show_at_once(self) -> None:
         """The picture is to change although the scene may be still."""
         self._filter.reset()
+        self._denoiser.forget_frames()
         if self.sparse is not None:
             self.sparse.settings_changed(self._config.step_count)
 
@@ -392,6 +419,9 @@ class Stream:
         if self.sparse is not None:
             self.sparse.close()
         self.model.adapters.release(self)
+        self._shape.let_go()
+        self._denoiser.set_controlnets(())
+        self.model.controls.release(self)
 
     def _catch_up(self) -> None:
         """Take account of what has changed in the model since the last call: its weights, and its memory mode."""
@@ -437,9 +467,10 @@ class Stream:
         )
         self._batch.from_noise = self._from_noise()
         self._batch.prepare(self._table(), self._noise())
+        self._batch.show(self._brought)
         self._set_guidance()
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
-            latent = self._batch.prime(self._latent, self._start)
+            latent = self._batch.prime(self._latent, self._start, self._brought)
         self._image = self._decode(latent)
         self._in_flight.fill(tags, self._config.step_count)
         self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
@@ -448,8 +479,9 @@ class Stream:
     def _tick(self, batch: StreamBatch) -> None:
         if self.sparse is not None:
             self.sparse.tick()
-        with self._lanes("denoise", self._latent, after="encode"), self._clock("unet"):
-            latent = batch.tick(self._latent, self._start, None if self.sparse is None else self.sparse.moving)
+        with self._lanes("denoise", self._latent, *self._brought.values(), after="encode"), self._clock("unet"):
+            moving = None if self.sparse is None else self.sparse.moving
+            latent = batch.tick(self._latent, self._start, moving, self._brought)
             if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
                 latent = latent.clone()
         if self.sparse is None or not self.sparse.still:
@@ -459,6 +491,7 @@ class Stream:
         """The latent of the next frames."""
         if self.sparse is None:
             return self._encode(frames)
+        self.sparse.frames_bring = bool(self._brought)  # by those before; where that changed, so did the settings
         effective = self.sparse.admit(frames, changed)
         return self._latent if effective is None else self._encode(effective)
 
@@ -483,7 +516,9 @@ class Stream:
         config = self._config
         if not config.text_to_image:
             self._latent, self._start = self._admit(frames, changed), None
+            self._bring(frames)
             return
+        self._bring(frames)
         count, _, height, width = frames.shape
         places = [self._seed_path.step(config) for _ in range(count)]
         if self._of_words:
@@ -498,6 +533,14 @@ class Stream:
         if config.prompt_travel:
             self._prompt_share = prompt_share(*places[-1])
             self._set_prompts()
+
+    def _bring(self, frames: torch.Tensor) -> None:
+        """Set what these frames bring along besides their latents."""
+        if self._companions:
+            with self._lanes("encode"), self._clock("encode"):
+                self._brought = brought(self._companions, frames, self._running, self._hints)
+        if self._batch is not None:
+            self._batch.show(self._brought)
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         with self._lanes("encode"), self._clock("encode"):
@@ -596,6 +639,13 @@ class Stream:
             self._running = self.sparse
         self._denoiser.backend = self._running
         return [] if self.sparse is None else self.sparse.notes
+
+    def _keep_shape(self) -> None:
+        """Keep the shape that the settings ask for; see ``ShapeKeeper``."""
+        self.model.controls.follow(self._config, self)
+        self._hint_maker.follow(self._config)
+        self._shape.follow(self._config)
+        self._denoiser.set_controlnets(self._shape.controlnets)
 
     def _set_filter(self) -> None:
         config = self._config

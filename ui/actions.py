@@ -23,6 +23,7 @@ class Command:
         icon: of ``assets/icons``.
         section: under which the help lists it.
         checkable: whether it is on or off.
+        numbered: each of its keys means another one of what it chooses among; who has these listens to the keys.
     """
 
     name: str
@@ -30,19 +31,28 @@ class Command:
     icon: str
     section: str
     checkable: bool = False
+    numbered: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Its shortcuts on this system, the first of which is shown."""
         return keys_of(self.name)
 
+    @property
+    def shown_keys(self) -> str:
+        """Its first key, or its first and its last, as this system writes them."""
+        first = shown_key(self.keys[0])
+        return f"{first} … {shown_key(self.keys[-1])}" if self.numbered else first
+
 
 COMMANDS = (
     Command("prompt", "Go to the prompt", "brush", "Words and look"),
+    Command("style", "Choose a style by its place", "brush", "Words and look", numbered=True),
     Command("undo", "Undo the last change", "undo", "Words and look"),
     Command("redo", "Redo", "redo", "Words and look"),
     Command("shuffle", "Shuffle the seed", "shuffle", "Words and look"),
     Command("presets", "Presets", "preset", "Words and look"),
+    Command("look_now", "Look like this frame of the source", "image", "Words and look"),
     Command("source", "Choose a source", "camera", "Source and model"),
     Command("pause", "Pause: the source is closed", "pause", "Source and model", True),
     Command("canvas", "Paint on the canvas", "brush", "Source and model"),
@@ -54,6 +64,7 @@ COMMANDS = (
     Command("view_input", "Input", "view-input", "View"),
     Command("view_side", "Side by side", "view-side", "View"),
     Command("view_split", "Before and after", "view-split", "View"),
+    Command("view_hint", "Hint: what the shape is kept by", "view-hint", "View"),
     Command("zoom", "Actual size", "one-to-one", "View", True),
     Command("full_screen", "Full screen", "fullscreen", "Window", True),
     Command("clean_feed", "Clean feed window, for OBS", "popout", "Window", True),
@@ -72,9 +83,10 @@ class Actions:
         self._actions: dict[str, QAction] = {}
         for command in COMMANDS:
             action = QAction(command.text, window)
-            action.setShortcuts([QKeySequence(key) for key in command.keys])
+            if not command.numbered:
+                action.setShortcuts([QKeySequence(key) for key in command.keys])
             action.setCheckable(command.checkable)
-            action.setToolTip(f"{command.text}  ({shown_key(command.keys[0])})")
+            action.setToolTip(f"{command.text}  ({command.shown_keys})")
             window.addAction(action)
             self._actions[command.name] = action
         self.dress()

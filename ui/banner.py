@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from PySide6.QtCore import QElapsedTimer, QEvent, QObject, QSize, Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QToolButton, QVBoxLayout, QWidget
@@ -17,6 +17,7 @@ _ROUND = 6  # what the border takes, and a fraction of a line that Qt rounds awa
 _LEAST_SECONDS, _SECONDS_PER_WORD = 4.0, 0.45
 _IN_A_HURRY = 0.5  # of that, while others wait
 MOST_WAITING = 4
+Acts = Sequence[tuple[str, Callable[[], object]]]
 _KINDS = {"info": "info", "working": "info", "warning": "warning", "error": "error", "done": "check"}
 
 
@@ -39,9 +40,11 @@ class Card(QFrame):
         self.progress.setTextVisible(False)
         self.progress.hide()
         self.button = QPushButton()
-        self.button.hide()
-        self._act: Callable[[], None] = lambda: None
-        self.button.clicked.connect(self._do)
+        self.second = QPushButton()
+        self._acts: list[Callable[[], object]] = []
+        for number, button in enumerate((self.button, self.second)):
+            button.hide()
+            button.clicked.connect(lambda _=False, number=number: self._acts[number]())
         self.dismiss = QToolButton()
         self.dismiss.setProperty("role", "small")
         self.dismiss.setIconSize(QSize(14, 14))
@@ -53,6 +56,7 @@ class Card(QFrame):
         row.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self.words, 1)
         row.addWidget(self.button)
+        row.addWidget(self.second)
         row.addWidget(self.dismiss, 0, Qt.AlignmentFlag.AlignTop)
         self._column = column = QVBoxLayout(self)
         column.setContentsMargins(16, 12, 14, 12)
@@ -72,8 +76,7 @@ class Card(QFrame):
         text: str,
         kind: str = "info",
         *,
-        button: str = "",
-        act: Callable[[], None] | None = None,
+        buttons: Acts = (),
         close: bool = False,
     ) -> None:
         """Show ``text``; nothing where it is empty.
@@ -81,16 +84,17 @@ class Card(QFrame):
         Args:
             text: for people.
             kind: ``info``, ``working`` (with a bar that runs), ``warning``, ``error`` or ``done``.
-            button, act: what can be done about it.
+            buttons: what can be done about it, in words, and what does it; two at most.
             close: whether it can be sent away.
         """
         if not text:
             self.hide()
             return
         self._kind = kind
-        self._act = act or (lambda: None)
-        self.button.setText(button)
-        self.button.setVisible(bool(button))
+        self._acts = [act for _, act in buttons]
+        for number, part in enumerate((self.button, self.second)):
+            part.setText(buttons[number][0] if number < len(buttons) else "")
+            part.setVisible(number < len(buttons))
         self.dismiss.setVisible(close)
         self.progress.setVisible(kind == "working")
         self.words.setText(text)
@@ -114,17 +118,15 @@ class Card(QFrame):
             self._place()
         return super().eventFilter(watched, event)
 
-    def _do(self) -> None:
-        self._act()
-
     def _place(self) -> None:
         parent = self.parentWidget()
         if parent is None:
             return
         width = min(WIDEST, parent.width() - 2 * _EDGE)
         wanted = self.words.fontMetrics().horizontalAdvance(self.words.text()) + 124
-        if self.button.isVisibleTo(self):
-            wanted += self.button.sizeHint().width() + 12
+        for part in (self.button, self.second):
+            if part.isVisibleTo(self):
+                wanted += part.sizeHint().width() + 12
         width = max(200, min(width, wanted))
         self.setFixedWidth(width)
         self._column.activate()
@@ -140,6 +142,7 @@ class Card(QFrame):
 class _News:
     text: str
     kind: str
+    buttons: Acts = field(default=(), compare=False)
 
     @property
     def milliseconds(self) -> int:
@@ -161,13 +164,13 @@ class Toast(Card):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._next)
 
-    def tell(self, text: str, kind: str = "info") -> None:
+    def tell(self, text: str, kind: str = "info", buttons: Acts = ()) -> None:
         """Show ``text`` for as long as it takes to read; after what is on show, unless it is an error.
 
         While others wait, each is shown for half as long. At most ``MOST_WAITING`` wait: the oldest are given up,
         errors last. The same words again are one.
         """
-        news = _News(text, kind)
+        news = _News(text, kind, buttons)
         if not text or news in self._waiting:
             return
         present = self._on_show
@@ -187,7 +190,7 @@ class Toast(Card):
     def _show(self, news: _News) -> None:
         self._on_show = news
         self._shown.start()
-        self.say(news.text, news.kind, close=True)
+        self.say(news.text, news.kind, buttons=news.buttons, close=True)
         self._timer.start(news.milliseconds)
 
     def _hurry(self) -> None:

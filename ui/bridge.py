@@ -26,21 +26,38 @@ class Bridge(QObject):
         self._lock = threading.Lock()
         self._newest: Frame | None = None
         self._presenters: tuple[Presenter, ...] = ()
+        self._previewing: tuple[Presenter, ...] = ()
 
-    def attach(self, presenter: Presenter) -> None:
-        """Have every picture made ready for this view, too."""
+    def attach(self, presenter: Presenter, *, previews: bool = False) -> None:
+        """Have every picture made ready for this view, too.
+
+        Args:
+            previews: also what the source sees before it is styled. Not for a view that others see.
+        """
         with self._lock:
             self._presenters = (*self._presenters, presenter)
+            if previews:
+                self._previewing = (*self._previewing, presenter)
 
     def detach(self, presenter: Presenter) -> None:
         """The view is gone."""
         with self._lock:
             self._presenters = tuple(other for other in self._presenters if other is not presenter)
+            self._previewing = tuple(other for other in self._previewing if other is not presenter)
 
     def put(self, frame: Frame) -> None:
         """Offer the newest picture."""
         with self._lock:
             presenters = self._presenters
+        self._offer(frame, presenters)
+
+    def preview(self, frame: Frame) -> None:
+        """Offer a frame of the source, of which there is no picture yet."""
+        with self._lock:
+            presenters = self._previewing
+        self._offer(frame, presenters)
+
+    def _offer(self, frame: Frame, presenters: tuple[Presenter, ...]) -> None:
         for presenter in presenters:
             presenter.offer(frame)
         with self._lock:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSize, Signal
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
 from app.catalogue import Entry
 from pipeline.setting import Value
+from ui import theme
 from ui.icons import icon
 from ui.inputs import Choice, Slider, Switch, number_box, quietly, whole_box
+from ui.offers import offers_menu
 
 # With more positions than this, a slider cannot be set by hand.
 _MOST_POSITIONS = 1000
@@ -53,6 +55,7 @@ class Control(QWidget):
         self.problem.hide()
         self.note = QLabel()
         self.note.setProperty("role", "faint")
+        self.note.setTextFormat(Qt.TextFormat.RichText)
         self.note.setWordWrap(True)
         self.note.linkActivated.connect(lambda _: self.lift_asked.emit())
         self.note.hide()
@@ -63,7 +66,6 @@ class Control(QWidget):
         self.column.setContentsMargins(0, 0, 0, 0)
         self.column.setSpacing(2)
         self.column.addLayout(self.head)
-        self.dress()
 
     @property
     def part(self) -> QWidget:
@@ -85,8 +87,8 @@ class Control(QWidget):
 
     def show_note(self, text: str, *, can_lift: bool = False) -> None:
         """Say what is in force in the place of the value, and why; nothing where the value itself is."""
-        link = f" <a href='try'>{TRY_AGAIN}</a>" if can_lift else ""
-        self.note.setText(f"{escape(text)}{link}")
+        again = f" {theme.link('try', TRY_AGAIN)}" if can_lift else ""
+        self.note.setText(f"{escape(text)}{again}")
         self.note.setVisible(bool(text))
 
     def show_problem(self, text: str) -> None:
@@ -115,6 +117,7 @@ class Control(QWidget):
         self.part.setAccessibleDescription(self.entry.explanation)
         self.part.installEventFilter(self)
         self.installEventFilter(self)
+        self.dress()
 
     def _write(self, value: Any) -> None:
         raise NotImplementedError
@@ -174,7 +177,19 @@ class WordsControl(Control):
         super().__init__(entry)
         self.words = QLineEdit()
         self.words.setPlaceholderText(str(entry.default) or "none")
-        self.column.addWidget(self.words)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        row.addWidget(self.words, 1)
+        self.column.addLayout(row)
+        self.more: QToolButton | None = None
+        if entry.setting.offers or entry.setting.pick is not None:
+            self.more = QToolButton()
+            self.more.setProperty("role", "small")
+            self.more.setIconSize(QSize(16, 16))
+            self.more.setToolTip("Choose")
+            self.more.setAccessibleName(f"{entry.label}: choose")
+            self.more.clicked.connect(self._offer)
+            row.addWidget(self.more)
         self._finish()
         self.words.editingFinished.connect(self._finished)
         self._shown = ""  # the value of the setting, as it was shown last
@@ -182,6 +197,18 @@ class WordsControl(Control):
     @property
     def part(self) -> QWidget:
         return self.words
+
+    def dress(self) -> None:
+        super().dress()
+        if self.more is not None:
+            self.more.setIcon(icon("plus", size=16))
+
+    def _offer(self) -> None:
+        button = self.more
+        assert button is not None, "this is its click"
+        menu = offers_menu(self.entry, self._shown, self._edit, self)
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     def _finished(self) -> None:
         if self.words.text() != self._shown:

@@ -49,7 +49,7 @@ class Switch(QAbstractButton):
         track = QRectF(2, 3, 38, 20)
         painter.setPen(QPen(QColor(colours.accent), 2) if self.hasFocus() else Qt.PenStyle.NoPen)
         on = self.isChecked() and self.isEnabled()
-        painter.setBrush(QColor(colours.accent if on else colours.strong_line))
+        painter.setBrush(QColor(colours.accent if on else colours.control))
         painter.drawRoundedRect(track, 10, 10)
         painter.setPen(Qt.PenStyle.NoPen)
         knob = colours.on_accent if on else _KNOB if self.isEnabled() else colours.faint

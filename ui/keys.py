@@ -15,10 +15,12 @@ HARD_TO_TYPE = frozenset("\\[]{}@|~`#^")
 
 _KEYS = {
     "prompt": ("Ctrl+L",),
+    "style": ("1", "2", "3", "4", "5", "6", "7", "8", "9"),
     "undo": ("Ctrl+Z",),
     "redo": ("Ctrl+Shift+Z", "Ctrl+Y"),
     "shuffle": ("Ctrl+N",),
     "presets": ("Ctrl+P",),
+    "look_now": ("Ctrl+Shift+L",),
     "source": ("Ctrl+O",),
     "pause": ("Ctrl+Space", "Ctrl+Shift+P"),
     "canvas": ("Ctrl+K",),
@@ -30,6 +32,7 @@ _KEYS = {
     "view_input": ("Ctrl+2",),
     "view_side": ("Ctrl+3",),
     "view_split": ("Ctrl+4",),
+    "view_hint": ("Ctrl+5",),
     "zoom": ("Ctrl+0",),
     "full_screen": ("F11", "Ctrl+F"),
     "clean_feed": ("F2",),

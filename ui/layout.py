@@ -1,4 +1,4 @@
-"""Where output and input lie in the view: pure geometry, in device pixels."""
+"""Where output, input and hint lie in the view: pure geometry, in device pixels."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Mode(Enum):
     INPUT = "input"
     SIDE = "side by side"
     SPLIT = "before and after"
+    HINT = "hint"
 
 
 class Zoom(Enum):
@@ -52,12 +53,17 @@ class Layout:
     @property
     def shows_output(self) -> bool:
         """Whether the output is to be seen at all."""
-        return self.mode is not Mode.INPUT
+        return self.mode not in (Mode.INPUT, Mode.HINT)
 
     @property
     def shows_input(self) -> bool:
         """Whether the input is to be seen at all."""
-        return self.mode is not Mode.OUTPUT
+        return self.mode not in (Mode.OUTPUT, Mode.HINT)
+
+    @property
+    def shows_hint(self) -> bool:
+        """Whether the hint is to be seen, and nothing else."""
+        return self.mode is Mode.HINT
 
     def places(self, picture: tuple[int, int]) -> tuple[Rect, Rect]:
         """Where output and input of a picture of this (width, height) go; the same place unless side by side."""

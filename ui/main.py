@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from app.commands.terminal import say
 from app.drawing import Drawing
-from app.drawing_file import canvas_folder, keep_drawing, kept_drawing
-from app.prompt_history import PromptHistory, history_path, load_history, save_history
+from app.drawing_file import canvas_folder, kept_drawing
+from app.prompt_history import PromptHistory, history_path, load_history
 from app.qt_libraries import how_to_install, missing_libraries
 from app.session import Session
-from app.settings import default_path
-from app.settings_file import save
 from app.settings_owner import SettingsOwner
 from app.signals import handled_by
 from app.sinks import CallbackSink
@@ -24,12 +22,13 @@ from app.sources import Source, SourceError, open_source
 from app.sources.canvas import CanvasSource
 from app.standing import Values
 from ui.choice import CANVAS, Choice
-from ui.state import WindowState, load_state, save_state, state_path
+from ui.state import WindowState, load_state, state_path
 from ui.view import first_choice, first_choices
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
+    from ui.keeping import Keeper
     from ui.window import Window
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,8 @@ def run(chosen: Values | None = None, source_spec: str | None = None, notes: Seq
     if missing:
         names = ", ".join(library.name for library in missing)
         return _refuse(f"the window needs {names}; {how_to_install(missing)}")
-    choice = first_choice(source_spec)
+    state = load_state(state_path())
+    choice = first_choice(source_spec, state.source)
     try:
         source = open_source(choice.spec, live=True)
     except SourceError as error:
@@ -73,7 +73,7 @@ def run(chosen: Values | None = None, source_spec: str | None = None, notes: Seq
     application.setDesktopFileName("vitrail")  # by which Wayland and task bars know whose window it is
     application.setWindowIcon(application_icon())
     owner = SettingsOwner(first_choices(chosen or {}))
-    window = open_window(choice, source, owner, load_state(state_path()), load_history(history_path()))
+    window = open_window(choice, source, owner, state, load_history(history_path()))
     if notes:
         window.toast.tell(" ".join(notes), "warning")
     return _until_closed(application)
@@ -100,12 +100,15 @@ def open_window(
     from PySide6.QtCore import QTimer
 
     from ui.bridge import Bridge
+    from ui.keeping import Keeper
     from ui.window import Window
 
-    bridge = Bridge()
-    session = Session(source, owner, [CallbackSink(bridge.put)], listener=bridge.tell)
+    bridge, keeper = Bridge(), Keeper()
+    session = Session(source, owner, [CallbackSink(bridge.put)], listener=bridge.tell, preview=bridge.preview)
     drawing = drawing or _drawing_for(choice, source)
-    window = Window(session, bridge, choice, source, state=state, prompts=prompts, drawing=drawing, on_close=_keep)
+    on_close = partial(_close, keeper=keeper)
+    window = Window(session, bridge, choice, source, state=state, prompts=prompts, drawing=drawing, on_close=on_close)
+    keeper.follow(window)
     window.restart_asked.connect(partial(_start_again, window))
     window.show()
     QTimer.singleShot(PAINTED_MS, partial(_start, session))
@@ -171,18 +174,9 @@ def _tell_unforeseen(
             window.toast.tell(f"Something unforeseen happened ({kind.__name__}: {error}); the log says more.", "error")
 
 
-def _keep(window: Window) -> None:
+def _close(window: Window, keeper: Keeper) -> None:
     _open.discard(window)
-    try:
-        save(window.session.owner.standing.chosen, default_path())
-        save_state(window.state(), state_path())
-        save_history(window.prompts, history_path())
-    except OSError as error:
-        logger.warning("the settings could not be kept: %s", error)
-    try:
-        keep_drawing(window.switch.drawing, canvas_folder())
-    except OSError as error:
-        logger.warning("the drawing could not be kept: %s", error)
+    keeper.finish(window)
 
 
 def _refuse(message: str) -> int:

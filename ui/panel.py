@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from app.catalogue import matters, sections
+from app.engine import ModelFacts
 from app.metrics import Snapshot
 from pipeline.setting import Section
 from ui.controls import Control, control_for
@@ -100,6 +102,7 @@ class Panel(QWidget):
         column.addWidget(line)
         column.addWidget(self.help)
         self._add_seed_buttons()
+        self._unsupported: Mapping[str, str] = {}
         self.similarity = SimilarityMeter()
         self.sections[Section.SIMILAR.value].rows.addWidget(self.similarity)
         self._explain("")
@@ -113,8 +116,16 @@ class Panel(QWidget):
         notes, limited = standing.notes(), standing.limited
         for name, control in self.controls.items():
             self._show(control)
-            control.show_note(notes.get(name, ""), can_lift=name in limited)
-            control.setEnabled(matters(name, settings, self._editor.entries))
+            reason = self._unsupported.get(name, "")
+            control.show_note(notes.get(name, reason), can_lift=name in limited)
+            control.setEnabled(not reason and matters(name, settings, self._editor.entries))
+
+    def show_model(self, facts: ModelFacts | None) -> None:
+        """Say which controls have no effect on the model that serves, and why."""
+        unsupported = {} if facts is None else facts.unsupported
+        if unsupported != self._unsupported:
+            self._unsupported = unsupported
+            self.follow()
 
     def _show(self, control: Control) -> None:
         name = control.entry.name
@@ -149,6 +160,7 @@ class Panel(QWidget):
             control.dress()
         for section in self.sections.values():
             section.dress()
+        self.follow()
         self.shuffle.setIcon(icon("shuffle", size=16))
         self.hold.setIcon(icon("lock", size=16))
 

@@ -10,6 +10,7 @@ import numpy as np
 from PySide6.QtGui import QImage
 
 from app.frame import Frame
+from app.tensors import ToHost
 from ui.layout import Layout, Rect
 
 # Three pictures are about at most: on the screen, ready for it, and in the making; with two parts each.
@@ -37,10 +38,11 @@ class Prepared:
     layout: Layout
     output: Part | None
     input: Part | None
+    hint: Part | None = None
 
     def parts(self) -> list[Part]:
         """Those parts that there are."""
-        return [part for part in (self.output, self.input) if part is not None]
+        return [part for part in (self.output, self.input, self.hint) if part is not None]
 
 
 class Presenter:
@@ -54,6 +56,7 @@ class Presenter:
         self._layout = Layout((0, 0))
         self._pending: Prepared | None = None
         self._free: list[np.ndarray] = []
+        self._to_host = ToHost()
 
     def want(self, layout: Layout) -> None:
         """Prepare for this layout from now on."""
@@ -94,7 +97,11 @@ class Presenter:
             original = input_pixels(frame)
             _, place = layout.places((original.shape[1], original.shape[0]))
             shown = self._part(original, place)
-        return Prepared(frame, layout, output, shown)
+        hint = None
+        if layout.shows_hint and frame.hint is not None:
+            pixels = self._to_host(frame.hint[None])[0]
+            hint = self._part(pixels, layout.places((pixels.shape[1], pixels.shape[0]))[0])
+        return Prepared(frame, layout, output, shown, hint)
 
     def _part(self, pixels: np.ndarray, place: Rect) -> Part:
         buffer = self._buffer(place.width, place.height)

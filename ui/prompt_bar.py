@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QMenu,
-    QPushButton,
-    QScrollArea,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from app.styles import Style
+from ui import theme
+from ui.chips import Chips
 from ui.editor import Editor
 from ui.icons import icon
 from ui.inputs import Slider, number_box, quietly
-from ui.words import has, with_style
+from ui.words import unknown, with_style
 
 TYPING_PAUSE_MS = 250
 MOST_LISTED = 20
+MOST_NAMED = 3
 
 
 class Words(QLineEdit):
@@ -70,76 +62,6 @@ class Words(QLineEdit):
         self._settled = text
         if self.text() != text:
             self.setText(text)
-
-
-class Chips(QScrollArea):
-    """Styles to click, in one row that scrolls.
-
-    Signals:
-        chosen: the style.
-    """
-
-    chosen = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFixedHeight(38)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._buttons: list[tuple[Style, QPushButton]] = []
-        self._prompt = ""
-
-    @property
-    def buttons(self) -> list[QPushButton]:
-        """One for each style, in order."""
-        return [button for _, button in self._buttons]
-
-    def show_styles(self, styles: Sequence[Style]) -> None:
-        """List these styles."""
-        if [style for style, _ in self._buttons] == list(styles):
-            return
-        strip = QWidget()
-        strip.setObjectName("strip")
-        row = QHBoxLayout(strip)
-        row.setContentsMargins(0, 2, 0, 2)
-        row.setSpacing(8)
-        self._buttons = []
-        for at, style in enumerate(styles):
-            if style.tint and at and not styles[at - 1].tint:
-                row.addSpacing(10)
-            button = QPushButton(style.name)
-            button.setProperty("role", "chip")
-            button.setCheckable(True)
-            button.setCursor(Qt.CursorShape.PointingHandCursor)
-            button.setToolTip(f"“{style.prompt}”")
-            button.clicked.connect(lambda _=False, style=style: self.chosen.emit(style))
-            button.installEventFilter(self)
-            row.addWidget(button)
-            self._buttons.append((style, button))
-        row.addStretch(1)
-        self.setWidget(strip)
-        self.setVisible(bool(styles))
-        self.mark(self._prompt)
-
-    def mark(self, prompt: str) -> None:
-        """Show as chosen what the prompt names."""
-        self._prompt = prompt
-        for style, button in self._buttons:
-            button.setChecked(has(prompt, style))
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        turned = event.angleDelta()
-        bar = self.horizontalScrollBar()
-        bar.setValue(bar.value() - (turned.x() or turned.y()))
-        event.accept()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() is QEvent.Type.FocusIn and isinstance(watched, QWidget):
-            self.ensureWidgetVisible(watched)
-        return super().eventFilter(watched, event)
 
 
 class BlendRow(QWidget):
@@ -188,7 +110,12 @@ class PromptBar(QWidget):
     Args:
         editor: whose settings.
         beside: what else changes with every new prompt, in the same step.
+
+    Signals:
+        model_asked: another model is to be chosen, one that takes any words.
     """
+
+    model_asked = Signal()
 
     def __init__(self, editor: Editor, beside: Callable[[], dict[str, Any]] = dict) -> None:
         super().__init__()
@@ -214,7 +141,13 @@ class PromptBar(QWidget):
         self.more.setCheckable(True)
         self.more.setAccessibleName("More words: what to keep away from, and a second prompt")
         self.more.setToolTip("What to keep away from, and a second prompt to blend with")
-        self.chips = Chips()
+        self.chips = Chips(self.negative)
+        self.limit = QLabel()
+        self.limit.setProperty("role", "muted")
+        self.limit.setTextFormat(Qt.TextFormat.RichText)
+        self.limit.setWordWrap(True)
+        self.limit.hide()
+        self.limit.linkActivated.connect(lambda _: self.model_asked.emit())
         self.rows = QVBoxLayout(self)
         self._arrange()
         self.prompt.settled.connect(self._change_prompt)
@@ -222,6 +155,7 @@ class PromptBar(QWidget):
         self.chips.chosen.connect(self._choose)
         self.more.toggled.connect(self.second.setVisible)
         self.prompt.textChanged.connect(self.chips.mark)
+        self.prompt.textChanged.connect(self._say_limit)
         editor.changed.connect(self.follow)
         self.dress()
         self.follow()
@@ -231,6 +165,7 @@ class PromptBar(QWidget):
         """Offer the styles that the model knows."""
         self._styles = styles
         self.chips.show_styles(styles)
+        self._say_limit()
 
     def show_recent(self, prompts: Sequence[str]) -> None:
         """Offer these earlier prompts, the latest first."""
@@ -258,6 +193,8 @@ class PromptBar(QWidget):
 
     def dress(self) -> None:
         """Draw the icons in the theme's colours."""
+        self.chips.dress()
+        self._say_limit()
         self.recent.setIcon(icon("history"))
         self.more.setIcon(icon("sliders"))
 
@@ -278,8 +215,21 @@ class PromptBar(QWidget):
         self.rows.setContentsMargins(20, 14, 20, 8)
         self.rows.setSpacing(8)
         self.rows.addLayout(first)
+        self.rows.addWidget(self.limit)
         self.rows.addWidget(self.second)
         self.rows.addWidget(self.chips)
+
+    def _say_limit(self) -> None:
+        """Say which words the model was never taught, where it has a list of what it was."""
+        words = unknown(self.prompt.text(), self._styles)
+        self.limit.setVisible(bool(words))
+        if words:
+            named = ", ".join(f"“{escape(word)}”" for word in words[:MOST_NAMED])
+            verb = "has" if len(words) == 1 else "have"
+            self.limit.setText(
+                f"{named} {verb} no effect: this model restyles the picture, in the styles below. "
+                f"{theme.link('models', 'Choose a model that takes any words')}"
+            )
 
     def _change_prompt(self, prompt: str) -> None:
         self._editor.change(prompt=prompt, **self._beside())

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from ui.actions import COMMANDS, shown_key
+from ui.actions import COMMANDS
 
 _COLUMNS = 2
 
@@ -52,7 +52,7 @@ def _section(name: str) -> QGridLayout:
     rows.addWidget(heading, 0, 0, 1, 2)
     for row, command in enumerate((one for one in COMMANDS if one.section == name), 1):
         text = QLabel(command.text)
-        key = QLabel(shown_key(command.keys[0]))
+        key = QLabel(command.shown_keys)
         key.setProperty("role", "key")
         rows.addWidget(text, row, 0)
         rows.addWidget(key, row, 1, Qt.AlignmentFlag.AlignRight)

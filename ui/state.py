@@ -19,6 +19,10 @@ class WindowState:
         theme: ``dark`` or ``light``.
         mode: how the picture is shown (``ui.layout.Mode``).
         panel, on_top: what was open, and whether it stays in front.
+        source: what was watched, as ``open_source`` takes it; empty for what is first where nothing is known.
+        page: of the column beside the picture, counted from 0.
+        seed_held: whether the seed stays where the prompt changes.
+        start_seconds: from the window to the first picture; 0 where that is not known.
         folded: titles of the sections that were closed, and
         unfolded: of those that were opened, against their default.
     """
@@ -28,6 +32,10 @@ class WindowState:
     mode: str = "output"
     panel: bool = True
     on_top: bool = False
+    source: str = ""
+    page: int = 0
+    seed_held: bool = True
+    start_seconds: float = 0.0
     folded: tuple[str, ...] = ()
     unfolded: tuple[str, ...] = ()
 

@@ -35,7 +35,8 @@ class Theme:
     Attributes:
         stage: around the picture.
         ground, surface, raised, hover: from the back to the front.
-        line, strong_line: hairlines, and the edges of what can be typed into.
+        line, strong_line: hairlines, and the edges of menus and cards.
+        control: what shows where a control is: the edge of a box, the groove of a slider, a switch that is off.
         text, muted, faint: by importance.
         accent, accent_soft, on_accent: what is chosen, a tint of it, and text on it.
         good, warn, bad, bad_soft: states.
@@ -49,6 +50,7 @@ class Theme:
     hover: str
     line: str
     strong_line: str
+    control: str
     text: str
     muted: str
     faint: str
@@ -70,9 +72,10 @@ DARK = Theme(
     hover="#282d37",
     line="#23272f",
     strong_line="#323844",
+    control="#6a7284",
     text="#edeff4",
     muted="#a3a9b8",
-    faint="#737a8a",
+    faint="#8b92a3",
     accent="#8fa4ff",
     accent_soft="#262d4b",
     on_accent="#0d1020",
@@ -91,15 +94,16 @@ LIGHT = Theme(
     hover="#e3e6ed",
     line="#e2e5eb",
     strong_line="#cbd0da",
+    control="#7b8292",
     text="#191c24",
     muted="#565d6d",
-    faint="#767d8d",
+    faint="#5f6676",
     accent="#4458d8",
     accent_soft="#e3e7fd",
     on_accent="#ffffff",
-    good="#1b8a5a",
-    warn="#9a6400",
-    bad="#c9303a",
+    good="#14724a",
+    warn="#8a5900",
+    bad="#bd2731",
     bad_soft="#fdeaeb",
 )
 
@@ -132,6 +136,11 @@ def apply(application: QApplication, appearance: Appearance) -> Theme:
         application.setStyleSheet(stylesheet(theme))
         application.setProperty(_WORN, appearance.value)
     return theme
+
+
+def link(target: str, text: str) -> str:
+    """A link in rich text, in the colour of now: a label keeps the colour that it was first shown in."""
+    return f"<a href='{target}' style='color: {_current.accent}'>{text}</a>"
 
 
 def stylesheet(theme: Theme) -> str:

@@ -19,6 +19,7 @@ _MODES = (
     (Mode.INPUT, "view_input", "Input"),
     (Mode.SIDE, "view_side", "Both"),
     (Mode.SPLIT, "view_split", "Split"),
+    (Mode.HINT, "view_hint", "Hint"),
 )
 
 
@@ -71,7 +72,7 @@ class Toolbar(QWidget):
     """The bar.
 
     Signals:
-        mode_chosen: output, input, side by side or split.
+        mode_chosen: output, input, side by side, split or hint.
     """
 
     mode_chosen = Signal(object)

@@ -1,11 +1,11 @@
-"""The live picture: output, input, both, or one wiped over the other."""
+"""The live picture: output, input, both, one wiped over the other, or the hint."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 
-from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QElapsedTimer, QPointF, QRect, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
@@ -18,6 +18,11 @@ from ui.pixels import Part, Prepared, Presenter
 
 _GRIP = 34  # the diameter of the handle on the dividing line, in logical pixels
 _KEPT_TIMES = 240
+NO_HINT = (
+    "No shape is kept: name a hint under Keep shape, such as canny:0.8, and here are the outlines, depth or pose "
+    "that the picture follows."
+)
+FADE_MS = 400
 REST_MS = 1500  # a pointer that has not moved for so long is in the way of the picture
 
 
@@ -45,6 +50,11 @@ class Viewer(QWidget):
         self._resting.setInterval(REST_MS)
         self._resting.timeout.connect(lambda: self.setCursor(Qt.CursorShape.BlankCursor))
         self._prepared: Prepared | None = None
+        self._faded: list[tuple[QRectF, QImage]] = []  # the last frame of the source, while the first picture comes in
+        self._fade = QElapsedTimer()
+        self._fading = QTimer(self)
+        self._fading.setInterval(16)
+        self._fading.timeout.connect(self.update)
         self._paint_ms: deque[float] = deque(maxlen=_KEPT_TIMES)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -56,7 +66,7 @@ class Viewer(QWidget):
 
     @property
     def mode(self) -> Mode:
-        """Output, input, or both."""
+        """Output, input, both, or the hint."""
         return self._mode
 
     @mode.setter
@@ -103,8 +113,9 @@ class Viewer(QWidget):
 
     @property
     def frame(self) -> Frame | None:
-        """The frame on show; None before the first."""
-        return self._prepared.frame if self._prepared else None
+        """The picture on show; None before the first, also while frames of the source are shown that have none."""
+        frame = self._prepared.frame if self._prepared else None
+        return frame if frame is not None and frame.original is not None else None
 
     @property
     def median_paint_ms(self) -> float:
@@ -150,8 +161,12 @@ class Viewer(QWidget):
             if not (part is prepared.output and prepared.layout.mode is Mode.SPLIT):
                 painter.drawImage(self._logical(part.place).topLeft(), self._image(part))
         painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_SourceOver)
+        if self._faded:
+            self._paint_fade(painter)
         if prepared.layout.mode is Mode.SPLIT and prepared.output is not None:
             self._paint_split(painter, prepared.output)
+        if prepared.layout.shows_hint and prepared.hint is None:
+            self._paint_words(painter, NO_HINT)
         painter.end()
         self._paint_ms.append(1000 * (time.perf_counter() - started))
 
@@ -208,8 +223,27 @@ class Viewer(QWidget):
     def _show(self, prepared: Prepared) -> None:
         before, self._prepared = self._prepared, prepared
         if before is not None:
+            if _is_preview(before) and not _is_preview(prepared):
+                self._begin_fade(before)
             self.presenter.release(before)
         self.update()
+
+    def _begin_fade(self, before: Prepared) -> None:
+        """The first picture takes the place of the source's frame little by little."""
+        self._faded = [(self._logical(part.place), self._image(part).copy()) for part in before.parts()[:1]]
+        self._fade.start()
+        self._fading.start()
+
+    def _paint_fade(self, painter: QPainter) -> None:
+        left = 1 - self._fade.elapsed() / FADE_MS
+        if left <= 0:
+            self._faded = []
+            self._fading.stop()
+            return
+        painter.setOpacity(left)
+        for area, image in self._faded:
+            painter.drawImage(area, image)
+        painter.setOpacity(1)
 
     def _logical(self, place: Rect) -> QRectF:
         scale = self.devicePixelRatio()
@@ -239,6 +273,14 @@ class Viewer(QWidget):
         if area.width():
             self.split = (at.x() - area.left()) / area.width()
 
+    def _paint_words(self, painter: QPainter, words: str) -> None:
+        """A sentence in the place of a picture that there is none of."""
+        room = self.rect().adjusted(32, 32, -32, -32)
+        room.setWidth(min(room.width(), 440))
+        room.moveCenter(self.rect().center())
+        painter.setPen(QColor(theme.current().muted))
+        painter.drawText(room, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, words)
+
     def _paint_split(self, painter: QPainter, output: Part) -> None:
         """The input is painted already; the output goes over it to the right of the line."""
         area = self._logical(output.place)
@@ -262,6 +304,11 @@ class Viewer(QWidget):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(QColor(theme.current().accent), 3))
             painter.drawEllipse(middle, _GRIP / 2 + 2, _GRIP / 2 + 2)
+
+
+def _is_preview(prepared: Prepared) -> bool:
+    """Whether this is a frame of the source that no picture was made of."""
+    return prepared.frame.original is None
 
 
 def _without(whole: QRectF, hole: QRectF) -> list[QRectF]:

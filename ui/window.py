@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,13 +26,15 @@ from ui.bridge import Bridge
 from ui.canvas import CanvasPane
 from ui.choice import CANVAS, Choice
 from ui.dialogs import Dialogs, canvas_choice
-from ui.drops import drop
+from ui.drops import Drops
 from ui.editor import Editor
 from ui.layout import Mode, Zoom
 from ui.numbers import Numbers, Strip
 from ui.panel import Panel
 from ui.presets import Presets
 from ui.prompt_bar import PromptBar
+from ui.references import References
+from ui.saved import saved_acts
 from ui.seek_bar import SeekBar
 from ui.side import Side
 from ui.sinks import Sinks
@@ -39,7 +42,7 @@ from ui.sources import SourceSwitch, watched
 from ui.state import WindowState
 from ui.theme import Appearance
 from ui.toolbar import Toolbar
-from ui.view import Message, said_of
+from ui.view import Message, remembered, said_of
 from ui.viewer import Viewer
 
 REFRESH_MS = 500
@@ -89,6 +92,9 @@ class Window(QMainWindow):
         self._on_close = on_close
         self._closed = False
         self._styles_shown_for: str | None = None
+        self._opened_at = time.monotonic()
+        self._start_seconds = 0.0  # until the first picture, once it is there
+        self._downloads = False  # a model was fetched, which says nothing of the next start
         self._series = Series()
         self.editor = Editor(session)
         self.commands = Actions(self)
@@ -96,6 +102,8 @@ class Window(QMainWindow):
         self.sinks = Sinks(session, lambda: self.switch.fps, lambda: self.viewer.frame)
         self.presets = Presets(self.editor, self)
         self.dialogs = Dialogs(self, session, self.editor, self.switch, bridge)
+        self.references = References(session, self.editor, lambda: self.viewer.frame, self)
+        self.drops = Drops(self, self.presets, self.switch, self.dialogs, self.references)
         self.viewer = Viewer()
         self.banner = Card(self.viewer, "banner", Qt.AlignmentFlag.AlignTop)
         self.toast = Toast(self.viewer)
@@ -133,6 +141,7 @@ class Window(QMainWindow):
     def state(self) -> WindowState:
         """How the window looks now."""
         folds = self.panel.folds()
+        known = bool(self._start_seconds) and not self._downloads
         return replace(
             self._state,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode("ascii"),
@@ -140,6 +149,10 @@ class Window(QMainWindow):
             mode=self.viewer.mode.value,
             panel=self.commands["panel"].isChecked(),
             on_top=self.commands["on_top"].isChecked(),
+            source=remembered(self.switch.choice),
+            page=self.side.pages.currentIndex(),
+            seed_held=self.panel.hold.isChecked(),
+            start_seconds=self._start_seconds if known else self._state.start_seconds,
             folded=tuple(title for title, is_open in folds.items() if not is_open),
             unfolded=tuple(title for title, is_open in folds.items() if is_open),
         )
@@ -174,19 +187,21 @@ class Window(QMainWindow):
         self.setCentralWidget(central)
 
     def _connect(self) -> None:
-        self._bridge.attach(self.viewer.presenter)
+        self._bridge.attach(self.viewer.presenter, previews=True)
         self._bridge.pictured.connect(self._show_picture)
         self._bridge.told.connect(self._show_message)
         self.editor.changed.connect(self._follow_settings)
         self.editor.refused.connect(lambda _, reason: self.toast.tell(reason, "warning"))
         self.switch.changed.connect(self._show_source)
         self.sinks.changed.connect(self._show_sinks)
-        self.sinks.told.connect(lambda text, kind, _: self.toast.tell(text, kind))
-        self.presets.told.connect(self.toast.tell)
+        self.sinks.told.connect(lambda text, kind, path: self.toast.tell(text, kind, saved_acts(path)))
+        for telling in (self.presets, self.references):
+            telling.told.connect(self.toast.tell)
         for failing in (self.switch.failed, self.dialogs.failed):
             failing.connect(lambda text: self.toast.tell(text, "error"))
         self.dialogs.taken.connect(self.toast.tell)
         self.dialogs.feed_changed.connect(self.commands["clean_feed"].setChecked)
+        self.prompt_bar.model_asked.connect(self.dialogs.open_models)
         self.canvas.laying_asked.connect(self.dialogs.import_picture)
         self.canvas.opening_asked.connect(self.dialogs.open_drawing)
         self.canvas.saving_asked.connect(self.dialogs.save_drawing)
@@ -210,6 +225,7 @@ class Window(QMainWindow):
             "redo": self._redo,
             "shuffle": self.panel.shuffle_seed,
             "presets": self._open_presets,
+            "look_now": self.references.look_like_now,
             "source": self.dialogs.open_source,
             "pause": checked("pause", self.switch.pause),
             "canvas": lambda: self.switch.choose(canvas_choice()),
@@ -229,13 +245,16 @@ class Window(QMainWindow):
 
     def _restore(self) -> None:
         state = self._state
-        self.resize(1280, 800)
+        room = self.screen().availableGeometry()
+        self.resize(min(1280, room.width()), min(800, room.height()))
         if state.geometry:
             self.restoreGeometry(QByteArray.fromBase64(state.geometry.encode("ascii", "replace")))
         modes = {mode.value: mode for mode in Mode}
         self.show_mode(modes.get(state.mode, Mode.OUTPUT))
         self.commands["panel"].setChecked(state.panel)
         self.side.setVisible(state.panel)
+        self.side.show_page(min(max(0, state.page), self.side.pages.count() - 1))
+        self.panel.hold.setChecked(state.seed_held)
         if state.on_top:
             self.commands["on_top"].trigger()
         for titles, is_open in ((state.folded, False), (state.unfolded, True)):
@@ -247,7 +266,7 @@ class Window(QMainWindow):
     # -- what the user asks for ---------------------------------------------------------------------------------------
 
     def show_mode(self, mode: Mode) -> None:
-        """Output, input, side by side, or before and after."""
+        """Output, input, side by side, before and after, or hint."""
         self.viewer.mode = mode
         self.toolbar.show_mode(mode)
         if mode is Mode.SPLIT:
@@ -291,7 +310,7 @@ class Window(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        drop([url.toLocalFile() for url in event.mimeData().urls()], self.presets, self.switch, self.dialogs)
+        self.drops.take([url.toLocalFile() for url in event.mimeData().urls()], event.position().toPoint())
         event.acceptProposedAction()
 
     def _go_to_prompt(self) -> None:
@@ -322,6 +341,8 @@ class Window(QMainWindow):
     def _show_picture(self) -> None:
         if self._bridge.take() is not None:
             self.viewer.refresh()
+            if not self._start_seconds and self.viewer.frame is not None:
+                self._start_seconds = time.monotonic() - self._opened_at
             if self.dialogs.feed is not None:
                 self.dialogs.feed.viewer.refresh()
 
@@ -362,7 +383,8 @@ class Window(QMainWindow):
     def _refresh(self) -> None:
         # The state of now, not of the message: a message that waited in Qt's queue may be out of date.
         counts, model = self.session.metrics(), self.session.model
-        said = said_of(self.session, paused=self.switch.paused)
+        self._downloads |= self.session.fetched is not None
+        said = said_of(self.session, paused=self.switch.paused, seconds_left=self._seconds_left())
         self._show_banner(said)
         # The light tells the truth: on from the moment a device is being opened until its driver has let go of it.
         self.toolbar.show_watching(watched(self.session.open_sources))
@@ -374,6 +396,7 @@ class Window(QMainWindow):
         if model is not None:  # before, there is nothing to measure, and torch is still on its way in
             self._series.add(counts)
         self.side.show_model(model)
+        self.panel.show_model(model)
         self.strip.show_counts(counts, model, "" if said.text else advice)
         self.panel.show_counts(counts)
         if self.numbers.isVisible():
@@ -388,14 +411,18 @@ class Window(QMainWindow):
             self._styles_shown_for = wanted
             self.prompt_bar.show_styles(styles_of(wanted))
 
+    def _seconds_left(self) -> float | None:
+        last = self._state.start_seconds
+        return self._opened_at + last - time.monotonic() if last else None
+
     def _show_banner(self, said: Message) -> None:
-        acts = {
+        acts: dict[str, Callable[[], object]] = {
             "Choose a source": self.dialogs.open_source,
             "Start again": self._restart,
             "Cancel": self.session.cancel_loading,
             "Go on": self.commands["pause"].trigger,
         }
-        self.banner.say(said.text, said.kind, button=said.button, act=acts.get(said.button))
+        self.banner.say(said.text, said.kind, buttons=[(said.button, acts[said.button])] if said.button else ())
 
 
 def _timer(parent: Window, interval_ms: int, act: Callable[[], object]) -> QTimer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from app.styles import Style
 
@@ -30,6 +30,30 @@ def with_style(prompt: str, style: Style, known: Iterable[Style]) -> str:
             return _pattern(other).sub(lambda _: style.prompt, prompt, count=1)
     tints = [other.prompt for other in known if other.tint and has(prompt, other)]
     return _joined([style.prompt, *tints])
+
+
+def unknown(prompt: str, known: Sequence[Style]) -> list[str]:
+    """The words of ``prompt`` that belong to no style that the model was taught, and so have no effect, in order.
+
+    Small words that stand between others are not counted; a model that lists no styles takes any words.
+    """
+    taught = {word for style in known for text in (style.prompt, *style.wordings) for word in _words(text)}
+    if not taught:
+        return []
+    return list(dict.fromkeys(word for word in _words(prompt) if word not in taught | _BETWEEN))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", text.casefold())
+
+
+# What stands between the words that say something, or says "a picture".
+_BETWEEN = frozenset(
+    _words(
+        "a an the of in on at by to from for with without and or as like is it this that into my me your its style "
+        "styled look looks looking made drawn painted drawing painting picture image art artwork portrait scene"
+    )
+)
 
 
 def _without(prompt: str, style: Style) -> str:

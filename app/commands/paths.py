@@ -10,18 +10,28 @@ from app.commands.misuse import Misuse
 from app.settings import Settings
 from app.sinks.images import NUMBERED
 from pipeline.adapter_list import parse_files, parse_loras
+from pipeline.backdrop import parse_backdrop
 from pipeline.model_files import files_of_adapter, files_of_model
+from pipeline.shape_list import parse_shapes
 from pipeline.user_path import is_folder, real_path, user_path
 
 Identity = tuple[int, int] | str
 
 
 def model_files(settings: Settings) -> dict[str, list[Path]]:
-    """The files of the model and of what is added to it, by what they are for the user; none of what is on a hub."""
-    added = [name for name, _ in parse_loras(settings.stream.loras)] + list(parse_files(settings.stream.embeddings))
+    """The files that settings name, by what they are for the user; none of what is on a hub."""
+    stream = settings.stream
+    added = [name for name, _ in parse_loras(stream.loras)] + list(parse_files(stream.embeddings))
+    shown = [shape.model for shape in parse_shapes(stream.keep_shape)]
+    shown += [stream.depth_model, stream.pose_model, stream.look_model]
+    pictures = [name for name, _ in parse_loras(stream.look_like)] + [parse_backdrop(stream.background).path]
     return {
         "the model": list(files_of_model(user_path(settings.model))),
         "a LoRA or a learned word": [file for name in added for file in files_of_adapter(user_path(name))],
+        "a model that keeps the shape or shows a picture": [
+            file for name in filter(None, shown) for file in files_of_adapter(user_path(name))
+        ],
+        "a picture to steer by": [user_path(name) for name in filter(None, pictures)],
     }
 
 

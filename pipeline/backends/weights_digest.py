@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +15,13 @@ _REMEMBERED = 16
 
 
 def configuration(module: torch.nn.Module) -> str:
-    """What a module of diffusers is configured as; the same for all models of its shape.
+    """What a module of diffusers or transformers is configured as; the same for all models of its shape.
 
     What begins with an underscore says where the weights were read from and by what, not what they are.
     """
-    config = {name: value for name, value in getattr(module, "config", {}).items() if not name.startswith("_")}
+    config = getattr(module, "config", {})
+    entries = config if isinstance(config, Mapping) else config.to_dict()
+    config = {name: value for name, value in entries.items() if not name.startswith("_")}
     return repr(sorted(config.items()))
 
 

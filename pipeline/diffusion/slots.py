@@ -27,6 +27,7 @@ class Field:
         in_rows: it is a part of the denoiser's rows. All such fields lie side by side in one tensor, along the
             channels and in the order in which they are registered, so that no tick has to put them together.
         shown: the denoiser is handed it besides its rows, by name.
+        whole: it is always written as a whole, as it may change where the latent does not.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Field:
     takes: str
     in_rows: bool = False
     shown: bool = False
+    whole: bool = False
 
 
 class Slots:
@@ -91,12 +93,13 @@ class Slots:
         """
         here, there = slice(first, end), slice(first + 1, end + 1)
         for field in self._fields:
+            where = None if field.whole else area
             value = made.get(field.takes)
             if value is None:
-                value = self.part(field.takes, here, area)
+                value = self.part(field.takes, here, where)
                 if field.takes == field.name and end - first > 1:
                     value = value.clone()  # for what it is written to is, in part, what is read
-            self.part(field.name, there, area).copy_(value)
+            self.part(field.name, there, where).copy_(value)
 
     def laid_out(self, first: int, end: int, again: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """What the denoiser is handed of positions ``first`` to ``end - 1``: its rows, and by name what else is shown.

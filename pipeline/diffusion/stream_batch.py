@@ -94,6 +94,7 @@ class StreamBatch:
         sees_input: bool = False,
         input_scale: float = 1.0,
         shown: Mapping[str, tuple[int, int, int]] | None = None,
+        beside: Mapping[str, tuple[int, int, int]] | None = None,
     ) -> None:
         """Nothing is allocated before ``prepare``.
 
@@ -103,12 +104,14 @@ class StreamBatch:
             sees_input: the denoiser's rows have the input latent, times ``input_scale``, after the latent.
             shown: (channels, height, width) of what travels with each frame and is shown to the denoiser, by name;
                 every frame brings its own (``carried`` of ``tick``).
+            beside: the same of what is a part of the denoiser's rows, after the latent; of the latent's size.
         """
         self._denoise = denoise
         self.frames = frames
         self._shape = latent_shape
         self._input_scale = input_scale if sees_input else None
         self._shown = dict(shown or {})
+        self._beside = dict(beside or {})
         self._guidance = Guidance()
         self._given_start = False  # whether each frame comes with a noise of its own
         self.from_noise = False
@@ -180,12 +183,24 @@ class StreamBatch:
             carried: by name, (F, channels, height, width) of everything that is ``shown`` to the denoiser besides.
 
         Raises:
-            ValueError: ``carried`` is not what ``shown`` announced.
+            ValueError: ``carried`` is not what ``shown`` and ``beside`` announced.
         """
         if moving is None or moving() != NOWHERE:
             self._enter(latent, start, carried, moving)
             self._advance(self._whole, moving)
         return self._slots["x"][-1]
+
+    def show(self, carried: Mapping[str, torch.Tensor]) -> None:
+        """From now on frames bring what is in ``carried``, besides what is a part of the rows.
+
+        Frames in flight keep what they have brought of it; of the rest they are given what ``carried`` holds, that of
+        the frame which comes next: it is like theirs, and nothing would be like nothing.
+        """
+        shown = {name: (value.shape[1], value.shape[2], value.shape[3]) for name, value in carried.items()}
+        shown = {name: shape for name, shape in shown.items() if name not in self._beside}
+        if shown != self._shown:
+            self._shown = shown
+            self._rebuild(torch.arange(self.table.steps + 1, device=self._noise.device), carried)
 
     def change(self, table: SolverTable, noise: torch.Tensor) -> None:
         """Go on with another table: other timesteps, another solver, more or fewer steps.
@@ -235,15 +250,19 @@ class StreamBatch:
         fields.append(Field("x", shape, "following", in_rows=True))
         if self._input_scale is not None:
             fields.append(Field("input", shape, "input", in_rows=True))
-        return [*fields, *(Field(name, size, name, shown=True) for name, size in self._shown.items())]
+        fields += [Field(name, size, name, in_rows=True, whole=True) for name, size in self._beside.items()]
+        return [*fields, *(Field(name, size, name, shown=True, whole=True) for name, size in self._shown.items())]
 
-    def _rebuild(self, origin: torch.Tensor) -> None:
+    def _rebuild(self, origin: torch.Tensor, carried: Mapping[str, torch.Tensor] = _NOTHING) -> None:
         """Other fields, other positions: position k goes on with what position ``origin[k]`` held before."""
         before, data = self._slots, self._data()
         self._slots = Slots(len(origin), self.frames, self._fields(), self._noise)
         for name in self._slots.names:
-            if name in before:
+            if name in before and before[name].shape[2:] == self._slots[name].shape[2:]:
                 held = before[name]
+            elif name in carried:
+                self._slots[name].copy_(carried[name])
+                continue
             elif name == "star" and self._input_scale:
                 held = before["input"] / self._input_scale
             else:
@@ -300,8 +319,9 @@ class StreamBatch:
         carried: Mapping[str, torch.Tensor],
         moving: Callable[[], Area] | None,
     ) -> None:
-        if carried.keys() != self._shown.keys():
-            brought, shown = (", ".join(names) or "nothing" for names in (carried, self._shown))
+        announced = self._beside.keys() | self._shown.keys()
+        if carried.keys() != announced:
+            brought, shown = (", ".join(sorted(names)) or "nothing" for names in (carried, announced))
             raise ValueError(f"the frames bring {brought}; what was announced to be shown to the denoiser is {shown}")
         self._given_start = start is not None
         slots, area = self._slots, self._area(moving)
@@ -316,7 +336,7 @@ class StreamBatch:
         if self._guidance.is_residual:
             slots.part("star", 0, area).copy_(latent)
         for name, value in carried.items():
-            slots.part(name, 0, area).copy_(within(value, slots.rows, area))
+            slots[name][0].copy_(value)
 
     def _advance(self, call: _Call, moving: Callable[[], Area] | None) -> None:
         """The frames at the positions of ``call`` take their step and move to the next."""
@@ -354,7 +374,7 @@ class StreamBatch:
         guidance, slots, shape = self._guidance, self._slots, (call.end - call.first, self.frames)
         rows, shown = slots.laid_out(call.first, call.end, call.again)
         if call.blind:
-            rows[-call.blind :, self._shape[0] :] = 0
+            rows[-call.blind :, self._shape[0] : 2 * self._shape[0]] = 0
         output = self._denoise(rows, call.timesteps, call.layout, shown)
         positive = output[: shape[0] * shape[1]].unflatten(0, shape)
         if guidance.by_image:

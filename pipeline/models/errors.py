@@ -17,7 +17,15 @@ def explained(what: str) -> Iterator[None]:
     """Say the many ways in which a part's own loader fails as one sentence: ``what cannot be loaded: why``."""
     try:
         yield
-    except (
+    except _failures() as error:  # what this is, is asked only once something is raised
+        raise ModelError(f"{what} cannot be loaded: {first_line(error)}") from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What loaders raise where a part is not what they expect."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (
         OSError,
         ValueError,
         RuntimeError,
@@ -26,8 +34,8 @@ def explained(what: str) -> Iterator[None]:
         ArithmeticError,
         AttributeError,
         SafetensorError,
-    ) as error:
-        raise ModelError(f"{what} cannot be loaded: {first_line(error)}") from error
+        StrictDataclassError,  # an entry of a transformers configuration is of another type
+    )
 
 
 def first_line(error: Exception) -> str:

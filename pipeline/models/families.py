@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from pipeline.adapter_list import Wanted
@@ -25,6 +25,7 @@ class Family:
         tiny_autoencoder: hub name of the matching tiny (distilled) autoencoder; empty where there is none.
         lcm_lora: hub name of the adapter that makes it a few-step model; empty where there is none.
         ip_adapter: the usual IP-Adapter, as ``owner/name/path`` on the hub; empty where there is none.
+        adapters: hub names of the T2I-Adapters that are usual, by what they are shown (``pipeline.shape_list.HINTS``).
     """
 
     title: str
@@ -33,14 +34,36 @@ class Family:
     tiny_autoencoder: str = "madebyollin/taesd"
     lcm_lora: str = ""
     ip_adapter: str = ""
+    adapters: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+
+# TencentARC's. There is none for Stable Diffusion 2 that is usual, and none at all for the embedded model.
+_ADAPTERS_1 = {
+    "canny": "TencentARC/t2iadapter_canny_sd15v2",
+    "sketch": "TencentARC/t2iadapter_sketch_sd15v2",
+    "depth": "TencentARC/t2iadapter_depth_sd15v2",
+    "pose": "TencentARC/t2iadapter_openpose_sd14v1",
+}
+_ADAPTERS_XL = {
+    "canny": "TencentARC/t2i-adapter-canny-sdxl-1.0",
+    "sketch": "TencentARC/t2i-adapter-sketch-sdxl-1.0",
+    "soft-edge": "TencentARC/t2i-adapter-sketch-sdxl-1.0",
+    "depth": "TencentARC/t2i-adapter-depth-midas-sdxl-1.0",
+    "pose": "TencentARC/t2i-adapter-openpose-sdxl-1.0",
+}
 
 _IP_ADAPTER = "h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
 # Of those for SDXL the one whose image encoder is the smaller, which that for Stable Diffusion 1 has as well.
 _IP_ADAPTER_XL = "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
 
 VITRAIL = Family("Vitrail", 256, 1.0, "")
-SD1 = Family("Stable Diffusion 1", 512, lcm_lora="latent-consistency/lcm-lora-sdv1-5", ip_adapter=_IP_ADAPTER)
+SD1 = Family(
+    "Stable Diffusion 1",
+    512,
+    lcm_lora="latent-consistency/lcm-lora-sdv1-5",
+    ip_adapter=_IP_ADAPTER,
+    adapters=_ADAPTERS_1,
+)
 SD2 = Family("Stable Diffusion 2", 512)
 SDXL = Family(
     "Stable Diffusion XL",
@@ -49,8 +72,9 @@ SDXL = Family(
     "madebyollin/taesdxl",
     "latent-consistency/lcm-lora-sdxl",
     ip_adapter=_IP_ADAPTER_XL,
+    adapters=_ADAPTERS_XL,
 )
-PIX2PIX = Family("InstructPix2Pix", 512, ip_adapter=_IP_ADAPTER)
+PIX2PIX = Family("InstructPix2Pix", 512, ip_adapter=_IP_ADAPTER, adapters=_ADAPTERS_1)
 OTHER = Family("diffusion model", 512, 1.0, "")
 FAMILIES = (VITRAIL, SD1, SD2, SDXL, PIX2PIX, OTHER)
 
@@ -116,6 +140,20 @@ class Character:
     few_step: bool
     hints: Hints
     grid: int | None = None
+
+
+def unsupported_by(family: Family) -> dict[str, str]:
+    """Settings of a stream that have no effect on models of this family, by name, each with the reason.
+
+    Each is one sentence for people, as a control that is greyed out shows it.
+    """
+    if family is not VITRAIL:
+        return {}
+    other = "choose a Stable Diffusion model for it, such as SimianLuo/LCM_Dreamshaper_v7"
+    return {
+        "keep_shape": f"There are no T2I-Adapters or ControlNets for {VITRAIL.title}'s own model; {other}.",
+        "look_like": f"There is no IP-Adapter for {VITRAIL.title}'s own model; {other}.",
+    }
 
 
 def family_of(unet: Mapping[str, object], pipeline_class: str = "") -> Family:

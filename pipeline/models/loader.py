@@ -16,6 +16,7 @@ from pipeline.model_files import INDEX
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import read_bounds
+from pipeline.models.controls import Controls
 from pipeline.models.deferred import Deferred
 from pipeline.models.errors import ModelError
 from pipeline.models.facts import Facts, Modules
@@ -190,6 +191,13 @@ def _assembled(facts: Facts, modules: Deferred[Modules], file: _File, name: str,
     )
     residency = Residency()
     residency.subscribe(prompts)
+    memory = WeightPlaces(
+        residency,
+        lambda: modules.get().unet,
+        autoencoder,
+        lambda: [encoder.module for encoder in modules.get().text_encoders],
+        device,
+    )
     return Model(
         name=name,
         modules=modules,
@@ -204,13 +212,8 @@ def _assembled(facts: Facts, modules: Deferred[Modules], file: _File, name: str,
         default_size=latent_side(facts.unet["sample_size"]) * autoencoder.factor,
         residency=residency,
         adapters=Adapters(residency, lambda: modules.get().unet, prompts, facts.family, character.few_step),
-        memory=WeightPlaces(
-            residency,
-            lambda: modules.get().unet,
-            autoencoder,
-            lambda: [encoder.module for encoder in modules.get().text_encoders],
-            device,
-        ),
+        controls=Controls(facts.family, facts.unet, device, dtype, memory),
+        memory=memory,
         dtype_asked=file.dtype_asked,
         notes=facts.notes,
         family=facts.family,

@@ -49,6 +49,7 @@ class WeightPlaces:
         self._text_encoders = text_encoders
         self._denoiser, self._autoencoder = denoiser, autoencoder
         self._offloads: list[LayerOffload] = []  # made where weights are first moved
+        self._guests: dict[str, LayerOffload] = {}  # of networks that are used with the model, by their part
 
     def set(self, mode: str) -> None:
         """Change to ``mode``; where the memory does not suffice for it, the mode before stays in force.
@@ -60,7 +61,7 @@ class WeightPlaces:
         if mode not in MEMORY_MODES:
             raise ValueError(f"the memory is {mode!r}; it must be one of {', '.join(MEMORY_MODES)}")
         if (mode == "offload") != (self.mode == "offload"):
-            with self._residency.changing(*PARTS, moved=True):
+            with self._residency.changing(*PARTS, *self._guests, moved=True):
                 try:
                     self._place(in_main_memory=mode == "offload")
                 except BaseException:
@@ -68,12 +69,33 @@ class WeightPlaces:
                     raise
         self.mode = mode
 
+    def admit(self, part: str, module: nn.Module) -> None:
+        """Have the weights of a further network where those of the model are; ``dismiss`` ends that.
+
+        Args:
+            part: its name among the parts of the model.
+            module: in main memory or on the device.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no room for it.
+        """
+        self._residency.admit(part)
+        guest = LayerOffload(module, self._device)
+        with self._residency.changing(part, moved=True):
+            guest.inject() if self.mode == "offload" else guest.eject()
+            self._guests[part] = guest
+
+    def dismiss(self, part: str) -> None:
+        """The network of ``part`` is used no more: whatever was made of its weights is dropped."""
+        with self._residency.changing(part, moved=True):
+            del self._guests[part]
+
     def _place(self, *, in_main_memory: bool) -> None:
         if not self._offloads:
             self._offloads.append(LayerOffload(self._denoiser(), self._device))
             if not self._autoencoder.is_tiny:  # a tiny one takes so little that the way would cost more than it saves
                 self._offloads.append(LayerOffload(self._autoencoder.module, self._device))
-        for offload in self._offloads:
+        for offload in (*self._offloads, *self._guests.values()):
             offload.inject() if in_main_memory else offload.eject()
         for encoder in self._text_encoders():
             encoder.to("cpu" if in_main_memory else self._device)

@@ -12,9 +12,10 @@ from pipeline.diffusion.schedule import Schedule
 from pipeline.models.adapters import Adapters
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.bounds import Bounds
+from pipeline.models.controls import Controls
 from pipeline.models.deferred import Deferred
 from pipeline.models.facts import Modules
-from pipeline.models.families import OTHER, Family, Hints
+from pipeline.models.families import OTHER, Family, Hints, unsupported_by
 from pipeline.models.kept_prompts import Projection
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.modules import UNet, UNetConfig
@@ -43,6 +44,7 @@ class Model:
         default_size: side in pixels that the model was made for.
         residency: the owner of the weights, which tells of every change of them.
         adapters: its LoRAs and learned words.
+        controls: the T2I-Adapters and ControlNets that are used with it.
         memory: where its weights lie.
         notes: what was chosen or lacking while loading, in words that a user can act on.
         family: which kind of model it is.
@@ -67,6 +69,7 @@ class Model:
     default_size: int
     residency: Residency
     adapters: Adapters
+    controls: Controls
     memory: WeightPlaces
     dtype_asked: bool = False
     notes: tuple[str, ...] = ()
@@ -98,6 +101,11 @@ class Model:
         if self.record is not None and not self.residency.revision(part):
             self.record.add_digest(part, digest)
         return digest
+
+    @property
+    def unsupported(self) -> dict[str, str]:
+        """See ``unsupported_by`` in ``pipeline.models.families``."""
+        return unsupported_by(self.family)
 
     @property
     def sees_input(self) -> bool:

@@ -3,7 +3,7 @@
 diffusers says of each configuration that it is a ``dict[str, Any]``, and its two autoencoders have no type in common.
 The types here name the entries and methods that are used, and nothing else. Python cannot say "a ``torch.nn.Module``
 that also has these": ``UNet`` and ``AutoencoderModule`` are therefore classes that nothing is ever an instance of.
-diffusers' own classes are cast to them in one place, ``unet_class`` and ``autoencoder_classes``.
+diffusers' own classes are cast to them in one place: ``unet_class``, ``autoencoder_classes`` and ``control_classes``.
 """
 
 from __future__ import annotations
@@ -95,6 +95,14 @@ def autoencoder_classes() -> dict[str, Buildable[AutoencoderModule]]:
 
     known = {"AutoencoderTiny": AutoencoderTiny, "AutoencoderKL": AutoencoderKL}
     return cast(dict[str, Buildable[AutoencoderModule]], known)
+
+
+def control_classes() -> dict[str, Buildable[nn.Module]]:
+    """diffusers' classes for what keeps a shape, by the names of ``ControlKind``."""
+    from diffusers.models.adapter import T2IAdapter
+    from diffusers.models.controlnets.controlnet import ControlNetModel
+
+    return cast(dict[str, Buildable[nn.Module]], {"ADAPTER": T2IAdapter, "CONTROLNET": ControlNetModel})
 
 
 def replace_layer(module: nn.Module, name: str, new: nn.Module) -> None:

@@ -1,8 +1,8 @@
 """The networks of a model, as every backend runs them: named tensors in, named tensors out.
 
 A backend knows nothing of what a network is for. It asks it for a module, which stands on the model's own weights, and
-runs that as it is, captures it, or compiles a copy of it. ControlNets, adapters, windows of a UNet or an upscaler are
-further networks, and need nothing from a backend that the three in this file do not need.
+runs that as it is, captures it, or compiles a copy of it. ControlNets, adapters (``control_networks.py``), windows of a
+UNet or an upscaler are further networks, and need nothing from a backend that the three in this file do not need.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from torch import nn
 
 from pipeline.conditioning.attention import condition, route
 from pipeline.conditioning.effects import EFFECTS
+from pipeline.conditioning.feature_bank import banked, found_by, route_banks
 from pipeline.models.residency import AUTOENCODER, DENOISER
 
 if TYPE_CHECKING:
     from pipeline.models.model import Model
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+# Inputs of the denoiser beside its conditions: features of T2I-Adapters by level, residuals of ControlNets by layer.
+FEATURES, RESIDUALS, MIDDLE = "shape_features_", "shape_residuals_", "shape_middle"
 
 
 class Network(Protocol):
@@ -106,7 +110,9 @@ class DenoiserNetwork:
     """Noisy latents to the model's output.
 
     ``rows`` (B, C or 2C, h, w), ``timesteps`` (B,) and what the conditioning says (see ``pipeline.conditioning``) to
-    ``output`` (B, C, h, w) float32.
+    ``output`` (B, C, h, w) float32. Where a shape is kept, ``shape_features_N``, ``shape_residuals_N`` and
+    ``shape_middle`` (B, ...) are added inside (see ``pipeline.models.control_networks``). With a
+    feature bank it also gives what goes into it.
     """
 
     name, part, open_sizes, window = "denoiser", DENOISER, False, False
@@ -118,7 +124,7 @@ class DenoiserNetwork:
         return _Denoiser(sharing_weights(self._model.unet), self._model.dtype)
 
 
-class _Formatted(nn.Module):
+class Formatted(nn.Module):
     """Takes its inputs in the number format of its weights, whichever that is after ``float()`` or ``half()``."""
 
     _format: torch.Tensor
@@ -131,7 +137,7 @@ class _Formatted(nn.Module):
         return tensor.to(self._format.dtype, memory_format=torch.channels_last)
 
 
-class _Autoencoding(_Formatted):
+class _Autoencoding(Formatted):
     def __init__(self, model: Model) -> None:
         super().__init__(model.autoencoder.module.dtype)
         self.autoencoder = sharing_weights(model.autoencoder.module)
@@ -148,7 +154,7 @@ class _Decoder(_Autoencoding):
         return {"pictures": self._coding.decode(self.autoencoder, self._laid_out(latents))}
 
 
-class ConditionedUNet(_Formatted):
+class ConditionedUNet(Formatted):
     """A ``UNet2DConditionModel`` whose conditions are inputs; its ``forward`` is a subclass's.
 
     Args:
@@ -174,20 +180,38 @@ class ConditionedUNet(_Formatted):
             timesteps,
             tokens.to(dtype),
             timestep_cond=given.get("guidance_embedding"),
-            added_cond_kwargs=_added(given),
+            added_cond_kwargs=added_conditions(given),
+            # diffusers takes the features out of the list as it goes.
+            down_intrablock_additional_residuals=_in_order(given, FEATURES) or None,
+            down_block_additional_residuals=tuple(_in_order(given, RESIDUALS)) or None,
+            mid_block_additional_residual=given.get(MIDDLE),
             return_dict=False,
         )
         return output[0].float()
 
 
+def _in_order(given: dict[str, torch.Tensor], name: str) -> list[torch.Tensor]:
+    """The tensors ``name0``, ``name1`` and so on, as far as there are."""
+    found: list[torch.Tensor] = []
+    while (one := given.get(f"{name}{len(found)}")) is not None:
+        found.append(one)
+    return found
+
+
 class _Denoiser(ConditionedUNet):
+    def __init__(self, unet: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__(unet, dtype)
+        self._banked = banked(unet)
+
     def forward(
         self, rows: torch.Tensor, timesteps: torch.Tensor, tokens: torch.Tensor, **conditions: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        return {"output": self.call_unet(rows, timesteps, tokens, conditions)}
+        route_banks(self._banked, {name: one.to(self._format.dtype) for name, one in conditions.items()})
+        output = self.call_unet(rows, timesteps, tokens, conditions)
+        return {"output": output, **found_by(self._banked)}
 
 
-def _added(conditions: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+def added_conditions(conditions: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
     """What SDXL's UNet is told besides, by the names that diffusers has for it."""
     if "time_ids" not in conditions:
         return None

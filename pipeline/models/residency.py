@@ -42,12 +42,17 @@ class Residency:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._revisions: Counter[str] = Counter()
+        self._guests: set[str] = set()
         self._listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
 
     def subscribe(self, listener: Listener) -> None:
         """Tell ``listener`` of all changes from now on, for as long as somebody else holds it."""
         with self.lock:
             self._listeners.add(listener)
+
+    def admit(self, part: str) -> None:
+        """From now on ``part`` is a part of the model as well, such as a ControlNet that is used with it."""
+        self._guests.add(part)
 
     def revision(self, part: str) -> int:
         """How often the weights of ``part`` have changed."""
@@ -58,15 +63,17 @@ class Residency:
         """Inside, the weights of ``parts`` may be written; the listeners have been told.
 
         Args:
-            parts: of ``PARTS``.
+            parts: of ``PARTS``, or admitted.
             moved: see ``Listener.changed``.
 
         Raises:
             ValueError: there is no such part; nobody would have been told.
         """
-        unknown = [part for part in parts if part not in PARTS]
+        unknown = [part for part in parts if part not in PARTS and part not in self._guests]
         if unknown:
-            raise ValueError(f"a model has no part {unknown[0]!r}; its parts are {', '.join(PARTS)}")
+            raise ValueError(
+                f"a model has no part {unknown[0]!r}; its parts are {', '.join((*PARTS, *sorted(self._guests)))}"
+            )
         with self.lock:
             for part in dict.fromkeys(parts):
                 self._revisions[part] += 1

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.backends.backend import Backend, Tensors
+from pipeline.conditioning.feature_bank import BANK_PREFIX
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, DenoiserNetwork, EncoderNetwork, Network
 from pipeline.models.residency import AUTOENCODER, DENOISER
@@ -29,12 +30,15 @@ class SparseEngine:
     Attributes:
         name, capabilities, numbers, unbuilt, patient, lanes: of the backend.
         notes: what cannot be run sparsely here, and why, in words for the user.
+        frames_bring: whether frames bring along what the denoiser is shown besides (a hint, a mask): then a frame that
+            changed anywhere is another picture everywhere, and one that did not is the same.
     """
 
     def __init__(self, model: Model, backend: Backend) -> None:
         self.name, self.capabilities, self.unbuilt = backend.name, backend.capabilities, backend.unbuilt
         self.numbers, self.patient, self.lanes = backend.numbers, backend.patient, backend.lanes
         self.notes: list[str] = []
+        self.frames_bring = False
         self._factor = model.autoencoder.factor
         self._networks = SparseNetworks(model, backend)
         self._encoder = self._decoder = None
@@ -135,6 +139,8 @@ class SparseEngine:
         changes: FrameChanges = (None,) * len(frames)
         if progress.looks:
             changes = self._input.look(frames, told, progress.keyframe_due)
+            if self.frames_bring:
+                changes = tuple(change if change == () else None for change in changes)
         self._progress = progress.admitted(changes, any(one is not None for one in told))
         if not progress.looks and self._progress.looks:
             self._input.take_all(frames)  # the next ones are compared with these
@@ -173,7 +179,7 @@ class SparseEngine:
         if network.name == EncoderNetwork.name:
             return {"latents": self._encode(moving["pictures"])}
         if network.name == DenoiserNetwork.name:
-            return {"output": self._denoise(moving, staying)}
+            return self._denoise(network, moving, staying)
         if network.name == DecoderNetwork.name:
             return {"pictures": self._decode(moving["latents"])}
         return self._networks.backend.run(network, moving, staying)
@@ -184,18 +190,21 @@ class SparseEngine:
             return self._networks.encode(pictures)
         return self._encoder(pictures, self._progress.encoded)
 
-    def _denoise(self, moving: Tensors, conditions: Tensors) -> torch.Tensor:
+    def _denoise(self, network: Network, moving: Tensors, conditions: Tensors) -> dict[str, torch.Tensor]:
         """After a ``tick``, each row where its slot's frame changed."""
         progress = self._progress
-        # What else moves with the frames may change where the pictures do not.
-        carries = moving.keys() - {"rows", "timesteps"}
-        if self._unet is None or not progress.reuses or carries:
-            self._progress = progress.denoised(whole=True) if progress.phase is Phase.IN_TICK else progress
-            return self._networks.denoise(moving, conditions)
+        # What else moves with the frames, or was found in those before, may change where the pictures do not.
+        shown = bool(moving.keys() - {"rows", "timesteps"})
+        banked = any(name.startswith(BANK_PREFIX) for name in conditions)
+        if self._unet is None or not progress.reuses or shown or banked:
+            # Where no frame is another than at the tick before, the whole comes out as it was: not so with a bank.
+            anew = not shown or banked or any(change != () for frames in progress.slots for change in frames)
+            self._progress = progress.denoised(whole=anew) if progress.phase is Phase.IN_TICK else progress
+            return self._networks.backend.run(network, moving, conditions)
         rows = moving["rows"]
         output = self._unet(rows, moving["timesteps"], conditions, progress.row_changes(len(rows)))
         self._progress = progress.denoised(whole=self._unet.any_whole)
-        return output
+        return {"output": output}
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Where the frames that leave the stream batch changed."""

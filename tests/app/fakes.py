@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.sinks.base import SinkError
 from app.sources.base import SourceError
 from app.status import Notice, Status
+from app.words import FILE_SETTINGS
 from pipeline.config import StreamConfig
 
 FACTS = ModelFacts(name="fake", device="cpu", dtype="float32", acceleration="eager", default_size=64)
@@ -128,10 +129,12 @@ class FakeOutput:
     skipped: bool = False
     repeated: bool = False
     followers: Sequence[Sequence[Hashable]] = ()
+    hint: torch.Tensor | None = None
 
 
 class FakeEngine:
-    """Inverts pictures with the contract of ``pipeline.Stream``: a FIFO that is steps - 1 calls deep.
+    """Inverts pictures with the contract of ``pipeline.Stream``: a FIFO that is steps - 1 calls deep. The hint of a
+    picture, where a shape is to be kept, is half of it.
 
     ``script(call)`` runs before each call, counted from 0, and may sleep, wait or raise. ``events`` records what was
     asked of the engine: ``("frames", indices)``, ``("configure", config)``, ``"idle"``, ``"flush"``, ``"reset"``.
@@ -145,7 +148,7 @@ class FakeEngine:
         self.changed: list[Any] = []
         self.times: list[float | None] = []
         self.similarity = 0.5
-        self.read: set[str] = set()
+        self.read = {_files(StreamConfig())}
         self.notes: list[str] = []
         self.on_prepare: Callable[[StreamConfig], None] = lambda _: None
         self._in_flight: deque[FakeOutput] = deque()
@@ -165,7 +168,7 @@ class FakeEngine:
         self.script(call)
         self.times.append(at)
         self.events.append(("frames", tuple(tag.index if isinstance(tag, Frame) else None for tag in tags)))
-        output = FakeOutput(1 - frames, tags)
+        output = FakeOutput(1 - frames, tags, hint=frames / 2 if self.config.keep_shape else None)
         if self._shape != tuple(frames.shape):  # primes: this frame is out at once, and fills the slots
             self._shape = tuple(frames.shape)
             self._in_flight = deque(FakeOutput(1 - frames, tags, repeated=True) for _ in range(self.config.steps - 1))
@@ -195,11 +198,11 @@ class FakeEngine:
         return self.notes
 
     def is_prepared(self, config: StreamConfig, /) -> bool:
-        return not config.loras or config.loras in self.read
+        return _files(config) in self.read
 
     def prepare(self, config: StreamConfig, /) -> list[str]:
         self.on_prepare(config)
-        self.read.add(config.loras)
+        self.read.add(_files(config))
         return [f"{config.loras} is read"]
 
     def save_memory(self, mode: str, /) -> None:
@@ -285,3 +288,7 @@ def raising(error: Exception, at: int = 3) -> Callable[[int], None]:
             raise error
 
     return script
+
+
+def _files(config: StreamConfig) -> tuple[object, ...]:
+    return tuple(getattr(config, name) for name in FILE_SETTINGS)

@@ -177,3 +177,47 @@ def test_ten_switches_hold_one_model(tmp_path: Path) -> None:
             held.append(sum(unet() is not None for unet in unets))
         assert session.state is SessionState.RUNNING
     assert held == [1] * 9
+
+
+def test_what_can_be_had_is_had_beside_what_cannot() -> None:
+    """And together with what it needs: the pictures to look like, and what shows them to the model."""
+    engine = FakeEngine()
+
+    def refuse(config: StreamConfig) -> None:
+        if config.keep_shape:
+            raise ModelError("there is no T2I-Adapter for fake")
+        if bool(config.look_like) != bool(config.look_model):
+            raise ModelError("pictures and IP-Adapter come together")
+
+    engine.on_prepare = refuse
+    session, _ = live_session(engine)
+    with session:
+        wanted = StreamConfig(loras="a", keep_shape="canny:0.8", look_like="face.png", look_model="ip.safetensors")
+        session.update(replace(session.settings, stream=wanted))
+        until_done(lambda: engine.config == replace(wanted, keep_shape=""))
+        notes = session.owner.standing.notes()
+        assert notes == {"keep_shape": "Not in force: there is no T2I-Adapter for fake."}
+        session.update(replace(session.settings, stream=replace(wanted, strength=0.3)))
+        until_done(lambda: engine.config == replace(wanted, keep_shape="", strength=0.3))
+        session.update(replace(session.settings, stream=replace(wanted, keep_shape="")))
+        until_done(lambda: session.owner.standing.notes() == {})
+
+
+def test_a_session_starts_without_the_file_that_is_gone_and_a_film_does_not(tmp_path: Path) -> None:
+    from app.engine import load_engine
+
+    settings = Settings(
+        model=str(write_tiny_model(tmp_path / "model")),
+        width=64,
+        height=64,
+        stream=StreamConfig(loras=str(tmp_path / "gone.safetensors")),
+        acceleration="eager",
+    )
+    taken = ListSink()
+    with Session(FakeSource(count=None, live=True, script=breathe), settings, [taken], loader=load_engine) as session:
+        until_done(lambda: len(taken.frames) >= 3)
+        until_done(lambda: "gone.safetensors" in session.owner.standing.notes().get("loras", ""))
+        assert session.owner.standing.chosen["loras"] == settings.stream.loras
+    film = Session(FakeSource(count=3), settings, [ListSink()], loader=load_engine, once=True)
+    with film:
+        assert film.wait(SAFETY_SECONDS).state is SessionState.FAILED

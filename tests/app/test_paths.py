@@ -84,6 +84,32 @@ def test_a_model_and_what_is_added_to_it_are_read(tmp_path: Path) -> None:
     check_apart(read, {"the report": tmp_path / "model" / "report.json"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("keep_shape", "canny:0.5 @ {}", "a model that keeps the shape"),
+        ("look_model", "{}", "a model that keeps the shape or shows a picture"),
+        ("depth_model", "{}", "a model that keeps the shape"),
+        ("look_like", '"{}":0.5', "a picture to steer by"),
+        ("background", "{}", "a picture to steer by"),
+    ],
+)
+def test_what_steers_the_picture_is_read(tmp_path: Path, name: str, value: str, what: str) -> None:
+    given = tmp_path / "given.png"
+    given.write_bytes(b"something")
+    settings = Settings(stream=StreamConfig(**{name: value.format(given)}))  # type: ignore[arg-type]
+    with pytest.raises(Misuse, match=f"is also {what}"):
+        check_apart(model_files(settings), {"the output": given})
+
+
+def test_the_encoder_of_an_ip_adapter_is_read(tmp_path: Path) -> None:
+    encoder = tmp_path / "models" / "image_encoder" / "model.safetensors"
+    encoder.parent.mkdir(parents=True)
+    encoder.write_bytes(b"weights")
+    settings = Settings(stream=StreamConfig(look_model=str(tmp_path)))
+    assert encoder in model_files(settings)["a model that keeps the shape or shows a picture"]
+
+
 def test_only_files_that_are_read_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "folder"
     (folder / "unet" / "deeper").mkdir(parents=True)

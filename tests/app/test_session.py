@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 
 from app.engine import Loaded
+from app.fetching import Progress
+from app.frame import Frame
 from app.session import Session
 from app.settings import Settings
 from app.sinks.base import SinkError
@@ -58,6 +60,30 @@ def test_no_frame_of_a_file_is_lost(source: float, engine: float, sink: float, s
     metrics = session.metrics()
     assert (metrics.frames_in, metrics.frames_out, metrics.frames_dropped) == (50, 50, 0)
     session.stop()
+
+
+@pytest.mark.parametrize(("steps", "frame_buffer"), [(1, 1), (3, 1), (2, 3)])
+def test_every_picture_of_a_file_comes_with_its_own_hint(steps: int, frame_buffer: int) -> None:
+    taken = ListSink()
+    config = StreamConfig(steps=steps, keep_shape="canny:0.8")
+    session = session_of(FakeSource(count=20), taken, settings=Settings(stream=config, frame_buffer=frame_buffer))
+    session.start()
+    assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    session.stop()
+    assert taken.indices == list(range(20))
+    for frame in taken.frames:
+        assert frame.hint is not None
+        assert frame.hint.shape == (3, 64, 64)
+        assert float(frame.hint[0, 0, 0]) == pytest.approx(frame.index / 255 / 2)
+
+
+def test_without_a_shape_to_keep_no_hint_travels() -> None:
+    taken = ListSink()
+    session = session_of(FakeSource(count=3), taken)
+    session.start()
+    assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    session.stop()
+    assert [frame.hint for frame in taken.frames] == [None] * 3
 
 
 def test_settings_change_between_file_frames_without_loss() -> None:
@@ -298,3 +324,51 @@ def test_the_report_counts_the_session() -> None:
 
 
 # -- the end, whatever happens ----------------------------------------------------------------------------------------
+
+
+# -- before the first model -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_live_source_is_seen_while_the_model_is_loaded(mirror: bool) -> None:
+    may_load, seen, taken = threading.Event(), list[Frame](), ListSink()
+
+    def load(settings: Settings, _: Progress) -> Loaded:
+        may_load.wait(SAFETY_SECONDS)
+        return Loaded(FakeEngine(config=settings.stream), FACTS)
+
+    source = FakeSource(count=None, live=True, script=sleep_for(0.002))
+    session = Session(source, Settings(mirror=mirror), [taken], loader=load, preview=seen.append)
+    with session:
+        until(lambda: len(seen) >= 5)
+        assert session.state is SessionState.LOADING
+        assert not taken.frames
+        assert session.metrics().frames_in == 0  # what is only looked at would count as late, or as dropped
+        session.set_source(FakeSource(count=None, live=True, name="another", script=sleep_for(0.002)))
+        until(lambda: seen[-1].index < 5 < len(seen))  # the other source, from its beginning
+        may_load.set()
+        until(lambda: len(taken.frames) >= 3)
+        count = len(seen)
+        until(lambda: len(taken.frames) >= 6)
+        assert len(seen) == count
+    assert all(frame.original is None for frame in seen)
+    strides = {frame.pixels.strides[1] < 0 for frame in seen}
+    assert strides == {mirror}
+
+
+def test_nothing_of_a_file_is_read_before_the_model_is_there() -> None:
+    """Every frame of it is to be styled."""
+    may_load, seen, taken = threading.Event(), list[Frame](), ListSink()
+
+    def load(settings: Settings, _: Progress) -> Loaded:
+        may_load.wait(SAFETY_SECONDS)
+        return Loaded(FakeEngine(config=settings.stream), FACTS)
+
+    source = FakeSource(count=4)
+    with Session(source, sinks=[taken], loader=load, once=True, preview=seen.append) as session:
+        session.wait(0.1)
+        assert source.index == 0
+        may_load.set()
+        assert session.wait(SAFETY_SECONDS).state is SessionState.ENDED
+    assert taken.indices == [0, 1, 2, 3]
+    assert seen == []

@@ -13,6 +13,7 @@ def test_the_embedded_model_lists_its_styles():
     styles = styles_of("embedded")
     assert Style("Watercolour", "a watercolour") in styles
     assert Style("Warm", "warm colours", tint=True) in styles
+    assert all("a watercolor painting" in style.wordings for style in styles if style.name == "Watercolour")
 
 
 def test_a_folder_may_list_its_own(tmp_path: Path):

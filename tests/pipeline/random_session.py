@@ -22,7 +22,8 @@ from rich.console import Console
 from pipeline import GUIDANCE_KINDS, SOLVERS, SPACINGS, Model, Output, Stream, StreamConfig
 from pipeline.config import MEMORY_MODES, SEED_TRAVELS
 from tests.adapters import write_lora
-from tests.tiny_model import tiny_model
+from tests.controls import new_adapter, new_controlnet, write_control
+from tests.tiny_model import tiny_model, unet_of
 
 # Of a settled picture, 0..1: rows of a batch may be summed in another order than rows of a stream that began anew.
 CLOSE = 2e-3
@@ -30,6 +31,7 @@ SIZES = ((32, 32), (64, 64), (48, 32), (128, 128))
 # Of these sizes, the one that is large enough for sparse inference to compute parts of a picture.
 WINDOWED = (128, 128)
 EVENTS = 40
+_HINTS = ("canny", "sketch", "soft-edge")  # of those that are made without a model
 
 # Every setting of a stream, and how a new value is drawn. Threshold and cap of the filter go with the filter.
 DRAWN: dict[str, Callable[[random.Random], Any]] = {
@@ -73,6 +75,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
 }
 # What a still scene must settle to does not depend on these.
 CALM = {
+    "feature_bank": 0.0,
     "transition": 0.0,
     "text_to_image": False,
     "prompt_travel": False,
@@ -92,6 +95,7 @@ class RandomSession:
 
     seed: int
     lora: Path | None = None
+    controls: tuple[Path, ...] = ()
     log: list[object] = field(default_factory=list)
     frames: int = 0
 
@@ -144,12 +148,19 @@ class RandomSession:
         changes = {name: DRAWN[name](self._random) for name in names}
         if self.lora is not None and self._random.random() < 0.2:
             changes["loras"] = self._random.choice(("", f"{self.lora}:0.5", str(self.lora)))
+        if self.controls and self._random.random() < 0.3:
+            changes["keep_shape"] = self._shapes()
         config = replace(stream.config, **changes)
         if config.conflict is None:
             self.log.append(changes)
             old = stream.config
             self._dropped |= config.step_count < old.step_count or config.text_to_image != old.text_to_image
             stream.configure(config)
+
+    def _shapes(self) -> str:
+        """None, one or two of the controls, each shown one of the hints."""
+        chosen = self._random.sample(self.controls, self._random.choice((0, 1, 1, 2)))
+        return "; ".join(f"{self._random.choice(_HINTS)}:{self._random.choice((0.4, 0.8))} @ {one}" for one in chosen)
 
     def _flush(self, stream: Stream) -> str | None:
         self.log.append("flush")
@@ -220,6 +231,13 @@ class RandomSession:
         return scene[:, :height, :width].unsqueeze(0).repeat(self._buffer, 1, 1, 1)
 
 
+def write_controls(folder: Path) -> tuple[Path, ...]:
+    """T2I-Adapters and ControlNets for the models of these sessions."""
+    unet = unet_of(tiny_model())
+    made = {"adapter": new_adapter(unet), "grey": new_adapter(unet, channels=1), "controlnet": new_controlnet(unet)}
+    return tuple(write_control(folder / name, control) for name, control in made.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
@@ -228,13 +246,14 @@ def main() -> None:
     torch.set_num_threads(1)
     console, end, seed, frames, bad = Console(), time.monotonic() + options.seconds, options.seed, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        loras = {}
+        loras, controls = {}, write_controls(Path(folder))
         for sees_input in (False, True):
             loras[sees_input] = Path(folder) / f"{sees_input}.safetensors"
             write_lora(loras[sees_input], tiny_model(sees_input), "kohya")
         while time.monotonic() < end:
             session = RandomSession(seed)
             session.lora = loras[session._model.sees_input]
+            session.controls = controls
             problem = session.run()
             if problem:
                 bad += 1

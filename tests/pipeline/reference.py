@@ -151,13 +151,17 @@ class Reference:
     def _epsilon(self, x: torch.Tensor, latent: torch.Tensor, k: int, prompt: torch.Tensor) -> torch.Tensor:
         rows = torch.cat([x, latent], dim=1) if self.model.sees_input else x
         told = self.timesteps[0 if self.schedule.tells_start else k]
-        output = self.unet(rows, told, prompt).sample
+        output = self.unet(rows, told, prompt, **self.shown(x, told, prompt)).sample
         alpha, sigma = self._levels(k)
         if self.schedule.prediction_type == "epsilon":
             return output
         if self.schedule.prediction_type == "v_prediction":
             return alpha * output + sigma * x
         return (x - alpha * output) / sigma
+
+    def shown(self, x: torch.Tensor, timestep: float, prompt: torch.Tensor) -> dict[str, Any]:
+        """What the UNet is given besides; for a subclass."""
+        return {}
 
     def _guide(
         self, epsilon: torch.Tensor, x: torch.Tensor, latent: torch.Tensor, star: torch.Tensor, k: int

@@ -9,7 +9,7 @@ import pytest
 from pipeline import StreamConfig
 from pipeline.setting import described
 from tests.adapters import write_lora
-from tests.pipeline.random_session import DRAWN, RandomSession
+from tests.pipeline.random_session import DRAWN, RandomSession, write_controls
 
 
 # The last one ends with sparse inference, a small change of a large picture, and a still scene.
@@ -18,6 +18,7 @@ def test_any_session_settles_to_what_a_new_one_gives(seed: int, tmp_path: Path) 
     session = RandomSession(seed)
     session.lora = tmp_path / "lora.safetensors"
     write_lora(session.lora, session._model, "kohya")
+    session.controls = write_controls(tmp_path)
     problem = session.run()
     assert problem is None, f"{problem}\n{session.log}"
     assert session.frames > 5

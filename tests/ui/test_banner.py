@@ -84,3 +84,18 @@ def test_news_leave_by_themselves(qtbot: QtBot, toast: Toast, monkeypatch: pytes
         toast.tell(text)
     qtbot.waitUntil(lambda: len(shown) == 3 and toast.isHidden())
     assert shown == ["a", "b", "c"]
+
+
+def test_news_of_a_file_can_be_acted_on_as_long_as_they_are_shown(toast: Toast):
+    done: list[str] = []
+    toast.tell("Recorded a.mp4.", "done", [("Play", lambda: done.append("a")), ("Show in folder", lambda: None)])
+    toast.tell("Saved b.png.", "done", [("Open", lambda: done.append("b"))])
+    assert [one.text() for one in (toast.button, toast.second) if one.isVisible()] == ["Play", "Show in folder"]
+    toast.button.click()
+    toast.dismiss.click()
+    assert [one.text() for one in (toast.button, toast.second) if one.isVisible()] == ["Open"]
+    toast.button.click()
+    toast.tell("No more.", "info")
+    toast.dismiss.click()
+    assert not toast.button.isVisible()
+    assert done == ["a", "b"]

@@ -14,6 +14,8 @@ from pytestqt.qtbot import QtBot
 from app.frame import Frame
 from app.status import Notice
 from ui.bridge import Bridge
+from ui.layout import Layout
+from ui.pixels import Presenter
 
 
 def frame(index: int) -> Frame:
@@ -54,3 +56,23 @@ def test_words_from_another_thread_arrive_on_this_one(qtbot: QtBot):
     speaker.join()
     qtbot.waitUntil(lambda: bool(threads))
     assert told.args == [Notice("hello")]
+
+
+def test_what_the_source_sees_is_for_the_window_alone(qtbot: QtBot):
+    """A clean feed may be on air: nobody is shown there before they are styled."""
+    bridge, window, feed = Bridge(), Presenter(), Presenter()
+    for presenter in (window, feed):
+        presenter.want(Layout((20, 20)))
+    bridge.attach(window, previews=True)
+    bridge.attach(feed)
+    with qtbot.waitSignal(bridge.pictured):
+        bridge.preview(frame(1))
+    assert window.take() is not None
+    assert feed.take() is None
+    bridge.take()
+    bridge.put(frame(2))
+    assert window.take() is not None
+    assert feed.take() is not None
+    bridge.detach(window)
+    bridge.preview(frame(3))
+    assert window.take() is None

@@ -20,6 +20,7 @@ from app.settings import Settings
 from pipeline.config import StreamConfig
 from pipeline.setting import Need, Section, setting
 from ui.controls import ChoiceControl, NumberControl, SwitchControl, WordsControl, control_for
+from ui.offers import offers_menu, with_file
 
 KNOWN = entries()
 SLIDING = [
@@ -185,3 +186,32 @@ def test_a_wheel_that_scrolls_the_page_changes_nothing_on_it(qtbot: QtBot, name:
     qtbot.waitUntil(made.part.hasFocus)
     assert turn_wheel(made.part)
     assert len(edits) == 1
+
+
+def test_usual_values_are_offered_beside_what_is_typed(qtbot: QtBot):
+    made, edits = control(qtbot, "background", "blur:20")
+    menu = offers_menu(made.entry, made.words.text(), edits.append, made)
+    offers = {action.text(): action for action in menu.actions() if action.text()}
+    assert list(offers)[:2] == ["blur", "none"]
+    assert "Choose a picture…" in offers
+    for name in ("green", "Nothing"):
+        offers[name].trigger()
+    assert edits == ["green", ""]
+    for value in edits:
+        assert made.entry.problem(value) is None
+
+
+def test_what_is_offered_for_a_list_is_added_and_taken_away(qtbot: QtBot):
+    made, edits = control(qtbot, "keep_shape", "depth:0.5 @ a.safetensors")
+    offers = {one.text(): one for one in offers_menu(made.entry, made.words.text(), edits.append, made).actions()}
+    assert offers["depth"].isChecked()
+    assert not offers["canny"].isChecked()
+    for name in ("depth", "canny"):
+        offers[name].trigger()
+    assert edits == ["", "depth:0.5 @ a.safetensors; canny:0.8"]
+    assert with_file(KNOWN["look_like"], "a.png:0.5", "b; c.png") == 'a.png:0.5; "b; c.png"'
+
+
+def test_text_without_usual_values_has_no_button(qtbot: QtBot):
+    assert control(qtbot, "timesteps")[0].more is None
+    assert control(qtbot, "loras")[0].more is not None

@@ -8,6 +8,7 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QLabel, QMessageBox, QPushButton
+from PySide6.QtGui import QAction, QDesktopServices, QDropEvent, QGuiApplication, QTextDocument
+from PySide6.QtWidgets import QLabel, QMenu, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 from safetensors.torch import save_file
 
@@ -36,13 +37,13 @@ from app.status import SessionState
 from app.window_list import NoWindows
 from app.window_list import Window as OtherWindow
 from assets.sample import clip_path
+from pipeline.adapter_list import parse_loras
 from pipeline.models.errors import ModelError
 from tests.app.fakes import FACTS, FakeEngine
 from tests.ui.scripted import open_scripted, run_card
 from ui import dialogs, presets, source_dialog
 from ui.choice import Choice
 from ui.dialogs import canvas_choice
-from ui.drops import drop
 from ui.region import RegionPicker
 from ui.seek_bar import clock
 from ui.source_dialog import SourceDialog
@@ -390,18 +391,68 @@ def test_files_can_be_dropped(qtbot: QtBot, window: Window, tmp_path: Path):
     (snapshot,) = tmp_path.glob("*.png")
     window.presets.save("Soft")
     window.editor.change(strength=0.9)
-    drop([str(snapshot)], window.presets, window.switch, window.dialogs)
+    window.drops.take([str(snapshot)], QPoint())
     assert window.editor.value("strength") == 0.3
     window.editor.change(strength=0.9)
-    drop([str(tmp_path / "presets" / "Soft.toml")], window.presets, window.switch, window.dialogs)
+    window.drops.take([str(tmp_path / "presets" / "Soft.toml")], QPoint())
     assert window.editor.value("strength") == 0.3
-    cv2.imwrite(str(tmp_path / "plain.png"), np.zeros((64, 64, 3), np.uint8))
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "plain.png"))])
-    nothing = Qt.KeyboardModifier.NoModifier
-    event = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, nothing)
-    window.dropEvent(event)
-    assert window.switch.choice.name == "plain.png"
+
+
+def test_of_a_picture_that_is_dropped_it_is_asked_what_it_is_for(qtbot: QtBot, window: Window, tmp_path: Path):
+    run_card(qtbot, window)
+    path = tmp_path / "plain;.png"
+    cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8))
+
+    def offered() -> dict[str, QAction]:
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path))])
+        nothing = Qt.KeyboardModifier.NoModifier
+        event = QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, nothing)
+        window.dropEvent(event)
+        menu = next(one for one in window.findChildren(QMenu) if one.isVisible())
+        found = {action.text(): action for action in menu.actions()}
+        menu.hide()
+        return found
+
+    offered()["Look like this picture"].trigger()
+    assert parse_loras(window.editor.text("look_like")) == ((str(path), 1.0),)
+    assert window.toast.text == "The picture now takes its look from plain;.png."
+    offered()["Put it behind the person"].trigger()
+    assert window.editor.text("background") == str(path)
+    offered()["Show it as the source"].trigger()
+    assert window.switch.choice.name == "plain;.png"
+
+
+def test_the_frame_of_now_becomes_what_the_picture_looks_like(qtbot: QtBot, window: Window, tmp_path: Path):
+    window.references.look_like_now(tmp_path)
+    assert window.toast.text == "There is no picture yet."
+    run_card(qtbot, window)
+    window.references.look_like_now(tmp_path)
+    qtbot.waitUntil(lambda: bool(window.editor.text("look_like")))
+    ((kept, weight),) = parse_loras(window.editor.text("look_like"))
+    assert Path(kept).parent == tmp_path
+    assert weight == 1
+    assert cv2.imread(kept).shape == (64, 64, 3)
+    window.commands["undo"].trigger()
+    assert window.editor.text("look_like") == ""
+    (tmp_path / "file").write_text("")
+    window.references.look_like_now(tmp_path / "file")
+    qtbot.waitUntil(lambda: "is not a folder" in window.toast.text)
+
+
+def test_a_snapshot_is_opened_and_found_from_where_it_is_told(
+    qtbot: QtBot, window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    run_card(qtbot, window)
+    window.sinks.snapshot(tmp_path)
+    qtbot.waitUntil(lambda: window.toast.text.startswith("Saved"))
+    assert (window.toast.button.text(), window.toast.second.text()) == ("Open", "Show in folder")
+    window.toast.button.click()
+    window.toast.second.click()
+    (snapshot,) = tmp_path.glob("*.png")
+    assert opened == [str(snapshot), str(tmp_path)]
 
 
 def _strength_of_the_picture(window: Window) -> float | None:
@@ -432,7 +483,7 @@ def test_loras_are_dropped_added_and_removed(qtbot: QtBot, window: Window, tmp_p
     dialog = window.dialogs.models
     assert dialog is not None
     assert dialog.added.text() == "No LoRA is added to it."
-    drop([str(path)], window.presets, window.switch, window.dialogs)
+    window.drops.take([str(path)], QPoint())
     assert window.editor.value("loras") == str(path)
     assert window.toast.text == "ink.safetensors is taken as a LoRA."
     assert dialog.added.text() == "With it: ink."
@@ -441,7 +492,7 @@ def test_loras_are_dropped_added_and_removed(qtbot: QtBot, window: Window, tmp_p
     dialog.weights_chosen.emit(path)
     assert window.editor.value("loras") == str(path)
     path.write_bytes(b"")
-    drop([str(path)], window.presets, window.switch, window.dialogs)
+    window.drops.take([str(path)], QPoint())
     assert "is empty" in window.toast.text
 
 
@@ -562,10 +613,8 @@ def test_numbers_and_meter_follow(qtbot: QtBot, window: Window):
 
 def test_everything_can_be_reached_by_keyboard(window: Window):
     reached = set()
-    widget = window.prompt_bar.prompt
-    for _ in range(400):
-        widget = widget.nextInFocusChain()
-        assert widget is not None
+    first = widget = window.prompt_bar.prompt
+    while (widget := widget.nextInFocusChain()) is not first:
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             reached.add(widget)
     assert {control.part for control in window.panel.controls.values()} <= reached
@@ -577,3 +626,18 @@ def test_everything_can_be_reached_by_keyboard(window: Window):
 
 def test_times_are_written_as_clocks():
     assert [clock(0), clock(65), clock(3723), clock(-3)] == ["0:00", "1:05", "1:02:03", "0:00"]
+
+
+def test_a_control_without_effect_on_the_model_says_why(window: Window):
+    control = window.panel.controls["keep_shape"]
+    assert control.isEnabled()
+    reason = "There is none for Vitrail's own <model>."
+    window.panel.show_model(replace(FACTS, unsupported={"keep_shape": reason}))
+    assert not control.isEnabled()
+    shown = QTextDocument()
+    assert control.note.textFormat() is Qt.TextFormat.RichText
+    shown.setHtml(control.note.text())
+    assert shown.toPlainText().strip() == reason
+    window.panel.show_model(FACTS)
+    assert control.isEnabled()
+    assert not control.note.isVisibleTo(control)

@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
+from app.cameras import Camera
+from app.drawing import Brush
+from app.drawing_file import canvas_folder, kept_drawing
 from app.prompt_history import PromptHistory, history_path, load_history
 from app.qt_libraries import Library
 from app.session import Session
@@ -23,10 +27,10 @@ from app.settings_file import load
 from app.settings_owner import SettingsOwner
 from app.sources import open_source
 from tests.app.fakes import FakeEngine, loader_of
-from ui import main
+from ui import keeping, main, view
 from ui.choice import Choice
-from ui.state import WindowState
-from ui.view import FIRST_PROMPT
+from ui.state import WindowState, load_state, state_path
+from ui.view import FIRST_PROMPT, first_choice, remembered
 from ui.window import Window
 
 
@@ -67,6 +71,57 @@ def test_the_window_opens_runs_and_keeps_the_settings(monkeypatch: pytest.Monkey
     assert load_history(history_path()).prompts == (FIRST_PROMPT,)
 
 
+@pytest.mark.usefixtures("qapp")
+def test_a_crash_loses_no_more_than_two_seconds(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Nothing of what is looked at here was kept by closing the window."""
+    monkeypatch.setattr("platformdirs.user_config_dir", lambda *_, **__: str(tmp_path / "config"))
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *_, **__: str(tmp_path / "data"))
+    monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))
+    monkeypatch.setattr(keeping.Keeper.__init__, "__defaults__", (1,))
+    choice = Choice("testcard:width=64,height=64", "Card")
+    window = main.open_window(choice, open_source(choice.spec, live=True), SettingsOwner())
+    kept = default_path()
+    window.editor.change(mirror=True)
+    qtbot.waitUntil(lambda: kept.exists() and load(kept)[0] == {"mirror": True})
+    assert load_state(state_path()).source == choice.spec
+    kept.chmod(0o444)
+    kept.parent.chmod(0o555)
+    window.editor.change(steps=2)
+    kept.parent.chmod(0o755)
+    window.editor.change(steps=3)
+    qtbot.waitUntil(lambda: load(kept)[0] == {"mirror": True, "steps": 3})
+    window.switch.choose(Choice("canvas", "Canvas"))
+    window.switch.drawing.stroke([(9, 9), (40, 40)], Brush())
+    window.canvas.paper.painted.emit()
+    qtbot.waitUntil(lambda: load_state(state_path()).source == "canvas" and _is_painted())
+    window.close()
+
+
+def _is_painted() -> bool:
+    drawing = kept_drawing(canvas_folder())
+    return drawing is not None and bool((drawing.look().pixels < 255).any())
+
+
+def test_the_source_of_the_last_time_is_taken_up_where_it_is_still_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(view, "first_camera", lambda: None)
+    sample = first_choice(None)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"")
+    last = remembered(Choice(str(clip), "clip"))
+    assert first_choice(None, last) == Choice(str(clip), "clip.mp4")
+    assert first_choice("testcard", last).spec == "testcard"
+    clip.unlink()
+    assert first_choice(None, last) == sample
+    assert first_choice(None, "camera:1") == sample
+    assert first_choice(None, "screen:1").spec == "screen:1"
+    assert remembered(sample) == remembered(Choice("window:GIMP", "GIMP")) == ""
+    monkeypatch.setattr(view, "first_camera", lambda: Camera(0, "Built in"))
+    assert first_choice(None, "camera:1").spec == "camera:1"
+    assert first_choice(None, "").spec == "camera:0"
+
+
 _SIGNALLED = """
 import signal, sys
 from functools import partial
@@ -74,7 +129,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 from app.session import Session
 from tests.app.fakes import FakeEngine, loader_of
-from ui import main
+from ui import keeping, main, view
 main.missing_libraries = list
 main.Session = partial(Session, loader=loader_of(FakeEngine()))
 application = QApplication(["vitrail-tests", "-platform", "offscreen"])
@@ -101,7 +156,7 @@ def test_what_goes_wrong_at_a_click_is_said_and_the_window_stays(
 ):
     told: list[str] = []
     monkeypatch.setattr(main, "missing_libraries", list)
-    monkeypatch.setattr(main, "_keep", lambda _: None)
+    monkeypatch.setattr(keeping.Keeper, "_to_write", lambda *_: [])
     monkeypatch.setattr(main, "load_history", lambda _: PromptHistory())
     monkeypatch.setattr(main, "load_state", lambda _: WindowState())
     monkeypatch.setattr(main, "Session", partial(Session, loader=loader_of(FakeEngine())))

@@ -10,7 +10,9 @@ from ui.state import WindowState, load_state, save_state
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path):
-    state = WindowState("abc", "light", "split", False, True, ("Look",), ("Engine",))
+    state = WindowState(
+        "abc", "light", "split", False, True, "screen:2", 1, seed_held=False, folded=("Look",), unfolded=("Engine",)
+    )
     save_state(state, tmp_path / "window.json")
     assert load_state(tmp_path / "window.json") == state
 

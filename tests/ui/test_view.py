@@ -77,3 +77,13 @@ def test_a_download_of_the_first_model_is_told_and_can_be_cancelled():
     loading = Status(SessionState.LOADING, "Loading the model")
     message = view.message(loading, fetching="Fetching a/b: 1 of 2 MB (50 %)")
     assert (message.text, message.kind, message.button) == ("Fetching a/b: 1 of 2 MB (50 %)…", "working", "Cancel")
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [(7.2, "Styling starts in about 8 s…"), (0.0, "at any moment…"), (-3.0, "at any moment…")]
+)
+def test_how_long_it_takes_is_said_where_it_is_known(left: float, words: str):
+    loading = Status(SessionState.LOADING, "Loading the model")
+    assert view.message(loading, seconds_left=left).text.endswith(words)
+    assert view.message(loading, fetching="Fetching a/b", seconds_left=left).text == "Fetching a/b…"
+    assert view.message(Status(SessionState.RUNNING), seconds_left=left).text == ""

@@ -6,6 +6,8 @@ import tests.ui.needs_qt  # noqa: F401 - before Qt
 
 # isort: split
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,13 +15,14 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
+import ui.viewer as module
 from app.frame import Frame
 from ui.bridge import Bridge
 from ui.layout import Layout, Mode, Rect, Zoom
 from ui.pixels import Presenter, input_pixels
 from ui.viewer import Viewer
 
-RED, BLUE = (200, 30, 40), (20, 60, 220)
+RED, BLUE, GREEN = (200, 30, 40), (20, 60, 220), (40, 180, 60)
 
 
 def styled(width: int = 100, height: int = 50, colour: tuple[int, int, int] = RED) -> Frame:
@@ -49,6 +52,23 @@ def colour(viewer: Viewer, x: int, y: int) -> tuple[int, int, int]:
     return found.red(), found.green(), found.blue()
 
 
+def test_the_source_is_shown_until_the_first_picture_which_fades_in(
+    qtbot: QtBot, viewer: Viewer, monkeypatch: pytest.MonkeyPatch
+):
+    raw = Frame(0, 0.0, np.full((50, 100, 3), BLUE, np.uint8))
+    show(viewer, raw)
+    assert colour(viewer, 200, 200) == BLUE
+    assert viewer.frame is None, "no picture that could be saved"
+    monkeypatch.setattr(module, "FADE_MS", 3_600_000)
+    show(viewer, styled())
+    assert viewer.frame is not None
+    assert colour(viewer, 200, 200) == pytest.approx(BLUE, abs=2)
+    show(viewer, styled(colour=GREEN))  # goes on under the fade
+    monkeypatch.setattr(module, "FADE_MS", 1)
+    qtbot.waitUntil(lambda: not viewer._fading.isActive())
+    assert colour(viewer, 200, 200) == GREEN
+
+
 def test_the_picture_fills_the_view_in_its_own_shape(viewer: Viewer):
     show(viewer, styled())
     assert colour(viewer, 200, 200) == RED
@@ -66,6 +86,45 @@ def test_the_input_is_what_the_model_saw(viewer: Viewer):
     viewer.mode = Mode.INPUT
     show(viewer, styled())
     assert colour(viewer, 200, 200) == BLUE
+
+
+def test_the_hint_is_what_the_picture_was_made_with(viewer: Viewer):
+    viewer.mode = Mode.HINT
+    hint = torch.tensor(GREEN).div(255).view(3, 1, 1).expand(3, 50, 100)
+    show(viewer, replace(styled(), hint=hint))
+    assert colour(viewer, 200, 200) == GREEN
+    assert colour(viewer, 200, 90) != GREEN  # in its own shape
+    viewer.mode = Mode.OUTPUT
+    assert colour(viewer, 200, 200) == RED
+
+
+def test_without_a_hint_a_sentence_says_how_to_have_one(viewer: Viewer):
+    viewer.mode = Mode.HINT
+    show(viewer, styled())
+    seen = viewer.grab().toImage()
+    colours = {seen.pixel(x, 200 + row) for x in range(40, 360) for row in range(-20, 20)}
+    assert len(colours) > 2  # the ground, and letters
+    assert viewer.picture_area().isEmpty()
+
+
+def test_a_hint_is_brought_to_the_host_only_where_it_is_looked_at():
+    class Watched(torch.Tensor):
+        """Counts what is asked of it."""
+
+        asked = 0
+
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            Watched.asked += 1
+            return super().__torch_function__(func, types, args, kwargs)
+
+    hint = torch.zeros(3, 50, 100).as_subclass(Watched)
+    presenter, frame = Presenter(), replace(styled(), hint=hint)
+    for mode in Mode:
+        Watched.asked = 0
+        presenter.want(Layout((400, 400), mode))
+        presenter.offer(frame)
+        assert (Watched.asked > 0) == (mode is Mode.HINT)
 
 
 def test_another_mode_shows_at_once_without_a_new_picture(viewer: Viewer):

@@ -130,15 +130,22 @@ def test_what_is_refused_is_said_and_not_taken(running: Running):
 
 def test_the_look_is_kept(qtbot: QtBot, running: Running):
     window, *_ = running
+    qtbot.waitUntil(lambda: window.viewer.frame is not None)
     window.commands["theme"].trigger()
     window.commands["view_split"].trigger()
     window.commands["panel"].trigger()
+    window.side.show_page(1)
+    window.panel.hold.click()
     state = window.state()
     assert (state.theme, state.mode, state.panel) == ("light", "before and after", False)
+    assert state.start_seconds > 0
     other, *_ = make(qtbot, state=state)
     assert current().appearance is Appearance.LIGHT
     assert other.viewer.mode is Mode.SPLIT
     assert other.side.isHidden()
+    assert other.side.pages.currentIndex() == 1
+    assert other.side.tabs[1].isChecked()
+    assert not other.panel.hold.isChecked()
     other.close()
 
 

@@ -97,11 +97,13 @@ def write_graph(module: torch.nn.Module, spec: Spec, path: Path) -> None:
     inputs = [(name, shape, torch.float32 if dtype.is_floating_point else dtype) for name, dtype, shape in spec.inputs]
     examples = [torch.zeros([_example(side, place) for place, side in enumerate(s)], dtype=t) for _, s, t in inputs]
     positional = _Positional(module.eval(), [name for name, _, _ in inputs])
-    # Two warnings of the tracer are hidden, as nothing follows from them here. Shapes are meant to become constants;
+    # Three warnings of the tracer are hidden, as nothing follows from them here. It looks at all that a module of
+    # transformers has, also at what is to go. Shapes are meant to become constants;
     # and torch.export, recommended instead, takes ten times as long and cannot leave these dimensions open. The
     # filters are never taken back: the list is the whole process's, and another thread may have changed it meanwhile.
     warnings.filterwarnings("ignore", category=TracerWarning)
     warnings.filterwarnings("ignore", ".*torch.jit.*deprecated.*")
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*deprecated.*", FutureWarning)
     with _TRACING, torch.no_grad():
         traced = torch.jit.trace(positional, tuple(examples), check_trace=False)
         # The decoder owns the memory of the graph's constants: it must live until the graph is written.

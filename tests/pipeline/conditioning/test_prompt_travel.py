@@ -194,7 +194,7 @@ def test_another_guidance_or_negative_prompt_starts_no_transition() -> None:
     config = replace(BASE, steps=1, transition=4.0, guidance="full", guidance_scale=1.3)
     stream = Stream(tiny_model(), config)
     stream(frame(), at=0.0)
-    travel = stream._denoiser._prompts._travel
+    travel = stream._denoiser._prompts.travel
     stream.configure(replace(config, negative_prompt="grey"))
     assert not travel.moving
     stream.configure(replace(config, negative_prompt="grey", guidance="onetime-negative"))

@@ -34,6 +34,7 @@ class Network:
         close: how far apart two of its latents may be.
         sees_input: its rows have the input latent after the latent.
         shown: (channels, height, width) of what it is shown besides, by name.
+        beside: the same of what is a part of its rows, after the latent.
     """
 
     denoise: Denoise
@@ -43,10 +44,11 @@ class Network:
     close: float = 1e-9
     sees_input: bool = False
     shown: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    beside: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def batch(self, table: SolverTable, frames: int, guidance: Guidance, seed: int = 0) -> StreamBatch:
         """A stream batch around it, with no frame in flight."""
-        batch = StreamBatch(self.denoise, frames, self.shape, self.sees_input, shown=self.shown)
+        batch = StreamBatch(self.denoise, frames, self.shape, self.sees_input, shown=self.shown, beside=self.beside)
         batch.prepare(table, self.noise(table.steps, seed))
         guide(batch, guidance)
         return batch
@@ -144,6 +146,7 @@ def alone(
     each = [guidances] * table.steps if isinstance(guidances, Guidance) else guidances
     noise, seen = network.noise(table.steps, seed), latent[None]
     shown = {name: value[None] for name, value in (carried or {}).items()}
+    beside = [shown.pop(name) for name in network.beside]
     x = table.alpha[0] * seen + table.sigma[0] * noise[0] if start is None else start[None]
     x = x.to(network.dtype)
     state: dict[str, torch.Tensor] = {}
@@ -151,7 +154,8 @@ def alone(
 
     def predicted(k: int, x: torch.Tensor, prompt: int, sighted: bool = True) -> torch.Tensor:
         """The data prediction, from one row of the model."""
-        rows = torch.cat([x, seen if sighted else 0 * seen], 1) if network.sees_input else x
+        inputs = [seen if sighted else 0 * seen] if network.sees_input else []
+        rows = torch.cat([x, *inputs, *beside], 1)
         output = network.denoise(rows, table.timesteps[k : k + 1], ((prompt, 1),), shown)
         return table.p[k] * x + table.q[k] * output
 

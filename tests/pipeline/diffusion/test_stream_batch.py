@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from pipeline import GUIDANCE_KINDS, SOLVERS
-from pipeline.diffusion.guidance import Guidance
+from pipeline.diffusion.guidance import Guidance, RowLayout
 from pipeline.diffusion.schedule import VariancePreserving
 from pipeline.diffusion.solver import SolverTable, plan
 from pipeline.diffusion.stream_batch import StreamBatch
@@ -206,6 +207,73 @@ def test_what_is_shown_travels_with_its_frame(frames: int, guidance: Guidance) -
         primed = batch.prime(clip[:frames], carried={"hint": hints[:frames]})
         expected = alone(HINTED, other, clip[0], guidance, carried={"hint": hints[0]})
         assert torch.allclose(primed[0], expected, atol=HINTED.close)
+
+
+MASKED_SHAPES = {"hint": (2, 4, 4), "mask": (2, 6, 5)}
+MASKED = Network(
+    Convolutions(3, 5, shown=2),
+    made("velocity").schedule,
+    (3, 6, 5),
+    shown={"hint": MASKED_SHAPES["hint"]},
+    beside={"mask": MASKED_SHAPES["mask"]},
+)
+
+
+def brought(count: int) -> list[dict[str, torch.Tensor]]:
+    draw = torch.Generator().manual_seed(5)
+    return [
+        {name: torch.randn(1, *shape, generator=draw, dtype=torch.float64) for name, shape in MASKED_SHAPES.items()}
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES, ids=GUIDANCE_KINDS)
+def test_what_is_a_part_of_the_rows_travels_with_its_frame(guidance: Guidance) -> None:
+    table, clip, each = table_of(MASKED, "unipc-2", 3), MASKED.clip(6), brought(6)
+    batch = MASKED.batch(table, 1, guidance)
+    with torch.inference_mode():
+        batch.prime(clip[:1], carried=each[0])
+        outputs = [batch.tick(clip[k : k + 1], carried=each[k]).clone() for k in range(6)]
+    for k in range(4):
+        own = {name: value[0] for name, value in each[k].items()}
+        assert torch.allclose(
+            outputs[k + 2][0], alone(MASKED, table, clip[k], guidance, carried=own), atol=MASKED.close
+        )
+
+
+def test_what_travels_is_written_where_the_latent_is_not() -> None:
+    """A mask may change where the picture does not."""
+    batch, clip, each = MASKED.batch(table_of(MASKED, "ddim", 3), 1, Guidance()), MASKED.clip(1), brought(4)
+    for own in each:
+        batch.tick(clip, None, lambda: (1, 2, 2, 3), own)
+    for name in MASKED_SHAPES:
+        assert torch.equal(batch._slots[name][1:], torch.stack([own[name] for own in each[:0:-1]]))
+
+
+def test_frames_in_flight_are_shown_what_begins_to_be_shown() -> None:
+    """A hint that is switched on live is that of the next frame for those in flight; one that stays is their own."""
+    table, clip = table_of(HINTED, "ddim", 3), HINTED.clip(4)
+    first, other = torch.randn(2, 1, 2, 12, 10, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    seen: list[list[float]] = []
+
+    def denoise(
+        rows: torch.Tensor, timesteps: torch.Tensor, layout: RowLayout, shown: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        seen.append([float(hint.mean()) for hint in shown["hint"]] if shown else [])
+        return HINTED.denoise(rows, timesteps, layout, shown)
+
+    batch = StreamBatch(denoise, 1, HINTED.shape)
+    batch.prepare(table, HINTED.noise(3))
+    with torch.inference_mode():
+        batch.tick(clip[:1])
+        batch.show({"hint": first})
+        batch.tick(clip[1:2], carried={"hint": first})
+        batch.show({"hint": other})
+        batch.tick(clip[2:3], carried={"hint": other})
+        batch.show({})
+        batch.tick(clip[3:4])
+    one, two = float(first.mean()), float(other.mean())
+    assert seen == [[], [one] * 3, [two, one, one], []]
 
 
 def test_every_frame_must_bring_what_was_announced() -> None:

@@ -153,8 +153,9 @@ class Stream:
 
         Args:
             frames: (F, 3, H, W) or (3, H, W) float in 0..1, on any device; H and W multiples of the autoencoder's
-                factor (8 for all common models). Of a text-to-image stream, only the shape counts. Memory that is
-                pinned is uploaded while this returns: it must not be written to before the picture is there.
+                factor (8 for all common models). Of a text-to-image stream only the shape counts, and what hints are
+                made of. Memory that is pinned is uploaded while this returns: it must not be written to before the
+                picture is there.
             tags: one for each frame, given back with its picture; by default counted from 0.
             at: when the last of these frames was taken, in seconds of any steady clock; by default 1/30 s a frame.
                 A transition between prompts is timed by it, and whether a scene stands still.

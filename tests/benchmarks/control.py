@@ -13,6 +13,7 @@ import argparse
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -30,7 +31,9 @@ PLAIN = "without"
 def kept(model: Model, folder: Path) -> dict[str, str]:
     """The setting of each contestant."""
     unet = unet_of(model)
-    full = {"conditioning_embedding_out_channels": (16, 32, 96, 256)}  # as wide as in all ControlNets that are about
+    full: dict[str, Any] = {
+        "conditioning_embedding_out_channels": (16, 32, 96, 256)
+    }  # as wide as in all ControlNets that are about
     made = {
         "T2I-Adapter": [new_adapter(unet)],
         "ControlNet": [new_controlnet(unet, **full)],

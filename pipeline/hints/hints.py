@@ -17,6 +17,7 @@ hint           what it is                                                       
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +31,8 @@ from pipeline.hints.pixels import Draw, drawn
 from pipeline.hints.pose import Pose
 from pipeline.hints.sketch import sketch
 from pipeline.hints.soft_edges import soft_edges
+from pipeline.masking.person import PersonFinder
+from pipeline.masking.segmenter import MaskError
 from pipeline.models.errors import ModelError
 from pipeline.models.vision import read_vision_model
 from pipeline.shape_list import parse_shapes
@@ -60,9 +63,13 @@ class Hints:
         self._backend = backend
         self._read: dict[tuple[str, str], Depth | Pose] = {}  # by task and file, folder or hub name
         self._using: dict[str, Depth | Pose] = {}  # by task
+        self._finder: PersonFinder | None = None
+        self._config = StreamConfig()
 
     def is_ready(self, config: StreamConfig) -> bool:
         """Whether the models that ``config`` asks for have been read."""
+        if self._finder is None and _MASK in _hints_of(config):
+            return False
         return all(place in self._read for place in _wanted(config))
 
     def read(self, config: StreamConfig) -> None:
@@ -71,6 +78,13 @@ class Hints:
         Raises:
             ModelError: one is not named, missing, damaged, or does something else.
         """
+        hints = _hints_of(config)
+        if self._finder is None and hints & {_MASK, _POSE}:
+            try:
+                self._finder = PersonFinder(self._device)
+            except MaskError as error:
+                if _MASK in hints:
+                    raise ModelError(str(error).rstrip(".")) from error
         for task, spec in _wanted(config):
             if not spec:
                 raise ModelError(
@@ -82,6 +96,7 @@ class Hints:
 
     def follow(self, config: StreamConfig) -> None:
         """Make the hints that ``config`` asks for by its models, all of which have been read."""
+        self._config = config
         for task, spec in _wanted(config):
             before, self._using[task] = self._using.get(task), self._read[task, spec]
             if before is not None and before is not self._using[task]:
@@ -92,6 +107,8 @@ class Hints:
         """The next frames are of another source."""
         for one in self._using.values():
             one.reset()
+        if self._finder is not None:
+            self._finder.forget()
 
     @torch.inference_mode()
     def __call__(
@@ -102,7 +119,7 @@ class Hints:
         Args:
             names: of ``HINTS`` in ``pipeline.shape_list``.
             frames: (F, 3, H, W) float in 0..1, on any device.
-            person: gives the person's mask; ``mask`` needs it, and ``pose`` looks where it is, if it is there.
+            person: gives the person's mask, where the caller has it; else it is found where a hint needs it.
 
         Returns:
             By name (F, 3, H, W) float32 in 0..1, on the model's device.
@@ -110,6 +127,10 @@ class Hints:
         Raises:
             ValueError: a hint is not known, or what it is made of is not there.
         """
+        if person is None and (finder := self._finder) is not None:
+            person = cache(
+                lambda: finder(uploaded(frames.float(), self._device), self._backend, self._config)
+            )  # once for all hints, as the mask is one of successive frames
         return {name: self._made(name, frames, person) for name in dict.fromkeys(names)}
 
     def _made(self, name: str, frames: torch.Tensor, person: Person | None) -> torch.Tensor:
@@ -123,8 +144,12 @@ class Hints:
         raise ValueError(f"there is nothing that makes the hint {name!r}")
 
 
+def _hints_of(config: StreamConfig) -> set[str]:
+    return {shape.hint for shape in parse_shapes(config.keep_shape)}
+
+
 def _wanted(config: StreamConfig) -> list[tuple[str, str]]:
     """Task and name of each model that ``config`` needs."""
-    hints = {shape.hint for shape in parse_shapes(config.keep_shape)}
+    hints = _hints_of(config)
     named = {_DEPTH: config.depth_model, _POSE: config.pose_model}
     return [(task, spec) for task, spec in named.items() if task in hints]

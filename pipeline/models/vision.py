@@ -126,7 +126,9 @@ def _built(what: str, kind: type, config: PreTrainedConfig, state: Mapping[str, 
             )
     finally:
         logging.set_verbosity(before)
-    module.loss_function = None  # looked for by whoever traces the module, and not there for this task
+    for part in module.modules():
+        if hasattr(type(part), "loss_function"):  # looked for by whoever traces the module, and none for this task
+            part.loss_function = None
     missing = sorted(found["missing_keys"])
     if missing:
         raise ModelError(

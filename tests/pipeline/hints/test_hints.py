@@ -11,6 +11,7 @@ from pipeline import ModelError, StreamConfig
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.openvino.backend import OpenVinoBackend
 from pipeline.hints.hints import Hints
+from pipeline.masking.person import PersonFinder
 from pipeline.shape_list import HINTS
 from tests.tiny_model import tiny_model, write_json
 from tests.vision_models import write_depth_model, write_pose_model
@@ -54,6 +55,25 @@ def test_every_hint_is_a_picture_of_its_frame_and_is_made_when_it_is_asked_for(f
     assert not asked
 
 
+def test_the_mask_is_the_persons_and_is_steady_over_successive_frames() -> None:
+    """One by one and two by two the same, and that of the finder itself."""
+    config = StreamConfig(keep_shape="mask:0.7")
+    frames = torch.rand(4, 3, 64, 96)
+    found = []
+    for size in (1, 2):
+        hints = eager_hints()
+        assert not hints.is_ready(config)
+        hints.read(config)
+        hints.follow(config)
+        assert hints.is_ready(config)
+        found.append(torch.cat([hints(["mask"], part)["mask"] for part in frames.split(size)]))
+    torch.testing.assert_close(found[0], found[1])
+    finder, model = PersonFinder(torch.device("cpu")), tiny_model()
+    expected = finder(frames, EagerBackend(model), config)
+    torch.testing.assert_close(found[0], expected.expand(-1, 3, -1, -1))
+    assert found[0].std() > 0
+
+
 def test_only_models_that_are_asked_for_are_read(folder: Path) -> None:
     hints = eager_hints()
     config = StreamConfig(keep_shape="canny", depth_model=str(folder / "nothing"))
@@ -94,7 +114,7 @@ def test_a_compiled_model_makes_the_same_hints(folder: Path) -> None:
     ours, theirs = (hints(["depth", "pose"], frames) for hints in (plain, compiled))
     built = {spec.network.partition("/")[0] for builder in backend._builders() for spec in builder.ready()}
     backend.close()
-    assert built == {"depth", "pose"}
+    assert built == {"depth", "pose", "person"}  # who stands where the pose is looked for
     assert (ours["depth"] - theirs["depth"]).abs().mean() < 0.02  # bfloat16, where the processor has it
     assert backend.news() == []
 

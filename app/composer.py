@@ -9,6 +9,7 @@ import numpy as np
 
 from app.frame import Frame
 from app.messages import Captured, Styled
+from app.opacity import parted
 from app.reprojection.reprojector import Picture, Reprojector
 from app.reprojection.track import Track
 from app.steadiness import Steadier
@@ -45,7 +46,7 @@ class Composer:
         """A picture of the model: as it is to be shown, or None where the next of its group takes its place at once.
 
         Args:
-            pixels: (H, W, 3) uint8.
+            pixels: (H, W, 3) uint8, or (H, W, 4) with its opacity, which goes where its colours go.
             captured: the frame that it was made for, one of ``styled.frames``.
             styled: the group that it came with.
         """
@@ -74,10 +75,11 @@ class Composer:
     def _framed(self, picture: Picture, *, reprojected: bool = False) -> Frame:
         """The picture as a frame; one that is carried along was made as the last one of the model was."""
         frame, made = picture.frame, self._of
+        pixels, alpha = parted(picture.pixels)
         return Frame(
             frame.index,
             frame.captured_at,
-            picture.pixels,
+            pixels,
             media_time=frame.media_time,
             original=frame,
             take=frame.take,
@@ -85,4 +87,5 @@ class Composer:
             settings=made.settings if made is not None else None,
             model=made.model if made is not None else "",
             hint=self._hint,
+            alpha=alpha,
         )

@@ -18,7 +18,7 @@ from app.tensors import ToHost
 
 
 class DisplayThread(threading.Thread):
-    """Brings pictures to the host as (H, W, 3) uint8, once for all sinks, and hands them to each sink in turn.
+    """Brings pictures to the host as (H, W, 3 or 4) uint8, once for all sinks, and hands them to each sink in turn.
 
     A sink that raises is closed, removed and reported; the others go on. When none is left, the session fails.
 
@@ -114,7 +114,7 @@ class DisplayThread(threading.Thread):
         if styled.epoch != self._board.epoch:
             self._metrics.dropped(len(styled.frames))
             return
-        for captured, pixels in zip(styled.frames, self._to_host(styled.images), strict=True):
+        for captured, pixels in zip(styled.frames, self._to_host(styled.images, styled.alphas), strict=True):
             frame = self._composer.styled(pixels, captured, styled)
             if frame is None:
                 self._metrics.dropped()

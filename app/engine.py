@@ -50,6 +50,11 @@ class EngineOutput(Protocol):
         """(F, 3, H, W) float 0..1 on the engine's device: the hint that these were made with; None for none."""
         ...
 
+    @property
+    def alpha(self) -> torch.Tensor | None:
+        """(F, 1, H, W) float 0..1, how opaque the pictures are; None where they are."""
+        ...
+
 
 class Engine(Protocol):
     """A stream of pictures through a model (``pipeline.Stream``); used by one thread at a time."""

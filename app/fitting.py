@@ -7,7 +7,7 @@ import numpy as np
 
 
 def laid_on(paper: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Write ``pixels`` (H, W, 3) uint8 into the middle of ``paper`` (height, width, 3) uint8; returns ``paper``."""
+    """Write ``pixels`` (H, W, C) uint8 into the middle of ``paper`` (height, width, C) uint8; returns ``paper``."""
     height, width = paper.shape[:2]
     scale = min(width / pixels.shape[1], height / pixels.shape[0])
     size = (min(width, max(1, round(pixels.shape[1] * scale))), min(height, max(1, round(pixels.shape[0] * scale))))

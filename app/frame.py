@@ -22,6 +22,8 @@ class Frame:
         index: position in its source, counted from 0 without gaps.
         captured_at: ``time.monotonic()`` seconds at which the source delivered it.
         pixels: (H, W, 3) uint8 RGB. At the source the picture as captured; in an output frame the styled picture.
+        alpha: (H, W) uint8, how opaque a styled picture is, with colours that are not multiplied with it; None where
+            all of it is opaque. Whoever cannot carry it shows ``app.opacity.opaque`` instead.
         tensor: (3, H, W) float32 on the CPU in 0..1, cropped and resized for the engine; None until the capture
             thread has made it.
         media_time: presentation time in seconds within a file; None for live sources.
@@ -51,3 +53,4 @@ class Frame:
     settings: Settings | None = None
     model: str = ""
     hint: torch.Tensor | None = None
+    alpha: np.ndarray | None = None

@@ -57,6 +57,7 @@ class Styled:
         model: the name of the model that made them.
         hints: (N, 3, H, W) float 0..1 on the engine's device, the hint that each was made with; None where no shape is
             kept.
+        alphas: (N, 1, H, W) float 0..1, how opaque they are; None where they are.
     """
 
     images: torch.Tensor
@@ -67,3 +68,4 @@ class Styled:
     live: bool = False
     model: str = ""
     hints: torch.Tensor | None = None
+    alphas: torch.Tensor | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the window opens without Pillow
 logger = logging.getLogger(__name__)
 
 WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of the formats that pictures are written in
+TRANSPARENT_SUFFIXES = (".png", ".webp")  # of those that carry how opaque a picture is
 PAPER = (255, 255, 255)
 # The largest cameras of phones take 200 million.
 MOST_PIXELS = 2**28
@@ -115,10 +116,13 @@ def read_picture(path: Path) -> np.ndarray:
 def write_picture(path: Path, pixels: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB in the format of the suffix, one of ``WRITTEN_SUFFIXES``, whole or not at all.
 
+    Those of ``TRANSPARENT_SUFFIXES`` also take (H, W, 4), with straight opacity.
+
     Raises:
         OSError: the disk does not take it; an old picture is as it was.
     """
-    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(pixels, order))
     if not done:
         raise OSError(f"the picture cannot be encoded as {path.suffix}")
     write_whole(path, data.tobytes())  # not cv2.imwrite: on Windows that fails on names outside the code page

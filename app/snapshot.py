@@ -32,7 +32,7 @@ def save_snapshot(pixels: np.ndarray, settings: Settings, model: str = "", folde
     Beside the settings in JSON (chunk ``vitrail``) it carries the prompt as the usual ``Description``.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB.
+        pixels: (H, W, 3) uint8 RGB, or (H, W, 4) with straight opacity.
         settings: those that the picture was made with.
         model: the name of the model that made it.
         folder: made where it is missing; the user's folder for pictures by default.

@@ -38,7 +38,7 @@ class _Memory:
     """The last picture, and what it is made of.
 
     Attributes:
-        picture: (H, W, 3) float32 in 0..255.
+        picture: (H, W, 3 or 4) float32 in 0..255.
         seen: (h, w, 3) float32 in 0..255: the input in the same mixture.
         frame: the camera frame of the newest picture in it.
         look: the settings that decide what a picture looks like.
@@ -73,13 +73,13 @@ class Steadier:
         """The steady picture.
 
         Args:
-            pixels: (H, W, 3) uint8, the model's answer to ``frame``; not changed.
+            pixels: (H, W, 3) uint8, or (H, W, 4) with its opacity, the model's answer to ``frame``; not changed.
             frame: the camera frame, with its tensor of the same height and width.
             settings: those in force; at a change of prompt, strength or whatever else decides the look, and at a cut,
                 the memory is let go at once.
 
         Returns:
-            (H, W, 3) uint8; ``pixels`` itself where there is nothing to mix in.
+            An array like ``pixels``; ``pixels`` itself where there is nothing to mix in.
         """
         look = _look(settings)
         now = frame.captured_at if frame.media_time is None else frame.media_time
@@ -144,7 +144,7 @@ def _whole_pixels(motion: Motion, rest: np.ndarray | None, height: int) -> tuple
 
 
 def _mixed(new: np.ndarray, old: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """``old`` in its share, ``new`` in the rest; (H, W, 3) float32, the share of any size."""
+    """``old`` in its share, ``new`` in the rest; (H, W, 3 or 4) float32, the share of any size."""
     height, width = new.shape[:2]
     if share.shape != (height, width):
         share = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)

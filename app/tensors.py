@@ -64,11 +64,14 @@ class ToHost:
     def __init__(self) -> None:
         self._stream: torch.cuda.Stream | None = None
 
-    def __call__(self, images: torch.Tensor) -> np.ndarray:
-        """(N, 3, H, W) float 0..1 on any device to (N, H, W, 3) uint8, in one copy."""
+    def __call__(self, images: torch.Tensor, alphas: torch.Tensor | None = None) -> np.ndarray:
+        """(N, 3, H, W) float 0..1 on any device to (N, H, W, 3) uint8, in one copy; with (N, 1, H, W) ``alphas``, to
+        (N, H, W, 4)."""
         import torch
 
         with torch.inference_mode(), self._beside(images.device):
+            if alphas is not None:
+                images = torch.cat([images, alphas.to(images.dtype)], 1)
             rounded = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
             return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

@@ -121,6 +121,21 @@ def _is_xwayland() -> bool:
         display.close()
 
 
+def has_compositor() -> bool:
+    """Whether a program puts the windows of the X display together, so that some may be seen through (EWMH)."""
+    from Xlib import X
+
+    try:
+        display = _x_display()
+    except NoWindows:
+        return False
+    try:
+        manager = display.intern_atom(f"_NET_WM_CM_S{display.get_default_screen()}")
+        return display.get_selection_owner(manager) != X.NONE
+    finally:
+        display.close()
+
+
 def _has_output(display: Any, prefix: str) -> bool:
     from Xlib.error import XError
     from Xlib.ext import randr

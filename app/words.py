@@ -17,6 +17,10 @@ _COLOURS = (
     "for pictures of words alone take another, such as stabilityai/sd-turbo."
 )
 
+_SEEN_THROUGH = (
+    "Nothing is behind the person now: PNG and WebP pictures, recordings as .mov or .webm and clean feed windows "
+    "opened from now on are transparent there; everything else is green."
+)
 
 # Settings that name files. The solver does so too, in its way, but may be any without them.
 FILE_SETTINGS = tuple(name for name, _, known in described(StreamConfig) if known.reads_files and not known.choices)
@@ -68,9 +72,18 @@ def remarks(before: StreamConfig | None, stream: StreamConfig, sees_input: bool,
         news.append(f"{unknown[:1].upper()}{unknown[1:]}. Until then steps, strength and spacing decide.")
     if stream.conflict and (before is None or not before.conflict):
         news.append(f"{stream.conflict[:1].upper()}{stream.conflict[1:]}. Until then there is no guidance.")
+    without = stream.text_to_image and _person(stream) != ("everything", "")
+    if without and (before is None or not (before.text_to_image and _person(before) == _person(stream))):
+        news.append("A picture of words alone has no input to find a person in: style only and background do nothing.")
+    elif not without and stream.background == "none" and (before is None or before.background != "none"):
+        news.append(_SEEN_THROUGH)
     if sees_input and stream.text_to_image and (before is None or not before.text_to_image):
         news.append(_COLOURS)
     return news
+
+
+def _person(stream: StreamConfig) -> tuple[str, str]:
+    return stream.only, stream.background
 
 
 def _tags(stream: StreamConfig) -> list[str]:

@@ -299,9 +299,14 @@ class WorkerThread(threading.Thread):
         if not frames:
             return
         self._retake.left(frames)
-        images, hints = output.image[: len(frames)], None if output.hint is None else output.hint[: len(frames)]
+        images, hints, alphas = (
+            None if one is None else one[: len(frames)] for one in (output.image, output.hint, output.alpha)
+        )
+        assert images is not None, "there is always a picture"
         name = self._board.model.name if self._board.model is not None else ""
-        styled = Styled(images, frames, self._picture, self._epoch, self._applied, self._live, name, hints)
+        styled = Styled(
+            images, frames, self._picture, self._epoch, self._applied, self._live, name, hints=hints, alphas=alphas
+        )
         done = mark(images.device)
         self._hand_on()
         if done is None:

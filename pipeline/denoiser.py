@@ -148,7 +148,7 @@ class Denoiser:
         """Have the denoiser show once, by a row, of which shape its banks are; no engine is built for that."""
         rows = _rows(moving["rows"], layout)
         if self._bank.in_use and not self._bank.knows(rows):
-            one = {name: tensor[:1] for name, tensor in moving.items()}
+            one = {name: tensor[:1] for name, tensor in moving.items() if not name.startswith(SHOWN_TO_CONTROLNETS)}
             told = self._conditions(one["rows"], ((layout[0][0], 1),))
             self._bank.learn(rows, self.backend.unbuilt.run(self._network, one, told))
 

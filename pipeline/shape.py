@@ -60,6 +60,7 @@ class ShapeKeeper:
 
     Attributes:
         controlnets: those to call at each step.
+        hint: (F, 3, H, W) in 0..1, of those that the last frames were shown the one of most weight; None for none.
     """
 
     def __init__(self, model: Model, make: MakeHints) -> None:
@@ -67,6 +68,8 @@ class ShapeKeeper:
         self._controls, self._dtype = model.controls, model.dtype
         self._make = make
         self._shown: tuple[_Shown, ...] = ()
+        self._weightiest = ""
+        self.hint: torch.Tensor | None = None
 
     def follow(self, config: StreamConfig) -> None:
         """Keep what ``config`` asks for; its T2I-Adapters and ControlNets have been read, and are the model's parts."""
@@ -84,10 +87,11 @@ class ShapeKeeper:
                 shown.append(_Shown(HintNetwork(control, self._dtype), shape.hint, brings=brings))
                 controlnets.append(ControlNetUse(control, brings, weight))
         self._shown, self.controlnets = tuple(shown), tuple(controlnets)
+        self._weightiest = max(self._controls.wanted(config), key=lambda one: one.weight).hint if shown else ""
 
     def let_go(self) -> None:
         """Keep nothing, and hold no T2I-Adapter and no ControlNet."""
-        self._shown, self.controlnets = (), ()
+        self._shown, self.controlnets, self.hint = (), (), None
 
     def bring(self, frames: torch.Tensor, backend: Backend, hints: Hints) -> dict[str, torch.Tensor]:
         """See ``Companion``.
@@ -96,11 +100,13 @@ class ShapeKeeper:
             ValueError: a hint that was given is of another size than the frames.
         """
         if not self._shown:
+            self.hint = None
             return {}
         names = dict.fromkeys(one.hint for one in self._shown)
         missing = [name for name in names if name not in hints]
         pictures = dict(self._make(missing, frames)) if missing else {}
         pictures |= {name: _checked(name, hints[name], frames) for name in names if name in hints}
+        self.hint = pictures[self._weightiest]
         brought: dict[str, torch.Tensor] = {}
         features: dict[str, torch.Tensor] = {}
         for one in self._shown:

@@ -27,6 +27,7 @@ from pipeline.finite import FiniteWatch
 from pipeline.frames import checked
 from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
+from pipeline.masking.compositor import Compositor
 from pipeline.models.looks import Looks
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
@@ -38,6 +39,7 @@ from pipeline.sparse.engine import SparseEngine
 from pipeline.sparse.overlay import tinted
 from pipeline.sparse.rectangles import Rectangle
 from pipeline.timing import StageClock
+from pipeline.trail import Trail
 
 # For each frame, the rectangles in which it differs from the frame before; None for a frame of which that is unknown.
 Changed = Sequence[Sequence[Rectangle] | None] | None
@@ -94,6 +96,7 @@ class Stream:
         self._count = 0
         self._now = 0.0  # when the last frame was taken, in seconds
         self._last_tags: Tags = ()
+        self._compositor = Compositor(model.device)
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
@@ -104,13 +107,14 @@ class Stream:
         self._shape = ShapeKeeper(model, self._hint_maker)
         self._companions: list[Companion] = [self._shape]
         self._hints: Hints = {}
+        self._seen_hints: Trail[torch.Tensor] = Trail()  # those that the frames in flight are made with
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
         notes = self.prepare(self._config)
         model.adapters.follow(self._config, self)
         self._keep_shape()
         model.residency.subscribe(self)
         self.sparse: SparseEngine | None = None
-        self.notes = [*notes, *self._set_backend()]
+        self.notes = [*notes, *self._set_backend(), *self._compositor.follow(self._config)]
         self._denoiser.set_guidance(self._config)
         self._denoiser.set_feature_bank(self._config.feature_bank)
         self._set_prompts()
@@ -266,13 +270,21 @@ class Stream:
         self._batch = None
         self._denoiser.forget_frames()
         self._in_flight.clear()
+        self._seen_hints.clear()
+        self._compositor.clear()
         self._filter.reset()
         for companion in self._companions:
             companion.reset()
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        readers = (self.model.adapters, self.model.controls, self._hint_maker, self._looks)
+        readers = (
+            self.model.adapters,
+            self.model.controls,
+            self._hint_maker,
+            self._compositor.pictures,
+            self._looks,
+        )
         return all(reader.is_ready(config) for reader in readers)
 
     def prepare(self, config: StreamConfig) -> list[str]:
@@ -286,6 +298,7 @@ class Stream:
         """
         notes = [*self.model.adapters.read(config), *self.model.controls.read(config)]
         self._hint_maker.read(config)
+        self._compositor.pictures.read(config)
         self._looks.read(config)
         return notes
 
@@ -358,6 +371,7 @@ class Stream:
             self._seed_path.restart()
         if differ(*_SHAPING):
             self._keep_shape()
+        person = self._compositor.follow(config)
         if differ("guidance_scale", *_IN_ATTENTION):
             self._denoiser.set_guidance(config)
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
@@ -377,7 +391,7 @@ class Stream:
         notes = self._set_backend() if differ("sparse", "text_to_image") else []
         if differ(*_PICTURING):
             self._show_at_once()
-        return notes
+        return [*notes, *person]
 
     def _show_at_once(self) -> None:
         """The picture is to change although the scene may be still."""
@@ -472,6 +486,8 @@ class Stream:
         with self._clock("unet"), self._denoiser.priming(self._batch.layout):
             latent = self._batch.prime(self._latent, self._start, self._brought)
         self._image = self._decode(latent)
+        self._seen_hints.prime(self._shape.hint, self._config.step_count)
+        self._compositor.prime(self._config.step_count)
         self._in_flight.fill(tags, self._config.step_count)
         self.model.modules.begin()  # the picture did without them; a change of the settings should not wait for them
         return self._output(Group(tags))
@@ -484,15 +500,19 @@ class Stream:
             latent = batch.tick(self._latent, self._start, moving, self._brought)
             if self._lanes.apart:  # the next tick writes over it, maybe before it is decoded
                 latent = latent.clone()
+        self._seen_hints.tick(self._shape.hint)
+        self._compositor.tick()
         if self.sparse is None or not self.sparse.still:
             self._image = self._decode(latent)
 
     def _admit(self, frames: torch.Tensor, changed: Changed) -> torch.Tensor:
         """The latent of the next frames."""
+        with self._lanes("encode"):
+            frames = self._compositor.enter(frames, self._running)
         if self.sparse is None:
             return self._encode(frames)
         self.sparse.frames_bring = bool(self._brought)  # by those before; where that changed, so did the settings
-        effective = self.sparse.admit(frames, changed)
+        effective = self.sparse.admit(frames, changed, self._compositor.needed())
         return self._latent if effective is None else self._encode(effective)
 
     def _output(self, leaving: Group, skipped: bool = False) -> Output:
@@ -501,10 +521,23 @@ class Stream:
         # returned again, so that a copy is given away.
         self._lanes.join()
         self._lanes.hand_over(self._image)
-        image = self._image.clone() if self._config.similarity_filter else self._image
+        image, alpha = self._put_together()
+        if image is self._image and self._config.similarity_filter:
+            image = image.clone()
         if self.sparse is not None and self._config.sparse_overlay:
             image = tinted(image, self.sparse.active)
-        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers))
+        hint = self._seen_hints.shown
+        if hint is not None:
+            self._lanes.hand_over(hint)
+        return Output(image, leaving.tags, skipped, leaving.repeated, tuple(leaving.followers), hint=hint, alpha=alpha)
+
+    def _put_together(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The picture decoded last with its background, and its opacity."""
+        scene = self._compositor.shown
+        if scene is not None:
+            self._lanes.hand_over(scene.frames)
+            self._lanes.hand_over(scene.masks)
+        return self._compositor.finish(self._image)
 
     @property
     def _of_words(self) -> bool:
@@ -586,7 +619,9 @@ class Stream:
             return
         self._batch.from_noise = self._from_noise()
         self._batch.change(self._table(), self._noise())
+        self._compositor.resize(self._config.step_count)
         self._in_flight.resize(self._config.step_count, self._last_tags)
+        self._seen_hints.resize(self._config.step_count)
 
     def _from_noise(self) -> bool:
         """Whether a frame's latent is noise alone: at full strength, where the UNet is shown the input besides."""

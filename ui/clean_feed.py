@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPoint, Qt, Signal
-from PySide6.QtGui import QCloseEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from app.window_list import has_compositor
 from ui.layout import Mode
 from ui.viewer import Viewer
 
+# Where windows are put together by the system, so that any of them may be seen through: by Qt's names of platforms.
+_COMPOSED = ("wayland", "cocoa", "windows")
 _EDGE = 14  # pixels at the corner that resize instead of move
 
 
 class CleanFeed(QWidget):
     """Borderless, the picture alone. Drag it anywhere; drag its lower right corner to resize; Escape closes it.
+
+    Args:
+        transparent: show what is behind the window where nothing is behind the person; else it is green there. It
+            cannot be changed while the window is open, and not every program captures a transparent window.
 
     Signals:
         closed: by whatever way.
@@ -21,12 +28,14 @@ class CleanFeed(QWidget):
 
     closed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, *, transparent: bool = False) -> None:
         super().__init__()
+        if transparent:
+            self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setWindowTitle("Vitrail clean feed")
         self.setWindowFlags(Qt.WindowType.Window | Qt.WindowType.FramelessWindowHint)
         self.setAccessibleName("Clean feed: the picture alone")
-        self.viewer = Viewer(self, clean=True)
+        self.viewer = Viewer(self, clean=True, transparent=transparent)
         self.viewer.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -34,6 +43,11 @@ class CleanFeed(QWidget):
         self._grip: QPoint | None = None
         self._resizing = False
         self.resize(1280, 720)
+
+    @property
+    def transparent(self) -> bool:
+        """Whether what is behind the window is seen where nothing is behind the person."""
+        return self.testAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
 
     def fit(self, width: int, height: int) -> None:
         """Take the shape of a picture of this size, as large as 1280 x 720 allows."""
@@ -80,3 +94,19 @@ class CleanFeed(QWidget):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.closed.emit()
         event.accept()
+
+
+def can_be_transparent(platform: str, composed: bool) -> bool:
+    """Whether a window may be seen through; else it would be black.
+
+    Args:
+        platform: ``QGuiApplication.platformName()``.
+        composed: on X11, whether a compositing manager runs.
+    """
+    return platform in _COMPOSED or (platform == "xcb" and composed)
+
+
+def transparent_here() -> bool:
+    """``can_be_transparent`` of this desktop."""
+    platform = QGuiApplication.platformName()
+    return can_be_transparent(platform, platform == "xcb" and has_compositor())

@@ -20,7 +20,7 @@ from app.sources.screen import screens
 from app.weights_file import WeightsError, with_weights
 from ui.bridge import Bridge
 from ui.choice import CANVAS, Choice
-from ui.clean_feed import CleanFeed
+from ui.clean_feed import CleanFeed, transparent_here
 from ui.editor import Editor
 from ui.models_dialog import ModelsDialog
 from ui.region import RegionPicker
@@ -124,7 +124,8 @@ class Dialogs(QObject):
                 self.feed.close()
             return
         if self.feed is None:
-            self.feed = CleanFeed()
+            nothing_behind = self._session.settings.stream.background == "none"
+            self.feed = CleanFeed(transparent=nothing_behind and transparent_here())
             self.feed.closed.connect(self._forget_feed)
             counts = self._session.metrics()
             if counts.width:

@@ -10,6 +10,7 @@ import numpy as np
 from PySide6.QtGui import QImage
 
 from app.frame import Frame
+from app.opacity import multiplied, opaque
 from app.tensors import ToHost
 from ui.layout import Layout, Rect
 
@@ -19,15 +20,23 @@ _KEPT_BUFFERS = 6
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """A picture at the size of the screen: (H, W, 4) uint8, and where it goes, in device pixels."""
+    """A picture at the size of the screen.
+
+    Attributes:
+        pixels: (H, W, 4) uint8, blue first; where it is ``transparent``, multiplied with its opacity.
+        place: where it goes, in device pixels.
+        transparent: whether it can be seen through.
+    """
 
     pixels: np.ndarray
     place: Rect
+    transparent: bool = False
 
     def image(self) -> QImage:
         """The pixels as Qt sees them, without a copy: not to be used after this part has been released."""
         height, width = self.pixels.shape[:2]
-        return QImage(self.pixels.data, width, height, 4 * width, QImage.Format.Format_RGB32)
+        how = QImage.Format.Format_ARGB32_Premultiplied if self.transparent else QImage.Format.Format_RGB32
+        return QImage(self.pixels.data, width, height, 4 * width, how)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,9 +58,13 @@ class Presenter:
     """Scales frames to a view's size before they are painted, on the thread that delivers them.
 
     ``offer`` may be called from any thread, the rest from the window's. Memory is used again from frame to frame.
+
+    Args:
+        transparent: pictures may be seen through; else they are green where nothing is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, transparent: bool = False) -> None:
+        self._transparent = transparent
         self._lock = threading.Lock()
         self._layout = Layout((0, 0))
         self._pending: Prepared | None = None
@@ -91,7 +104,7 @@ class Presenter:
             return None
         height, width = frame.pixels.shape[:2]
         output_place, _ = layout.places((width, height))
-        output = self._part(frame.pixels, output_place) if layout.shows_output else None
+        output = self._output_part(frame, output_place) if layout.shows_output else None
         shown = None
         if layout.shows_input:
             original = input_pixels(frame)
@@ -103,9 +116,18 @@ class Presenter:
             hint = self._part(pixels, layout.places((pixels.shape[1], pixels.shape[0]))[0])
         return Prepared(frame, layout, output, shown, hint)
 
+    def _output_part(self, frame: Frame, place: Rect) -> Part:
+        if frame.alpha is None or not self._transparent:
+            return self._part(opaque(frame), place)
+        part = self._scaled(cv2.cvtColor(multiplied(frame), cv2.COLOR_RGBA2BGRA), place)
+        part.transparent = True
+        return part
+
     def _part(self, pixels: np.ndarray, place: Rect) -> Part:
+        return self._scaled(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGRA), place)
+
+    def _scaled(self, source: np.ndarray, place: Rect) -> Part:
         buffer = self._buffer(place.width, place.height)
-        source = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGRA)
         height, width = source.shape[:2]
         if (width, height) == (place.width, place.height):
             np.copyto(buffer, source)

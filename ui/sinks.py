@@ -10,6 +10,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from app.frame import Frame
+from app.opacity import with_alpha
 from app.session import Session
 from app.sinks import BackgroundSink, Recorder, SinkError, virtual_camera
 from app.sinks.background import FINISH_SECONDS
@@ -80,7 +81,9 @@ class Sinks(QObject):
     def record(self, on: bool, folder: Path | None = None) -> None:
         """Begin a recording in a new file, or have the present one finished beside the picture."""
         if on and self.recorder is None:
-            recorder = Recorder(folder, nominal_fps=self._nominal_fps)
+            newest = self._newest()
+            transparent = newest is not None and newest.alpha is not None
+            recorder = Recorder(folder, nominal_fps=self._nominal_fps, transparent=transparent)
             if self._attached(recorder):
                 self.recorder = recorder
         elif not on and self.recorder is not None:
@@ -108,7 +111,7 @@ class Sinks(QObject):
             self.told.emit("There is no picture yet.", "error", None)
             return
         settings = frame.settings or self._session.settings
-        saving = SnapshotThread(frame.pixels, settings, frame.model, folder, then=self._came_to_an_end.emit)
+        saving = SnapshotThread(with_alpha(frame), settings, frame.model, folder, then=self._came_to_an_end.emit)
         self._saving.append(saving)
         saving.start()
 

@@ -35,11 +35,12 @@ class Viewer(QWidget):
 
     full_screen_asked = Signal()
 
-    def __init__(self, parent: QWidget | None = None, *, clean: bool = False) -> None:
-        """``clean`` leaves out all that is not the picture."""
+    def __init__(self, parent: QWidget | None = None, *, clean: bool = False, transparent: bool = False) -> None:
+        """``clean`` leaves out all that is not the picture, ``transparent`` also what is behind it."""
         super().__init__(parent)
-        self.presenter = Presenter()
+        self.presenter = Presenter(transparent=transparent)
         self._clean = clean
+        self._transparent = transparent
         self._mode = Mode.OUTPUT
         self._zoom = Zoom.FIT
         self._split = 0.5
@@ -148,7 +149,10 @@ class Viewer(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         started = time.perf_counter()
         painter = QPainter(self)
-        ground = QColor("#000000" if self._clean else theme.current().stage)
+        ground = QColor(theme.current().stage if not self._clean else "#000000")
+        if self._transparent:
+            ground = QColor(Qt.GlobalColor.transparent)
+            painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_Source)
         if self._prepared is not None and self._prepared.layout.scale != self.devicePixelRatio():
             self._rearrange()  # the window was moved to another screen
         prepared = self._prepared

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from app.frame import Frame
+from app.opacity import opaque
 from app.sinks.images import write_image
 from app.sinks.video import check_writable
 
@@ -50,7 +51,7 @@ class ContactSheet:
         """Keep the frame if it is one of the moments."""
         caption = self._captions.get(frame.index)
         if caption is not None:
-            self._columns.append(column(_input_of(frame), frame.pixels, caption))
+            self._columns.append(column(_input_of(frame), opaque(frame), caption))
 
     def close(self) -> None:
         """Write the sheet of the moments that came. Raises ``SinkError``."""

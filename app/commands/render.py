@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             write_report(arguments.report, so_far | _size_in(sink))
         say_older(sink, arguments.output, console)
         raise
-    if isinstance(sink, VideoSink) and sink.lost:
+    if isinstance(sink, VideoSink | ImageSink) and sink.lost:
         say(console, sink.lost)
     say_older(sink, arguments.output, console)
     for note in without_effect(arguments, session.settings, source.live):

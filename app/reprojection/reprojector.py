@@ -26,7 +26,7 @@ class Picture:
     """Pixels to be shown, and the camera frame whose moment they show.
 
     Attributes:
-        pixels: (H, W, 3) uint8.
+        pixels: (H, W, 3) uint8, or (H, W, 4) with the opacity.
         frame: the camera frame that they were made from, or carried to.
     """
 
@@ -84,7 +84,7 @@ class Reprojector:
         """A styled picture has come in: as it is to be shown, carried forward if the camera is ahead of it.
 
         Args:
-            pixels: (H, W, 3) uint8.
+            pixels: (H, W, 3) uint8, or (H, W, 4) with the opacity.
             frame: the camera frame that it was made for.
             mode: as in ``seen``.
             same: the model made no new picture for ``frame`` (similarity filter): these are the pixels of the last one.

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from app.frame import Frame
+from app.opacity import parted, with_alpha
 from app.reprojection.flow import Motion
 from app.reprojection.track import Track
 from app.reprojection.warp import carry
@@ -56,26 +57,27 @@ class SmoothSink:
         last, self._last = self._last, frame
         if last is None:
             self._zero = _time(frame)
-            self._give(frame, frame.pixels, made=False)
+            self._give(frame, with_alpha(frame), made=False)
             return
         start, end = _time(last), _time(frame)
         self._period = end - start
         motion = self._motion(last, frame) if 0 < end - start <= _LONGEST_GAP else None
+        earlier, later = with_alpha(last), with_alpha(frame)
         while (due := self._due()) <= end + _NEAR * self._period:
             part = min(1.0, max(0.0, (due - start) / (end - start))) if end > start else 1.0
             if part >= 1 - _NEAR:
-                self._give(frame, frame.pixels, made=False)
-            elif part <= _NEAR or motion is None or last.pixels.shape != frame.pixels.shape:
-                self._give(last, last.pixels, made=True)
+                self._give(frame, later, made=False)
+            elif part <= _NEAR or motion is None or earlier.shape != later.shape:
+                self._give(last, earlier, made=True)
             else:
-                self._give(last, _between(last.pixels, frame.pixels, motion, part), made=True)
+                self._give(last, _between(earlier, later, motion, part), made=True)
 
     def close(self) -> None:
         """Hold the last picture for as long as the one before it, and close the sink behind. Raises ``SinkError``."""
         last, self._last = self._last, None
         try:
             while last is not None and self._due() < _time(last) + self._period - 0.5 / self._fps:
-                self._give(last, last.pixels, made=True)
+                self._give(last, with_alpha(last), made=True)
         finally:
             self._sink.close()
 
@@ -83,7 +85,9 @@ class SmoothSink:
         return self._zero + self._beats / self._fps
 
     def _give(self, like: Frame, pixels: np.ndarray, *, made: bool) -> None:
-        self._sink.write(replace(like, index=self._beats, pixels=pixels, media_time=self._due(), reprojected=made))
+        pixels, alpha = parted(pixels)
+        frame = replace(like, index=self._beats, pixels=pixels, alpha=alpha, media_time=self._due(), reprojected=made)
+        self._sink.write(frame)
         self.made += made
         self._beats += 1
 
@@ -98,7 +102,7 @@ def _time(frame: Frame) -> float:
 
 
 def _between(earlier: np.ndarray, later: np.ndarray, motion: Motion, part: float) -> np.ndarray:
-    """The picture at ``part`` (0..1) of the way from one to the other, (H, W, 3) uint8 as both."""
+    """The picture at ``part`` (0..1) of the way from one to the other, an array like both."""
     forward = Motion(motion.flow * np.float32(part), motion.confidence)
     back = Motion(motion.flow * np.float32(part - 1), motion.confidence)
     return cv2.addWeighted(carry(earlier, forward), 1 - part, carry(later, back), part, 0)

@@ -18,7 +18,7 @@ def carry(picture: np.ndarray, motion: Motion, *, fade: bool = True, exact: bool
     """``picture`` as it looks after ``motion``.
 
     Args:
-        picture: (H, W, 3) uint8, or float32 of any range; not changed.
+        picture: (H, W, 3 or 4) uint8, or float32 of any range; not changed.
         motion: from the moment of the picture to the one wanted; of any size, of the picture's shape.
         fade: where the motion is not known, mix in what was at the same place, as much as confidence lacks. Without,
             the motion is taken as it is everywhere, except for a flow that is no number.

@@ -24,6 +24,7 @@ _TAKEN_AS_IT_IS = {
     ".m4v": {"aac", "mp3", "ac3", "eac3", "alac"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le"},
     ".mkv": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "vorbis", "flac", "pcm_s16le"},
+    ".webm": {"opus", "vorbis"},
 }
 _CD_RATE, _USUAL_RATE = 44_100, 48_000  # samples a second; every other rate becomes the latter
 _AAC_BITS = 96_000  # a second and channel, at which nothing is heard of the encoding
@@ -77,6 +78,8 @@ class AudioCopy:
         if track.codec.canonical_name in _TAKEN_AS_IT_IS[suffix] and not joined:
             self._copy = self._output.add_stream_from_template(track)
             self._items = _in_order(own)
+        elif suffix == ".webm":
+            raise ValueError("a WebM file takes Opus and Vorbis alone; choose .mkv or .mp4")
         else:
             self._encoder = _aac_stream(self._output, track.codec_context, mono=not joined)
             self._items = self._decoded(own, self._encoder.codec_context)

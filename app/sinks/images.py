@@ -9,7 +9,8 @@ import numpy as np
 
 from app.files import remove_old_drafts
 from app.frame import Frame
-from app.picture_file import WRITTEN_SUFFIXES, write_picture
+from app.opacity import opaque, with_alpha
+from app.picture_file import TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, write_picture
 from app.sinks.base import SinkError
 from app.sinks.watch import require_file
 from pipeline.user_path import is_folder
@@ -46,7 +47,7 @@ class ImageFolderSink:
 
     def write(self, frame: Frame) -> None:
         """Write the next picture. Raises ``SinkError`` where the disk does not take it."""
-        write_image(self._picture(self._written + 1), frame.pixels)
+        write_image(self._picture(self._written + 1), with_alpha(frame))
         self._written += 1
 
     def close(self) -> None:
@@ -71,11 +72,16 @@ class ImageFolderSink:
 
 
 class ImageSink:
-    """One picture, replaced by every further frame: at the end it shows the last."""
+    """One picture, replaced by every further frame: at the end it shows the last.
+
+    Attributes:
+        lost: one sentence on what a file of this kind cannot carry; else None.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self.name = f"picture to {self._path.name}"
+        self.lost: str | None = None
         self._written = False
 
     def open(self) -> None:
@@ -89,7 +95,10 @@ class ImageSink:
 
     def write(self, frame: Frame) -> None:
         """Write the picture. Raises ``SinkError`` where the disk does not take it."""
-        write_image(self._path, frame.pixels)
+        carries = self._path.suffix.lower() in TRANSPARENT_SUFFIXES
+        if frame.alpha is not None and not carries:
+            self.lost = f"{self._path.name} cannot be transparent, so it is green behind the person; .png can."
+        write_image(self._path, with_alpha(frame) if carries else opaque(frame))
         self._written = True
 
     def close(self) -> None:
@@ -100,7 +109,7 @@ class ImageSink:
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB in the format of the suffix, whole or not at all.
+    """Write (H, W, 3) uint8 RGB in the format of the suffix, or (H, W, 4) where it takes that, whole or not at all.
 
     Raises:
         SinkError: the disk does not take it; an old picture is as it was.

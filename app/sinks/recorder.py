@@ -22,7 +22,8 @@ class Recorder(BackgroundSink):
     Args:
         folder: made where it is missing; the user's folder for videos by default.
         nominal_fps: asked at the first frame for the rate that the file's header is to name.
-        quality: x264's constant rate factor, 0 (lossless) to 51.
+        quality: constant rate factor, 0 (lossless) to 51.
+        transparent: the pictures can be seen through: a .mov, which carries that, and not the usual .mp4.
 
     Attributes:
         path: the file; it is there from the first frame on.
@@ -34,9 +35,10 @@ class Recorder(BackgroundSink):
         *,
         nominal_fps: Callable[[], float | None] = lambda: None,
         quality: int = 18,
+        transparent: bool = False,
     ) -> None:
         self._folder = folder if folder is not None else recordings_folder()
-        self.path = next(path for path in names(self._folder, ".mp4") if not is_there(path))
+        self.path = next(path for path in names(self._folder, ".mov" if transparent else ".mp4") if not is_there(path))
         self._video = VideoSink(self.path, nominal_fps=nominal_fps, quality=quality)
         self._takes = Takes()
         super().__init__(self._video)

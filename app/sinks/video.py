@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.codec import Codec, codecs_available
+from av.codec import Codec
 from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
@@ -21,12 +21,13 @@ from app.frame import Frame
 from app.media.clock import LONGEST_GAP
 from app.media.errors import MEDIA_ERRORS, reason
 from app.media.opening import open_media
+from app.opacity import opaque, with_alpha
 from app.sinks.audio import AudioCopy
 from app.sinks.base import SinkError
+from app.sinks.coding import FORMATS, VIDEO_SUFFIXES, Coding, coding_for
 from app.sinks.watch import FileWatch
 from pipeline.user_path import is_there
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CLOCK = Fraction(1, 90_000)  # ticks in which presentation times are written; whole for 24, 25, 30 and 60 fps
 _LONGEST_STEP = round(LONGEST_GAP / _CLOCK)  # MP4 has 31 bits for it, and FFmpeg ends the program beyond them
 _FALLBACK_FPS = 30.0
@@ -34,7 +35,10 @@ _SLOWEST = 1 / Fraction(LONGEST_GAP)  # frames a second
 
 
 class VideoSink:
-    """An H.264 file; MPEG-4 where this FFmpeg has no H.264 encoder, which ``lost`` then says.
+    """An H.264 file; MPEG-4 where this FFmpeg has no H.264 encoder, which ``lost`` then says; VP9 in a .webm.
+
+    Where its first picture can be seen through, a .mov is ProRes 4444 and a .webm VP9 with alpha. In every other file
+    what is transparent is green.
 
     The size is that of the first frame, made even; later frames of another size are fitted into it. A frame is shown
     at its ``media_time``, or for live sources when it was captured, counted from the first; with ``fps`` frame n is
@@ -43,17 +47,18 @@ class VideoSink:
     While it grows the file is a chain of fragments, each complete; a clean end turns an MP4 into an ordinary one.
 
     Attributes:
-        lost: one sentence on what the file lacks (sound that cannot be copied, the better codec); else None.
+        lost: one sentence on what the file lacks (sound that cannot be copied, the better codec, transparency), or
+            None.
         size: width and height of the file in pixels; None before the first frame.
 
     Args:
-        path: ends in .mp4, .m4v, .mov or .mkv; an existing file is replaced with the first frame,
+        path: ends in .mp4, .m4v, .mov, .mkv or .webm; an existing file is replaced with the first frame,
             not before, and stays where that cannot be written.
         fps: constant frame rate; None to keep the frames' own times.
         nominal_fps: asked at the first frame for the rate that the header is to name when the frames keep their own
             times; usually ``lambda: source.fps``.
         audio_from: file whose sound is copied, in step with ``media_time``, up to the end of the pictures.
-        quality: x264's constant rate factor, 0 (lossless) to 51.
+        quality: constant rate factor, 0 (lossless) to 51; ProRes has its own.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class VideoSink:
         self._quality = quality
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
+        self._coding: Coding | None = None
         self._audio: AudioCopy | None = None
         self._watch: FileWatch | None = None
         self._old: SetAside | None = None
@@ -110,7 +116,7 @@ class VideoSink:
         """
         try:
             if self._container is None:
-                self._start(frame.pixels)
+                self._start(frame)
                 self._old = SetAside(self._path)  # FFmpeg makes the file with the first frame
             self._encode(frame)
             if self._watch is None:
@@ -161,49 +167,48 @@ class VideoSink:
             if found < 0 or 0 < found < self._written:  # Matroska does not count
                 raise ValueError(f"it has {max(0, found)} of {self._written} frames")
 
-    def _start(self, pixels: np.ndarray) -> None:
-        height, width = pixels.shape[:2]
-        options = _mux_options(self._path.suffix.lower())
+    def _start(self, frame: Frame) -> None:
+        height, width = frame.pixels.shape[:2]
+        suffix = self._path.suffix.lower()
+        self._coding = coding = coding_for(suffix, alpha=frame.alpha is not None, quality=self._quality, clock=_CLOCK)
+        self.lost = coding.lost
         # FFmpeg takes "12:30.mp4" for an address of the protocol 12; nothing that begins with a slash is one.
         self._container = container = av.open(
-            str(self._path.absolute()), "w", format=_FORMATS[self._path.suffix.lower()], options=options
+            str(self._path.absolute()), "w", format=FORMATS[suffix], options=_mux_options(suffix)
         )
-        codec = "libx264" if "libx264" in codecs_available else "mpeg4"
-        if codec == "mpeg4":
-            self.lost = "This FFmpeg has no H.264 encoder, so the file is MPEG-4: larger, and less sharp."
         rate = Fraction(self._fps or self._nominal_fps() or _FALLBACK_FPS).limit_denominator(1001)
         rate = max(_SLOWEST, rate)  # of less than a frame in half an hour, only 0 is left
         self._last_step = round(1 / rate / _CLOCK)
-        stream = container.add_stream(Codec(codec, "w").name, rate=rate)
+        stream = container.add_stream(Codec(coding.codec, "w").name, rate=rate)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, coding.pixels
         self.size = stream.width, stream.height
         context = stream.codec_context
-        context.time_base = _CLOCK if codec == "libx264" else Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
+        context.time_base = coding.clock
         context.gop_size = max(1, round(rate))
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
-        # Zero latency: nothing waits in the encoder, so nothing is lost with it.
-        context.options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(self._quality)}
-        if codec == "mpeg4":
-            context.options = {"qscale": "3", "flags": "+qscale"}
+        context.options = dict(coding.options)
         self._stream = stream
         if self._audio_from is not None:
-            self._audio = AudioCopy(self._audio_from, container, self._path.suffix.lower())
+            self._audio = AudioCopy(self._audio_from, container, suffix)
             self.lost = self.lost or self._audio.lost
 
     def _encode(self, frame: Frame) -> None:
-        container, stream = self._container, self._stream
+        container, stream, coding = self._container, self._stream, self._coding
         assert container is not None
         assert stream is not None
+        assert coding is not None
         pts = max(self._last_pts + 1, round(self._time_of(frame) / _CLOCK) - self._moved)
         if (too_much := pts - max(0, self._last_pts) - _LONGEST_STEP) > 0:
             pts, self._moved = pts - too_much, self._moved + too_much
         if self._written:
             self._last_step = pts - self._last_pts
         self._last_pts = pts
-        pixels = _fitted(frame.pixels, stream.width, stream.height)
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        pixels = _fitted(self._pixels(frame, coding), stream.width, stream.height)
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgba" if coding.alpha else "rgb24")
+        picture = picture.reformat(
+            format=coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
         picture.pts, picture.time_base = pts, _CLOCK
         for packet in stream.encode(picture):
             # Else the last frame would last as long as the nominal rate says.
@@ -211,6 +216,16 @@ class VideoSink:
             container.mux(packet)
         if self._audio is not None:
             self._audio.advance(float(pts * _CLOCK))
+
+    def _pixels(self, frame: Frame, coding: Coding) -> np.ndarray:
+        """(H, W, 3) uint8, or (H, W, 4) where the file carries how opaque it is."""
+        if not coding.alpha:
+            if frame.alpha is not None:
+                name = self._path.name
+                self.lost = self.lost or f"{name} is green behind the person: only .mov and .webm can be transparent."
+            return opaque(frame)
+        found = with_alpha(frame)
+        return found if frame.alpha is not None else np.dstack([found, np.full(found.shape[:2], 255, np.uint8)])
 
     def _time_of(self, frame: Frame) -> float:
         """When the frame is to be shown, in seconds from the beginning of the file."""
@@ -244,9 +259,6 @@ class VideoSink:
             self._watch = None
 
 
-_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-
-
 def check_writable(path: Path) -> None:
     """Raise ``SinkError`` with one sentence where no file can be written at ``path``; leaves everything as it was."""
     try:
@@ -268,19 +280,19 @@ def check_writable(path: Path) -> None:
 def _mux_options(suffix: str) -> dict[str, str]:
     # A second of pictures without sound to match is not held back for more than that second.
     common = {"flush_packets": "1", "max_interleave_delta": "1000000"}
-    if suffix == ".mkv":
+    if suffix in (".mkv", ".webm"):
         return common | {"cluster_time_limit": "500"}
     return common | {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof", "frag_duration": "500000"}
 
 
 def _fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``pixels`` as (height, width, 3): an odd edge doubled, black bars where the shape differs."""
+    """``pixels`` in this size: an odd edge doubled, black (or transparent) bars where the shape differs."""
     high, wide = pixels.shape[:2]
     if (high + high % 2, wide + wide % 2) == (height, width):
         if (high, wide) == (height, width):
             return np.ascontiguousarray(pixels)
         return cv2.copyMakeBorder(pixels, 0, height - high, 0, width - wide, cv2.BORDER_REPLICATE)
-    return laid_on(np.zeros((height, width, 3), np.uint8), pixels)
+    return laid_on(np.zeros((height, width, pixels.shape[2]), np.uint8), pixels)
 
 
 def _same_file(one: Path, other: Path) -> bool:

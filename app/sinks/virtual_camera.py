@@ -11,6 +11,7 @@ import numpy as np
 from app.cameras import OUR_LABEL, our_outputs
 from app.fitting import laid_on
 from app.frame import Frame
+from app.opacity import opaque
 from app.sinks.background import BackgroundSink
 from app.sinks.base import SinkError
 
@@ -42,7 +43,7 @@ def driver_help(platform: str = sys.platform) -> str:
 
 
 class VirtualCameraSink:
-    """Sends frames to a virtual camera, fitted into its size with black bars.
+    """Sends frames to a virtual camera, fitted into its size with black bars; what is transparent is green.
 
     The size is fixed from the start, as programs that watch a camera do not follow a change.
 
@@ -90,7 +91,7 @@ class VirtualCameraSink:
         if self._camera is None:
             return
         try:
-            self._camera.send(laid_on(self._black.copy(), frame.pixels))
+            self._camera.send(laid_on(self._black.copy(), opaque(frame)))
         except (RuntimeError, OSError, ValueError) as error:
             raise SinkError(f"{self.name} takes no picture: {error}.") from error
 

@@ -81,11 +81,13 @@ class ChangeDetector:
         assert self.reference is not None
         return self.reference
 
-    def look(self, frame: torch.Tensor) -> np.ndarray:
+    def look(self, frame: torch.Tensor, needed: np.ndarray | None = None) -> np.ndarray:
         """Find the blocks that changed since they were last taken.
 
         Args:
             frame: (3, H, W) float 0..1 on the CPU, of the size of the one that was taken first.
+            needed: (ceil(H / 8), ceil(W / 8)) bool, the blocks that are looked at; all by default. Elsewhere the
+                difference waits in the reference.
 
         Returns:
             (ceil(H / 8), ceil(W / 8)) bool.
@@ -97,6 +99,8 @@ class ChangeDetector:
         if self._room.shape != (2, *lines.shape[1:]):
             self._room = np.empty((2, *lines.shape[1:]), np.float32)
         score = block_scores(lines, self.picture[:, line::2], BLOCK // 2, BLOCK, self._room)
+        if needed is not None:
+            score *= needed
         self._learn_noise(frame)
         floor = self.floor
         fire = max(ABOVE_NOISE * floor, LEAST_CHANGE)
@@ -107,6 +111,8 @@ class ChangeDetector:
         # A change may reach a little way into the next blocks, there perhaps only in lines that were not looked at.
         reached = (score > hold) | (self._scores_around(active, frame, 1 - line) > hold)
         self._held = active | (reached & beside(active))
+        if needed is not None:
+            self._held &= needed
         return self._held
 
     def _threshold_factors(self, score: np.ndarray, fire: float) -> np.ndarray:

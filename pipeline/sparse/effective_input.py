@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from pipeline.sparse.detector import ChangeDetector
@@ -43,7 +44,11 @@ class EffectiveInput:
         return pictures[0].unsqueeze(0) if len(pictures) == 1 else torch.stack(pictures)
 
     def look(
-        self, frames: torch.Tensor, told: Sequence[Sequence[Rectangle] | None], keyframe: bool = False
+        self,
+        frames: torch.Tensor,
+        told: Sequence[Sequence[Rectangle] | None],
+        keyframe: bool = False,
+        needed: np.ndarray | None = None,
     ) -> FrameChanges:
         """Find where the next frames differ from the pictures, and take them in there.
 
@@ -51,18 +56,29 @@ class EffectiveInput:
             frames: (F, 3, H, W) float 0..1.
             told: for each frame what changed since the frame before; None where that is not known.
             keyframe: whether they are taken as wholly changed, whatever is found.
+            needed: (F, ceil(H / 8), ceil(W / 8)) bool, the blocks to look at; all by default.
         """
         self._passed = None
+        where = [None] * len(frames) if needed is None else needed
         return tuple(
-            self._look(detector, frame, known, keyframe)
-            for detector, frame, known in zip(self._detectors, frames.cpu(), told, strict=True)
+            self._look(detector, frame, known, keyframe, blocks)
+            for detector, frame, known, blocks in zip(self._detectors, frames.cpu(), told, where, strict=True)
         )
 
     def _look(
-        self, detector: ChangeDetector, frame: torch.Tensor, told: Sequence[Rectangle] | None, keyframe: bool
+        self,
+        detector: ChangeDetector,
+        frame: torch.Tensor,
+        told: Sequence[Rectangle] | None,
+        keyframe: bool,
+        needed: np.ndarray | None,
     ) -> Change:
         height, width = self.size
-        blocks = detector.look(frame) if told is None else filled(tuple(told), height, width)
+        # What is told is of this frame alone: what was not needed then may be now, and only the reference knows of it.
+        if told is None or needed is not None:
+            blocks = detector.look(frame, needed)
+        else:
+            blocks = filled(tuple(told), height, width)
         change = cover(blocks) if blocks.mean() <= DENSE_AREA else ((0, 0, width, height),)
         area = sum((right - left) * (bottom - top) for left, top, right, bottom in change)
         if keyframe or area > DENSE_AREA * height * width:

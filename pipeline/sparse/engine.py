@@ -115,13 +115,18 @@ class SparseEngine:
         self._progress = self._progress.missed()
 
     def admit(
-        self, frames: torch.Tensor, rectangles: Sequence[Sequence[Rectangle] | None] | None = None
+        self,
+        frames: torch.Tensor,
+        rectangles: Sequence[Sequence[Rectangle] | None] | None = None,
+        needed: np.ndarray | None = None,
     ) -> torch.Tensor | None:
         """Look for what changed in the next frames.
 
         Args:
             frames: (F, 3, H, W) float 0..1.
             rectangles: for each frame what changed since the frame before, where the source knows.
+            needed: (F, ceil(H / 8), ceil(W / 8)) bool, the blocks whose picture will be seen; all by default. What
+                changes elsewhere waits until it is needed.
 
         Returns:
             What is to be encoded: the frames where they changed, and what was there before elsewhere. None where
@@ -138,7 +143,7 @@ class SparseEngine:
         told = [None] * len(frames) if rectangles is None or progress.frames_missed else rectangles
         changes: FrameChanges = (None,) * len(frames)
         if progress.looks:
-            changes = self._input.look(frames, told, progress.keyframe_due)
+            changes = self._input.look(frames, told, progress.keyframe_due, needed)
             if self.frames_bring:
                 changes = tuple(change if change == () else None for change in changes)
         self._progress = progress.admitted(changes, any(one is not None for one in told))

@@ -130,6 +130,7 @@ class FakeOutput:
     repeated: bool = False
     followers: Sequence[Sequence[Hashable]] = ()
     hint: torch.Tensor | None = None
+    alpha: torch.Tensor | None = None
 
 
 class FakeEngine:

@@ -77,6 +77,7 @@ DRAWN: dict[str, Callable[[random.Random], Any]] = {
 CALM = {
     "feature_bank": 0.0,
     "transition": 0.0,
+    "mask_smoothing": 0.0,
     "text_to_image": False,
     "prompt_travel": False,
     "similarity_filter": False,
@@ -212,6 +213,9 @@ class RandomSession:
         stream.save_memory("full")
         for sparse in (stream.config.sparse, not stream.config.sparse):
             config = replace(stream.config, **CALM, sparse=sparse)
+            if sparse and self._size == WINDOWED:
+                # Around a person only what is seen is computed anew, and what is only about right stays (see below).
+                config = replace(config, only="everything", background="")
             stream.configure(config)
             frames = self._cut(self._scene)
             if sparse and self._size == WINDOWED:

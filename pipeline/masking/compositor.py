@@ -6,8 +6,6 @@ many steps lie between. Nothing is stored and nothing is run while the settings 
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,6 +17,7 @@ from pipeline.masking.background import BackgroundPictures
 from pipeline.masking.layers import Scene, composed, styled_parts
 from pipeline.masking.person import PersonFinder
 from pipeline.masking.segmenter import MaskError
+from pipeline.trail import Trail
 
 _BLOCK = 8  # pixels in which the blocks are counted that are to be computed
 _SEEN = 1 / 512  # of a pixel's share, from which on it is seen
@@ -40,9 +39,7 @@ class Compositor:
         self._config = StreamConfig()
         self._backdrop = Backdrop()
         self._entering: Scene | None = None
-        self._flying: deque[Scene | None] = deque()  # at positions 1 to T
-
-        self._shown: Scene | None = None  # of the picture that was decoded last
+        self._scenes: Trail[Scene] = Trail()
 
     @property
     def active(self) -> bool:
@@ -77,23 +74,19 @@ class Compositor:
 
     def prime(self, steps: int) -> None:
         """The frames that have entered are at all positions, of which there are ``steps`` besides the first."""
-        self._flying = deque([self._entering] * steps, steps)
-        self._shown = self._entering
+        self._scenes.prime(self._entering, steps)
 
     def tick(self) -> None:
         """The frames that have entered last move in, and all others one position on."""
-        self._flying.appendleft(self._entering)
-        self._shown = self._flying[-1]
+        self._scenes.tick(self._entering)
 
     def resize(self, steps: int) -> None:
-        """There are ``steps`` positions besides the first now; see ``StreamBatch.change``."""
-        if self._flying:
-            last = len(self._flying) - 1
-            self._flying = deque([self._flying[min(place, last)] for place in range(steps)], steps)
+        """There are ``steps`` positions besides the first now."""
+        self._scenes.resize(steps)
 
     def clear(self) -> None:
         """Nothing is in flight, and what comes next may be of another scene."""
-        self._flying.clear()
+        self._scenes.clear()
         self._entering = None
         if self._finder is not None:
             self._finder.forget()
@@ -115,7 +108,7 @@ class Compositor:
 
     def finish(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The picture (F, 3, H, W) that was decoded last, put together, and its opacity (see ``composed``)."""
-        scene = self._shown
+        scene = self._scenes.shown
         if scene is None or not self.active:
             return image, None
         backdrop = self._backdrop
@@ -127,4 +120,4 @@ class Compositor:
     @property
     def shown(self) -> Scene | None:
         """What the camera saw of the picture that was decoded last."""
-        return self._shown
+        return self._scenes.shown

@@ -83,7 +83,7 @@ def test_off_costs_nothing() -> None:
         assert output.alpha is None
         assert output.image.data_ptr() == stream._image.data_ptr()  # nothing was copied, either
     assert "person" not in backend.calls
-    assert not any(stream._compositor._flying)
+    assert not any(stream._compositor._scenes._places)
     stream.configure(replace(stream.config, only="person"))
     stream(frames[2])
     assert backend.calls["person"] == 1

@@ -36,7 +36,7 @@ def pictures(count: int, seed: int) -> torch.Tensor:
 
 def pipeline_of(kind: str, name: str, shelf: Path, **parts: Any) -> Any:
     pipeline = getattr(diffusers, name).from_pretrained(
-        shelved(kind, shelf), **parts, **({} if kind == "sdxl" else {"safety_checker": None}), local_files_only=True
+        shelved(kind, shelf), **parts, **({} if "xl" in kind else {"safety_checker": None}), local_files_only=True
     )
     schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
     prediction = {"prediction_type": "v_prediction"} if kind == "sd21" else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import __version__ as diffusers_version
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
@@ -94,6 +95,7 @@ def write_model(folder: Path, kind: str, seed: int = 0, **structure: Any) -> Pat
     write_json(folder / "scheduler" / "scheduler_config.json", {**schedule, **known["scheduler"]})
     index = {
         "_class_name": known.get("pipeline", "StableDiffusionPipeline"),
+        "_diffusers_version": diffusers_version,
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
         "text_encoder": ["transformers", "CLIPTextModel"],

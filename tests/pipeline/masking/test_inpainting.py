@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pipeline import GUIDANCE_KINDS, Stream, StreamConfig
 from tests.pipeline.masking.test_stream import CountingBackend, clip, shown
@@ -38,17 +39,19 @@ def test_each_picture_is_made_under_its_own_mask(steps: int, buffer: int, guidan
 
 def test_another_part_is_painted_from_the_next_frame_on() -> None:
     """What is in flight keeps the mask that it came with."""
-    model, frames = tiny_model(sees_mask=True), clip(5)
-    stream = Stream(model, replace(BASE, steps=2))
-    for only in (*PARTS, "person"):
-        stream.configure(replace(stream.config, only=only))
-        for frame in frames:
-            stream(frame)
+    frames = clip(5)
+    stream = Stream(tiny_model(sees_mask=True), replace(BASE, steps=2))
+    stream(frames[0])
+    before = frames[0], "person"
+    for newest in zip(frames[1:], ("background", "everything", "person", "everything"), strict=True):
+        stream.configure(replace(stream.config, only=newest[1]))
+        stream(newest[0])
         assert stream._batch is not None
-        masks = stream._batch._slots["mask"][:, 0]
-        for position, frame in enumerate(reversed(frames[-3:])):
-            expected = torch.nn.functional.interpolate((painted(frame, only) >= 0.5).float(), masks.shape[2:])
-            assert torch.equal(masks[position : position + 1], expected)
+        masks = stream._batch._slots["mask"]
+        for position, (frame, only) in ((1, newest), (2, before)):  # one step taken, and two
+            expected = F.interpolate((painted(frame, only) >= 0.5).float(), masks.shape[3:])
+            assert torch.equal(masks[position], expected)
+        before = newest
 
 
 def test_a_second_picture_is_encoded_only_where_a_part_is_painted() -> None:

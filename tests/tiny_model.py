@@ -111,12 +111,12 @@ def unet_of(model: Model) -> UNet2DConditionModel:
     return model.unet
 
 
-def make_prompts_matter(unet: UNet2DConditionModel) -> None:
+def make_prompts_matter(unet: UNet2DConditionModel, scale: float = 6.0) -> None:
     """Random cross-attention is nearly uniform, and its answer to two prompts nearly the same: make it differ."""
     with torch.no_grad():
         for name, weight in unet.named_parameters():
             if name.endswith(("attn2.to_q.weight", "attn2.to_k.weight", "attn2.to_v.weight")):
-                weight.mul_(6)
+                weight.mul_(scale)
 
 
 def make_pictures_matter(autoencoder: AutoencoderTiny) -> None:

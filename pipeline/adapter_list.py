@@ -56,6 +56,19 @@ def parse_loras(text: str) -> Wanted:
     return tuple(wanted)
 
 
+def parse_pictures(text: str) -> Wanted:
+    """``path[:weight]`` entries as (path, weight) pairs; a weight that is left out is 1.
+
+    Raises:
+        ValueError: a weight is out of range.
+    """
+    wanted = parse_loras(text)
+    for path, weight in wanted:
+        if weight < 0:
+            raise ValueError(f"weight of {path} is {weight:g}; it must be between 0 and {STRONGEST:g}")
+    return wanted
+
+
 def unquoted(entry: str) -> str:
     """The name that ``quoted`` was given."""
     match = _QUOTED.fullmatch(entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.adapter_list import parse_loras
+from pipeline.adapter_list import parse_loras, parse_pictures
 from pipeline.backdrop import COLOURS, parse_backdrop
 from pipeline.setting import Cost, Need, Pick, Section, check, setting
 from pipeline.shape_list import HINTS, parse_shapes
@@ -330,7 +330,7 @@ class StreamConfig:
         "pictures that the picture takes its look or its face from, with their weight: face.png:0.7",
         cost=Cost.PROMPT,
         many=True,
-        parse=parse_loras,
+        parse=parse_pictures,
         section=Section.REFERENCE,
         reads_files=True,
         form="FILE:WEIGHT",

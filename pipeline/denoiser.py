@@ -14,6 +14,7 @@ from pipeline.conditioning.attention_guidance import AttentionGuidance
 from pipeline.conditioning.conditions import Conditioning, Conditions, Rows
 from pipeline.conditioning.feature_bank import FeatureBank
 from pipeline.conditioning.guidance_embedding import GuidanceEmbedding
+from pipeline.conditioning.image_prompts import ImagePrompts, Look
 from pipeline.conditioning.picture_size import PictureSize
 from pipeline.conditioning.prompt_syntax import Mix
 from pipeline.conditioning.prompts import Prompts, PromptsBeside
@@ -46,8 +47,9 @@ class Denoiser:
         self._told = GuidanceEmbedding(model.guidance_width, *place)
         self._attention = AttentionGuidance(self._prompts, *place)
         self._sizes = [PictureSize(model.autoencoder.factor, *place)] if model.sized else []
-        self._bank = FeatureBank(*place)
-        self._conditioning = Conditioning([self._prompts, *self._sizes, self._told, self._attention, self._bank])
+        self._bank, self._images = FeatureBank(*place), ImagePrompts(*place)
+        producers = (self._prompts, *self._sizes, self._told, self._attention, self._images, self._bank)
+        self._conditioning = Conditioning(producers)
 
     def set_prompts(self, positive: str | Mix, negative: str | None = None, seconds: float = 0.0) -> None:
         """See ``Prompts.set``."""
@@ -57,6 +59,10 @@ class Denoiser:
         """Take from ``config`` the guidance inside the denoiser: the scale it is told, and that of its attentions."""
         self._told.set(config.guidance_scale)
         self._attention.set(config.attention_guidance, config.attention_limit, config.attention_blend)
+
+    def set_look(self, look: Look | None, weight: float, seconds: float = 0.0) -> None:
+        """See ``ImagePrompts.set``."""
+        self._images.set(look, weight, seconds)
 
     def set_controlnets(self, used: Sequence[ControlNetUse]) -> None:
         """Call these ControlNets at each step, and add up their residuals by their weights."""
@@ -81,8 +87,9 @@ class Denoiser:
         self._bank.forget()
 
     def advance(self, at: float | None, frames: int) -> bool:
-        """See ``Prompts.advance``."""
-        return self._prompts.advance(at, frames)
+        """Carry the transitions of the prompts and of the look on: see ``Prompts.advance``."""
+        turning = [one.advance(at, frames) for one in (self._prompts, self._images)]
+        return any(turning)
 
     def weights_changed(self) -> None:
         """The denoiser's weights have changed: see ``Prompts.denoiser_changed``."""

@@ -11,6 +11,7 @@ from pipeline.backends.backend import Backend
 from pipeline.backends.eager import EagerBackend
 from pipeline.backends.sliced import SlicedBackend
 from pipeline.companions import Companion, Hints, brought
+from pipeline.conditioning.image_prompts import Look
 from pipeline.conditioning.prompt_syntax import blended
 from pipeline.conditioning.prompt_travel import FRAME_SECONDS
 from pipeline.config import StreamConfig
@@ -27,6 +28,7 @@ from pipeline.frames import checked
 from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
 from pipeline.masking.compositor import Compositor
+from pipeline.models.looks import Looks
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
 from pipeline.models.residency import DENOISER
@@ -46,6 +48,7 @@ _FILTERING = ("similarity_filter", "similarity_threshold", "similarity_skip_cap"
 _SPARSE = ("sparse", "sparse_overlay")
 _GUIDING = ("guidance", "guidance_scale", "guidance_rescale", "image_guidance", "delta")
 _IN_ATTENTION = ("attention_guidance", "attention_limit", "attention_blend")
+_LOOKING = ("look_like", "look_model", "look_weight")
 _SHAPING = ("keep_shape", "shape_strength", "depth_model", "pose_model")
 _PICTURING = tuple(name for name, _, _ in described(StreamConfig) if name not in _FILTERING + _SPARSE)
 
@@ -97,6 +100,9 @@ class Stream:
         self._start: torch.Tensor | None = None  # the noise that the next pictures start from, of words alone
         self._seed_path = SeedPath()
         self._prompt_share = 0.0
+        self._looks = Looks(lambda: model.unet, model.unet_config["cross_attention_dim"], model.family)
+        self._given_look: Look | None = None  # by ``look_like``, in place of the settings'
+        self._look_given = False  # since the last call
         self._hint_maker = HintMaker(model, self.backend)
         self._shape = ShapeKeeper(model, self._hint_maker)
         self._companions: list[Companion] = [self._shape]
@@ -112,6 +118,7 @@ class Stream:
         self._denoiser.set_guidance(self._config)
         self._denoiser.set_feature_bank(self._config.feature_bank)
         self._set_prompts()
+        self._set_look()
         self._set_filter()
 
     @property
@@ -271,7 +278,13 @@ class Stream:
 
     def is_prepared(self, config: StreamConfig) -> bool:
         """Whether ``configure`` would find in memory all that ``config`` asks for."""
-        readers = (self.model.adapters, self.model.controls, self._hint_maker, self._compositor.pictures)
+        readers = (
+            self.model.adapters,
+            self.model.controls,
+            self._hint_maker,
+            self._compositor.pictures,
+            self._looks,
+        )
         return all(reader.is_ready(config) for reader in readers)
 
     def prepare(self, config: StreamConfig) -> list[str]:
@@ -286,7 +299,30 @@ class Stream:
         notes = [*self.model.adapters.read(config), *self.model.controls.read(config)]
         self._hint_maker.read(config)
         self._compositor.pictures.read(config)
+        self._looks.read(config)
         return notes
+
+    @property
+    def look_obstacle(self) -> str | None:
+        """Why the model can look like no picture (``look_like``), in one sentence without a full stop, or None."""
+        return self._looks.obstacle
+
+    def look_like(self, pictures: torch.Tensor | None, weights: Sequence[float] | None = None) -> None:
+        """Have the pictures from the next call on look like these, in place of those that the settings name.
+
+        They are encoded here and now, which takes a second or two on the CPU, on whichever thread this is called. They
+        hold until other ones are given, or until ``look_like`` or ``look_model`` of the settings change.
+
+        Args:
+            pictures: (N, 3, H, W) float in 0..1; None for those of the settings again.
+            weights: their shares in the look; by default all alike. How strong the look is, ``look_weight`` says.
+
+        Raises:
+            ModelError: there is no IP-Adapter for the model, or it cannot be read.
+            ValueError: the pictures or the weights are not as they must be.
+        """
+        self._given_look = None if pictures is None else self._looks.of(pictures, weights, self._config.look_model)
+        self._look_given = True
 
     @torch.inference_mode()
     def configure(self, config: StreamConfig) -> list[str]:
@@ -341,6 +377,10 @@ class Stream:
         wording = ("prompt", "prompt_b", "blend", "negative_prompt", "guidance", "text_to_image", "prompt_travel")
         if differ(*wording, *_IN_ATTENTION):
             self._set_prompts()
+        if old is not None and (old.look_like, old.look_model) != (config.look_like, config.look_model):
+            self._given_look = None
+        if differ(*_LOOKING):
+            self._set_look()
         self._catch_up_weights()
         grid_of = self.model.adapters.grid_of
         tables = ("steps", "timesteps", "strength", "solver", "spacing", "tcd_gamma", "seed", "seed_b", "seed_blend")
@@ -350,12 +390,15 @@ class Stream:
             self._set_guidance()
         notes = self._set_backend() if differ("sparse", "text_to_image") else []
         if differ(*_PICTURING):
-            # The picture is to change although the scene may be still.
-            self._filter.reset()
-            self._denoiser.forget_frames()
-            if self.sparse is not None:
-                self.sparse.settings_changed(config.step_count)
+            self._show_at_once()
         return [*notes, *person]
+
+    def _show_at_once(self) -> None:
+        """The picture is to change although the scene may be still."""
+        self._filter.reset()
+        self._denoiser.forget_frames()
+        if self.sparse is not None:
+            self.sparse.settings_changed(self._config.step_count)
 
     def save_memory(self, mode: str) -> None:
         """Run in another of ``MEMORY_MODES`` from the next call on; see ``WeightPlaces.set`` and ``SlicedBackend``."""
@@ -401,6 +444,11 @@ class Stream:
         if self._torn:
             self._follow(None)
             self._torn = False
+        if self._look_given:
+            self._look_given = False
+            self._lanes.leave()
+            self._set_look()
+            self._show_at_once()
         self._catch_up_weights()
 
     def _catch_up_weights(self) -> None:
@@ -414,11 +462,9 @@ class Stream:
             if DENOISER in parts:
                 self._denoiser.weights_changed()
             self._changed_parts.clear()  # last: where memory runs out above, the next call does all of it again
-        self._filter.reset()
-        self._denoiser.forget_frames()
         if self.sparse is not None:
             self.sparse.weights_changed(parts)
-            self.sparse.settings_changed(self._config.step_count)
+        self._show_at_once()
 
     def _first(self, frames: torch.Tensor, tags: Tags) -> Output:
         """Denoise the first frames of a shape at once, and fill the slots with them."""
@@ -601,6 +647,11 @@ class Stream:
             return
         mix = blended(config.prompt, config.prompt_b, config.blend)
         self._denoiser.set_prompts(mix, negative, config.transition)
+
+    def _set_look(self) -> None:
+        config = self._config
+        look = self._looks.follow(config, keep=self._given_look is not None)
+        self._denoiser.set_look(self._given_look or look, config.look_weight, config.transition)
 
     def _set_backend(self) -> list[str]:
         """Choose what runs the networks: the backend, slices where memory is saved, or the sparse engine.

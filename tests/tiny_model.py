@@ -48,7 +48,7 @@ def write_tiny_model(
         num_decoder_blocks=(1, 1, 1, 1),
         latent_channels=latent_channels,
     )
-    _make_pictures_matter(autoencoder)
+    make_pictures_matter(autoencoder)
     autoencoder.save_pretrained(folder / "vae")
     _write_text_parts(folder)
     write_json(
@@ -113,7 +113,7 @@ def make_prompts_matter(unet: UNet2DConditionModel) -> None:
                 weight.mul_(6)
 
 
-def _make_pictures_matter(autoencoder: AutoencoderTiny) -> None:
+def make_pictures_matter(autoencoder: AutoencoderTiny) -> None:
     """Random autoencoders answer every picture with nearly the same grey: spread latents and pictures out."""
     with torch.no_grad():
         list(autoencoder.encoder.parameters())[-2].mul_(8)

@@ -1,4 +1,4 @@
-"""From one mixture of prompts to the next: at once, or in a transition timed by the frames.
+"""From one mixture of prompts, or of pictures, to the next: at once, or in a transition timed by the frames.
 
 Cross-attention's keys and values are linear in the prompt's embedding, so a mixture of embeddings is the same mixture
 of keys and values: while a transition runs, a frame costs one weighted sum a layer, and no text encoder.
@@ -6,27 +6,34 @@ of keys and values: while a transition runs, a frame costs one weighted sum a la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from pipeline.conditioning.embedding import Embedding, mixed
 
 # A frame that comes without a time is taken to follow the last one by this.
 FRAME_SECONDS = 1 / 30
 
+Source = TypeVar("Source")
 
-class PromptTravel:
-    """Which embeddings are read at a moment, and with what weights.
+
+class Travel(Generic[Source]):
+    """Which sources are read at a moment, and with what weights.
+
+    Args:
+        mix: makes one source of several and their weights.
 
     Attributes:
-        sources: P embeddings.
+        sources: P of them.
         weights: P numbers that sum to 1; changed by ``advance``.
     """
 
-    def __init__(self) -> None:
-        self.sources: tuple[Embedding, ...] = ()
+    def __init__(self, mix: Callable[[Sequence[Source], Sequence[float]], Source]) -> None:
+        self._mix = mix
+        self.sources: tuple[Source, ...] = ()
         self.weights: tuple[float, ...] = ()
         self._target: tuple[float, ...] = ()
-        self._destination: tuple[tuple[Embedding, ...], tuple[float, ...]] = ((), ())  # as ``head_for`` was told
+        self._destination: tuple[tuple[Source, ...], tuple[float, ...]] = ((), ())  # as ``head_for`` was told
         self._seconds = self._elapsed = 0.0
         self._now: float | None = None
 
@@ -35,24 +42,24 @@ class PromptTravel:
         """Whether a transition runs."""
         return self.weights != self._target
 
-    def head_for(self, target: Sequence[tuple[Embedding, float]], seconds: float) -> None:
+    def head_for(self, target: Sequence[tuple[Source, float]], seconds: float) -> None:
         """Turn to another mixture, over ``seconds`` of the frames' own time; before the first frame at once.
 
         Nothing ever jumps: a transition that interrupts another starts from the mixture reached so far. Asking again
         for the mixture that a transition leads to changes nothing.
         """
-        embeddings = tuple(embedding for embedding, _ in target)
+        sources = tuple(source for source, _ in target)
         weights = tuple(weight for _, weight in target)
-        if (embeddings, weights) == self._destination:
+        if (sources, weights) == self._destination:
             return
-        self._destination = embeddings, weights
+        self._destination = sources, weights
         if seconds > 0 and self._now is not None and self.sources:
-            self.sources = (mixed(self.sources, self.weights), *embeddings)
+            self.sources = (self._mix(self.sources, self.weights), *sources)
             self.weights = (1.0, *(0.0 for _ in weights))
             self._target = (0.0, *weights)
         else:
-            if embeddings != self.sources:
-                self.sources = embeddings
+            if sources != self.sources:
+                self.sources = sources
             self.weights = self._target = weights
         self._seconds, self._elapsed = seconds, 0.0
 
@@ -70,6 +77,16 @@ class PromptTravel:
             return False
         self._elapsed += max(0.0, self._now - before) if before is not None else 0.0
         done = min(1.0, self._elapsed / self._seconds)
-        # The first weights and the last ones are exact, without a rounding error.
-        self.weights = self._target if done == 1 else (1 - done, *(done * weight for weight in self._target[1:]))
+        if done == 1:  # exact, without a rounding error, and what was left behind is not kept
+            self.sources, self._target = self.sources[1:], self._target[1:]
+            self.weights = self._target
+        else:
+            self.weights = (1 - done, *(done * weight for weight in self._target[1:]))
         return True
+
+
+class PromptTravel(Travel[Embedding]):
+    """The travel from one mixture of prompts to the next."""
+
+    def __init__(self) -> None:
+        super().__init__(mixed)

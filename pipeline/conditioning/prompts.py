@@ -9,12 +9,11 @@ import torch
 from pipeline.conditioning.attention import entry_name
 from pipeline.conditioning.conditions import Rows, lay_out
 from pipeline.conditioning.embedding import Embedding, common_length, mixed, repeated
+from pipeline.conditioning.mixture import Joined, KeysValues, joined
 from pipeline.conditioning.prompt_encoder import PromptEncoder
 from pipeline.conditioning.prompt_syntax import Mix
 from pipeline.conditioning.prompt_travel import PromptTravel
 
-# Keys and values of each cross-attention in turn, (1, heads, L, size) each.
-KeysValues = Sequence[torch.Tensor]
 # A prompt, and what a network makes of it.
 PromptRow = tuple[Embedding, KeysValues]
 # Makes them of tokens (1, L, D), as ``pipeline.conditioning.attention.project`` does.
@@ -116,7 +115,7 @@ class ProjectedPrompts:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._projected: dict[Embedding, _Projected] = {}
+        self._projected: dict[Embedding, Joined] = {}
 
     def forget(self) -> None:
         """Project all of them anew, as the weights have changed."""
@@ -130,8 +129,9 @@ class ProjectedPrompts:
             The positive prompt and, where there is one, the negative, all equally long.
         """
         sources = [*travel.sources, *([] if negative is None else [negative])]
-        self._projected = {one: self._projected.get(one) or _Projected(self._project, one) for one in sources}
-        rows = [(mixed(travel.sources, travel.weights), self._mixture(travel))]
+        self._projected = {one: self._projected.get(one) or self._made(one) for one in sources}
+        parts = [self._projected[one] for one in travel.sources]
+        rows = [(mixed(travel.sources, travel.weights), joined(parts, travel.weights).tensors)]
         if negative is not None:
             rows.append((negative, self._projected[negative].tensors))
         length = common_length([embedding.tokens.shape[1] for embedding, _ in rows])
@@ -143,17 +143,8 @@ class ProjectedPrompts:
             for embedding, keys_values in rows
         ]
 
-    def _mixture(self, travel: PromptTravel) -> KeysValues:
-        weighted = zip(travel.sources, travel.weights, strict=True)
-        active = [(self._projected[source], weight) for source, weight in weighted if weight]
-        if len(active) == 1 and active[0][1] == 1:
-            return active[0][0].tensors
-        length = common_length([projected.length for projected, _ in active])
-        (first, weight), *others = active
-        total = first.flat(length) * weight
-        for projected, weight in others:
-            total.add_(projected.flat(length), alpha=weight)
-        return first.split(total, length)
+    def _made(self, embedding: Embedding) -> Joined:
+        return Joined(self._project(embedding.tokens), embedding.tokens.shape[1])
 
 
 def _entries(prompts: Sequence[PromptRow], rows: Rows) -> dict[str, torch.Tensor]:
@@ -167,29 +158,3 @@ def _entries(prompts: Sequence[PromptRow], rows: Rows) -> dict[str, torch.Tensor
         name = entry_name(("keys", "values")[number % 2], number // 2)
         entries[name] = lay_out(tensors, rows.layout)
     return entries
-
-
-class _Projected:
-    """Keys and values of one embedding, as tensors and in one piece.
-
-    Attributes:
-        tensors: of each cross-attention in turn, (1, heads, L, size).
-    """
-
-    def __init__(self, project: Project, embedding: Embedding) -> None:
-        self.tensors = project(embedding.tokens)
-        self.length = embedding.tokens.shape[1]
-        self._flat: tuple[int, torch.Tensor] | None = None
-
-    def flat(self, length: int) -> torch.Tensor:
-        """All of them one behind the other, repeated to ``length`` tokens, so that a weighted sum is one operation."""
-        if self._flat is None or self._flat[0] != length:
-            pieces = [repeated(tensor, length).flatten() for tensor in self.tensors]
-            self._flat = length, torch.cat(pieces) if pieces else torch.empty(0)
-        return self._flat[1]
-
-    def split(self, flat: torch.Tensor, length: int) -> KeysValues:
-        """The tensors that lie in what ``flat`` gave for ``length`` tokens."""
-        shapes = [(*tensor.shape[:2], length, tensor.shape[3]) for tensor in self.tensors]
-        pieces = flat.split([torch.Size(shape).numel() for shape in shapes]) if shapes else []
-        return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]

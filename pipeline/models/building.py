@@ -11,11 +11,12 @@ from torch import nn
 from pipeline.conditioning.text_model import TextModel
 from pipeline.device import number_format
 from pipeline.models.errors import ModelError, explained
+from pipeline.models.memory import LayerOffload
 from pipeline.models.modules import Buildable
 from pipeline.models.weights import is_finite
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig
 
 Built = TypeVar("Built", bound=nn.Module)
 
@@ -30,6 +31,8 @@ _COUNTS = (
 )
 
 _INNER = "text_model."
+# In the names of the weights of CLIP's layers, nearly all that there are.
+_OF_LAYERS = ".layers."
 
 State = Mapping[str, torch.Tensor]
 
@@ -91,6 +94,56 @@ def build_text_encoder(
         copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in fitting.items()}
         module = kind.from_pretrained(None, config=config, state_dict=copies, dtype=torch.float32)
     return cast(TextModel, module.eval()), unused
+
+
+def fill(what: str, module: Built, state: State) -> Built:
+    """``module``, which was made without memory (on the device ``meta``), with weights in float32, for the CPU.
+
+    Args:
+        what: the part and where it lies.
+        module: has no buffers.
+        state: its weights by name; others are passed over.
+
+    Raises:
+        ModelError: the weights are not all that it needs.
+    """
+    fitting, _ = _fitted(what, module, state)
+    with explained(what):
+        weights = {name: one.to(torch.float32, copy=True) for name, one in fitting.items()}
+        module.load_state_dict(weights, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def build_image_encoder(what: str, config: CLIPVisionConfig, state: State) -> nn.Module:
+    """A ``CLIPVisionModelWithProjection`` on the CPU that calculates in float32.
+
+    The weights of its layers are ``state`` itself, in the number format that it is stored in, and each layer is given
+    float32 while it runs: an encoder of two billion weights takes no memory of its own.
+
+    Args:
+        what: the encoder and where it lies.
+        config: its configuration.
+        state: its weights, which may be those of the whole of CLIP.
+
+    Raises:
+        ModelError: the configuration makes no model, or the weights are not all that it needs.
+    """
+    from transformers import CLIPVisionModelWithProjection
+
+    _check_counts(what, config.to_dict(), state)
+    with explained(what), torch.device("meta"):
+        module = CLIPVisionModelWithProjection(config)
+    fitting, _ = _fitted(what, module, state)
+    with explained(what):
+        weights = {name: one if _OF_LAYERS in name else one.float() for name, one in fitting.items()}
+        module.load_state_dict(weights, assign=True)
+        for inner in module.modules():
+            places = getattr(inner, "position_ids", None)  # which are not among the weights
+            if isinstance(places, torch.Tensor):
+                inner.register_buffer("position_ids", torch.arange(places.numel())[None], persistent=False)
+    module.eval().requires_grad_(False)
+    LayerOffload(module, torch.device("cpu"), torch.float32).inject()
+    return module
 
 
 def _check_range(what: str, stored: State, converted: State) -> None:

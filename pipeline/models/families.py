@@ -24,6 +24,7 @@ class Family:
         latent_scale: of the full autoencoder's latents.
         tiny_autoencoder: hub name of the matching tiny (distilled) autoencoder; empty where there is none.
         lcm_lora: hub name of the adapter that makes it a few-step model; empty where there is none.
+        ip_adapter: the usual IP-Adapter, as ``owner/name/path`` on the hub; empty where there is none.
         adapters: hub names of the T2I-Adapters that are usual, by what they are shown (``pipeline.shape_list.HINTS``).
     """
 
@@ -32,6 +33,7 @@ class Family:
     latent_scale: float = 0.18215
     tiny_autoencoder: str = "madebyollin/taesd"
     lcm_lora: str = ""
+    ip_adapter: str = ""
     adapters: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -50,8 +52,18 @@ _ADAPTERS_XL = {
     "pose": "TencentARC/t2i-adapter-openpose-sdxl-1.0",
 }
 
+_IP_ADAPTER = "h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
+# Of those for SDXL the one whose image encoder is the smaller, which that for Stable Diffusion 1 has as well.
+_IP_ADAPTER_XL = "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
+
 VITRAIL = Family("Vitrail", 256, 1.0, "")
-SD1 = Family("Stable Diffusion 1", 512, lcm_lora="latent-consistency/lcm-lora-sdv1-5", adapters=_ADAPTERS_1)
+SD1 = Family(
+    "Stable Diffusion 1",
+    512,
+    lcm_lora="latent-consistency/lcm-lora-sdv1-5",
+    ip_adapter=_IP_ADAPTER,
+    adapters=_ADAPTERS_1,
+)
 SD2 = Family("Stable Diffusion 2", 512)
 SDXL = Family(
     "Stable Diffusion XL",
@@ -59,9 +71,10 @@ SDXL = Family(
     0.13025,
     "madebyollin/taesdxl",
     "latent-consistency/lcm-lora-sdxl",
+    ip_adapter=_IP_ADAPTER_XL,
     adapters=_ADAPTERS_XL,
 )
-PIX2PIX = Family("InstructPix2Pix", 512, adapters=_ADAPTERS_1)
+PIX2PIX = Family("InstructPix2Pix", 512, ip_adapter=_IP_ADAPTER, adapters=_ADAPTERS_1)
 OTHER = Family("diffusion model", 512, 1.0, "")
 FAMILIES = (VITRAIL, SD1, SD2, SDXL, PIX2PIX, OTHER)
 

@@ -24,7 +24,7 @@ from pipeline.models.residency import DENOISER, Residency
 if TYPE_CHECKING:
     from torch import nn
 
-    from pipeline.conditioning.prompts import KeysValues
+    from pipeline.conditioning.mixture import KeysValues
 
 _VERSION = 1
 # Some hundred prompts of Stable Diffusion 1.

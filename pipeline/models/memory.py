@@ -107,11 +107,16 @@ class LayerOffload:
     ``inject`` and ``eject`` are exact inverses. The parameters stay the same objects, so that whoever changes them (a
     LoRA) changes what is taken to the device the next time. A copy of the module that shares its weights lends them
     in the same way.
+
+    Args:
+        module: whose weights they are.
+        device: where the layers run.
+        dtype: the number format in which they are lent; by default that in which they are kept.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self._module = module
-        self._device = device
+        self._device, self._dtype = device, dtype
         self._hooks: list[RemovableHandle] = []
 
     def inject(self) -> None:
@@ -122,7 +127,7 @@ class LayerOffload:
             for name, buffer in layer._buffers.items():
                 layer._buffers[name] = None if buffer is None else buffer.to(self._device)
             if any(parameter is not None for parameter in layer._parameters.values()):
-                loan = _Loan(self._device)
+                loan = _Loan(self._device, self._dtype)
                 self._hooks.append(layer.register_forward_pre_hook(loan.begin))
                 # Called even after an error: a layer that ran out of memory must get its weights back, too.
                 self._hooks.append(layer.register_forward_hook(loan.end, always_call=True))
@@ -141,19 +146,20 @@ class LayerOffload:
 class _Loan:
     """The weights of one layer, while they are on the device. A copy of the layer has a loan of its own."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        self._device, self._dtype = device, dtype
         self._kept: dict[str, nn.Parameter | None] = {}
 
     def __deepcopy__(self, memo: dict[int, object]) -> _Loan:
-        made = memo[id(self)] = _Loan(copy.copy(self._device))
+        made = memo[id(self)] = _Loan(copy.copy(self._device), self._dtype)
         return made
 
     def begin(self, layer: nn.Module, _: object) -> None:
         self._kept = dict(layer._parameters)
         for name, parameter in self._kept.items():
             if parameter is not None:
-                layer._parameters[name] = parameter.to(self._device, non_blocking=True)  # type: ignore[assignment]
+                lent = parameter.to(self._device, self._dtype or parameter.dtype, non_blocking=True)
+                layer._parameters[name] = lent  # type: ignore[assignment]
 
     def end(self, layer: nn.Module, *_: object) -> None:
         layer._parameters.update(self._kept)

@@ -19,7 +19,7 @@ from pipeline.models.families import OTHER, Family, Hints, unsupported_by
 from pipeline.models.kept_prompts import Projection
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.modules import UNet, UNetConfig
-from pipeline.models.residency import Residency
+from pipeline.models.residency import PARTS, Residency
 from pipeline.models.start_record import StartRecord
 
 
@@ -90,9 +90,12 @@ class Model:
         """``weights_digest`` of a part as it is now: the recorded one while the weights are those of the files.
 
         Args:
-            part: ``DENOISER`` or ``AUTOENCODER``.
+            part: ``DENOISER`` or ``AUTOENCODER``; of anything else (the person segmenter) nothing is recorded, as it is
+                not in the model's files.
             computed: computes it; what it gives is recorded where it is of the files' weights.
         """
+        if part not in PARTS:
+            return computed()
         known = None if self.residency.revision(part) or self.record is None else self.record.digests.get(part)
         if known is not None:
             return known

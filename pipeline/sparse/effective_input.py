@@ -75,9 +75,10 @@ class EffectiveInput:
     ) -> Change:
         height, width = self.size
         # What is told is of this frame alone: what was not needed then may be now, and only the reference knows of it.
-        blocks = (
-            detector.look(frame, needed) if told is None or needed is not None else filled(tuple(told), height, width)
-        )
+        if told is None or needed is not None:
+            blocks = detector.look(frame, needed)
+        else:
+            blocks = filled(tuple(told), height, width)
         change = cover(blocks) if blocks.mean() <= DENSE_AREA else ((0, 0, width, height),)
         area = sum((right - left) * (bottom - top) for left, top, right, bottom in change)
         if keyframe or area > DENSE_AREA * height * width:

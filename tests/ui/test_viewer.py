@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QImage, QRegion
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 import ui.viewer as module
 from app.frame import Frame
 from ui.bridge import Bridge
+from ui.clean_feed import CleanFeed, can_be_transparent
 from ui.layout import Layout, Mode, Rect, Zoom
 from ui.pixels import Presenter, input_pixels
 from ui.viewer import Viewer
@@ -222,3 +224,57 @@ def test_without_an_input_the_picture_itself_is_the_input():
 )
 def test_side_by_side_uses_the_longer_way(box: tuple[int, int], output: Rect, shown: Rect):
     assert Layout(box, Mode.SIDE).places((100, 50)) == (output, shown)
+
+
+def test_what_is_transparent_is_green_or_shows_what_is_behind() -> None:
+    alpha = np.zeros((50, 100), np.uint8)
+    alpha[:, 50:] = 255
+    frame = replace(styled(), alpha=alpha)
+    for transparent in (False, True):
+        presenter = Presenter(transparent=transparent)
+        presenter.want(Layout((100, 50)))
+        prepared = presenter.prepare(frame)
+        assert prepared is not None
+        assert prepared.output is not None
+        image = prepared.output.image()
+        assert image.pixelColor(80, 20) == QColor(*RED)
+        assert image.pixelColor(20, 20).alpha() == (0 if transparent else 255)
+        assert transparent or image.pixelColor(20, 20) == QColor(0, 255, 0)
+        whole = presenter.prepare(styled())
+        assert whole is not None
+        assert whole.output is not None
+        assert not whole.output.transparent
+
+
+@pytest.mark.parametrize(
+    ("platform", "composed", "expected"),
+    [
+        ("xcb", True, True),
+        ("xcb", False, False),
+        ("wayland", False, True),
+        ("cocoa", False, True),
+        ("windows", False, True),
+        ("offscreen", True, False),
+    ],
+)
+def test_a_window_is_transparent_only_where_it_would_not_be_black(
+    platform: str, composed: bool, expected: bool
+) -> None:
+    assert can_be_transparent(platform, composed) is expected
+
+
+def test_the_clean_feed_paints_nothing_where_nothing_is(qtbot: QtBot) -> None:
+    feed = CleanFeed(transparent=True)
+    qtbot.addWidget(feed)
+    feed.resize(200, 100)
+    feed.show()
+    alpha = np.zeros((50, 100), np.uint8)
+    alpha[:, 50:] = 255
+    feed.viewer.presenter.offer(replace(styled(), alpha=alpha))
+    feed.viewer.refresh()
+    shown = QImage(feed.size(), QImage.Format.Format_ARGB32_Premultiplied)
+    shown.fill(QColor(0, 0, 0, 0))
+    feed.viewer.render(shown, QPoint(), QRegion(), QWidget.RenderFlag.DrawChildren)
+    assert shown.pixelColor(40, 50).alpha() == 0
+    assert shown.pixelColor(160, 50) == QColor(*RED)
+    assert feed.transparent

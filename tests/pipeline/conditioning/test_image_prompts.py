@@ -349,7 +349,8 @@ def test_windows_of_sparse_inference_look_at_the_picture(looking: Looking, monke
         return forward(unet, rows, **others)
 
     monkeypatch.setattr(WindowUNet, "forward", recorded)
-    scene, stream = frames(1, 128)[0], Stream(tiny_model(), looking("a", steps=1, sparse=True))
+    guided = {"guidance": "full", "guidance_scale": 1.5}
+    scene, stream = frames(1, 128)[0], Stream(tiny_model(), looking("a", steps=1, sparse=True, **guided))
     for left in (0, 16, 32, 48, 64):
         moved = scene.clone()
         moved[:, 40:56, left : left + 16] = 1 - moved[:, 40:56, left : left + 16]

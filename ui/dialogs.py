@@ -111,7 +111,8 @@ class Dialogs(QObject):
             self.failed.emit(str(error))
             return
         if self._editor.change(**changes):
-            self.taken.emit(f"{path.name} is taken as a {what}.")
+            article = "an" if what[0] in "AEIOU" else "a"
+            self.taken.emit(f"{path.name} is taken as {article} {what}.")
 
     def open_shortcuts(self) -> None:
         """Show the shortcuts."""

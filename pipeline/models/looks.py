@@ -17,7 +17,7 @@ from pipeline.conditioning.image_prompts import Look
 from pipeline.conditioning.mixture import KeysValues
 from pipeline.config import StreamConfig
 from pipeline.models.errors import ModelError
-from pipeline.models.families import Family
+from pipeline.models.families import Family, unsupported_by
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.ip_adapter import IpAdapter, IpAdapterFacts
 from pipeline.models.ip_adapter_files import find_encoder, find_ip_adapter
@@ -70,7 +70,7 @@ class Looks:
         """Why this model can look like no picture, in one sentence without a full stop; None where it can."""
         if self._family.ip_adapter:
             return None
-        return (
+        return unsupported_by(self._family).get("look_like") or (
             f"no IP-Adapter is known for this kind of model ({self._family.title}), so that it cannot look like a "
             "picture; load a Stable Diffusion 1 or SDXL model, or name an IP-Adapter that was made for it"
         )

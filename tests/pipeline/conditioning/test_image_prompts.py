@@ -418,7 +418,7 @@ def test_a_family_without_an_adapter_says_so(folder: Path) -> None:
         lambda: stream.look_like(torch.rand(1, 3, 8, 8)),
         lambda: stream.configure(StreamConfig(look_like=str(folder / "a.png"))),
     ):
-        with pytest.raises(ModelError, match="no IP-Adapter is known for this kind of model") as caught:
+        with pytest.raises(ModelError, match="there is no IP-Adapter for the embedded model; choose") as caught:
             ask()
         assert str(caught.value) == stream.look_obstacle
         assert torch.equal(stream(frames(1)).image, plain)

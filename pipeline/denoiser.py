@@ -105,7 +105,7 @@ class Denoiser:
         """One call.
 
         Args:
-            rows: (B, C or 2C, h, w) float32.
+            rows: (B, C, 2C or 2C + 1, h, w) float32: the latent, and what some UNets are given beside it.
             timesteps: (B,).
             layout: which prompt is for which rows.
             carried: what the frames carry along that the denoiser is shown, (B, ...) each.

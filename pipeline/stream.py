@@ -28,6 +28,7 @@ from pipeline.frames import checked
 from pipeline.hints.hints import Hints as HintMaker
 from pipeline.in_flight import Group, InFlight
 from pipeline.masking.compositor import Compositor
+from pipeline.masking.inpainting import IN_ROWS, Inpainting
 from pipeline.models.looks import Looks
 from pipeline.models.model import Model
 from pipeline.models.networks import DecoderNetwork, EncoderNetwork
@@ -106,6 +107,8 @@ class Stream:
         self._hint_maker = HintMaker(model, self.backend)
         self._shape = ShapeKeeper(model, self._hint_maker)
         self._companions: list[Companion] = [self._shape]
+        if model.sees_mask:
+            self._companions.append(Inpainting(model, self._compositor))
         self._hints: Hints = {}
         self._seen_hints: Trail[torch.Tensor] = Trail()  # those that the frames in flight are made with
         self._brought: dict[str, torch.Tensor] = {}  # by the frames that came in last
@@ -477,8 +480,14 @@ class Stream:
             self.sparse.begin(frames, self._config.step_count)
         self._enter(frames)
         channels, height, width = self._latent.shape[1:]
+        in_rows = {name: self._brought[name].shape[1] for name in IN_ROWS if name in self._brought}
         self._batch = StreamBatch(
-            self._denoiser, len(frames), (channels, height, width), self.model.sees_input, self.model.input_scale
+            self._denoiser,
+            len(frames),
+            (channels, height, width),
+            self.model.sees_input,
+            self.model.input_scale,
+            beside={name: (count, height, width) for name, count in in_rows.items()},
         )
         self._batch.from_noise = self._from_noise()
         self._batch.prepare(self._table(), self._noise())
@@ -571,8 +580,10 @@ class Stream:
     def _bring(self, frames: torch.Tensor) -> None:
         """Set what these frames bring along besides their latents."""
         if self._companions:
+            # Sparse inference computes only what changed of the frames, and nothing is known of what is made of them.
+            whole = self._running if self.sparse is None else self.backend
             with self._lanes("encode"), self._clock("encode"):
-                self._brought = brought(self._companions, frames, self._running, self._hints)
+                self._brought = brought(self._companions, frames, whole, self._hints)
         if self._batch is not None:
             self._batch.show(self._brought)
 

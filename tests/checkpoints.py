@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import __version__ as diffusers_version
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
@@ -48,6 +49,21 @@ KINDS: dict[str, dict[str, Any]] = {
         "linear": False,
         "scheduler": _BASE,
         "pipeline": "StableDiffusionInstructPix2PixPipeline",
+        "unet": {"in_channels": 8},
+    },
+    "inpainting": {
+        "structure": _SD,
+        "linear": False,
+        "scheduler": _BASE,
+        "pipeline": "StableDiffusionInpaintPipeline",
+        "unet": {"in_channels": 9},
+    },
+    "inpainting-xl": {
+        "structure": _XL,
+        "linear": True,
+        "scheduler": _BASE,
+        "pipeline": "StableDiffusionXLInpaintPipeline",
+        "unet": {"in_channels": 9},
     },
 }
 
@@ -60,9 +76,7 @@ def write_model(folder: Path, kind: str, seed: int = 0, **structure: Any) -> Pat
     """
     torch.manual_seed(seed)
     known = {**KINDS[kind], "structure": {**KINDS[kind]["structure"], **structure}}
-    _write_unet(
-        folder / "unet", known["structure"], linear=known["linear"], pix2pix=kind == "pix2pix", **known.get("unet", {})
-    )
+    _write_unet(folder / "unet", known["structure"], linear=known["linear"], **known.get("unet", {}))
     autoencoder = AutoencoderKL(
         latent_channels=4,
         block_out_channels=(32, 32, 64, 64),  # pyright: ignore[reportArgumentType]
@@ -81,6 +95,7 @@ def write_model(folder: Path, kind: str, seed: int = 0, **structure: Any) -> Pat
     write_json(folder / "scheduler" / "scheduler_config.json", {**schedule, **known["scheduler"]})
     index = {
         "_class_name": known.get("pipeline", "StableDiffusionPipeline"),
+        "_diffusers_version": diffusers_version,
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
         "text_encoder": ["transformers", "CLIPTextModel"],
@@ -102,7 +117,7 @@ def shelved(kind: str, shelf: Path) -> Path:
     return write_model(shelf / kind, kind)
 
 
-def _write_unet(folder: Path, structure: dict, *, linear: bool, pix2pix: bool, **further: Any) -> None:
+def _write_unet(folder: Path, structure: dict, *, linear: bool, **further: Any) -> None:
     widths, depths = structure["widths"], structure["depths"]
     xl = len(structure["text"]) == 2
     added = {
@@ -112,7 +127,7 @@ def _write_unet(folder: Path, structure: dict, *, linear: bool, pix2pix: bool, *
     }
     config: dict[str, Any] = dict(
         sample_size=16,
-        in_channels=8 if pix2pix else 4,
+        in_channels=4,
         out_channels=4,
         block_out_channels=widths,
         layers_per_block=2,

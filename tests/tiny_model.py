@@ -21,6 +21,7 @@ def write_tiny_model(
     folder: Path,
     *,
     sees_input: bool = False,
+    sees_mask: bool = False,
     prediction_type: str = "epsilon",
     latent_channels: int = 4,
     seed: int = 0,
@@ -29,7 +30,7 @@ def write_tiny_model(
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         sample_size=8,
-        in_channels=latent_channels * (2 if sees_input else 1),
+        in_channels=latent_channels * (2 if sees_input or sees_mask else 1) + sees_mask,
         out_channels=latent_channels,
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -82,17 +83,22 @@ def write_index(folder: Path) -> None:
 
 
 @cache
-def tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", latent_channels: int = 4) -> Model:
+def tiny_model(
+    sees_input: bool = False, prediction_type: str = "epsilon", latent_channels: int = 4, *, sees_mask: bool = False
+) -> Model:
     """A tiny model on the CPU in float32; shared between tests, which must leave its weights as they are."""
-    return new_tiny_model(sees_input, prediction_type, latent_channels)
+    return new_tiny_model(sees_input, prediction_type, latent_channels, sees_mask=sees_mask)
 
 
-def new_tiny_model(sees_input: bool = False, prediction_type: str = "epsilon", latent_channels: int = 4) -> Model:
+def new_tiny_model(
+    sees_input: bool = False, prediction_type: str = "epsilon", latent_channels: int = 4, *, sees_mask: bool = False
+) -> Model:
     """The same model, with the same weights, loaded anew: a test may do with it what it likes."""
     with TemporaryDirectory() as folder:
         path = write_tiny_model(
             Path(folder) / "tiny",
             sees_input=sees_input,
+            sees_mask=sees_mask,
             prediction_type=prediction_type,
             latent_channels=latent_channels,
         )

@@ -106,6 +106,17 @@ class Compositor:
         blocks = F.max_pool2d((shares > _SEEN).float(), _BLOCK, ceil_mode=True)
         return F.max_pool2d(blocks, 2 * _MARGIN + 1, 1, _MARGIN)[:, 0].bool().numpy()
 
+    @property
+    def painted(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The frames that have entered last (F, 3, H, W), and which share of each pixel is styled, (F, 1, H, W).
+
+        None where all of them is.
+        """
+        scene, only = self._entering, self._config.only
+        if scene is None or only == "everything":
+            return None
+        return scene.frames, scene.masks if only == "person" else 1 - scene.masks
+
     def finish(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The picture (F, 3, H, W) that was decoded last, put together, and its opacity (see ``composed``)."""
         scene = self._scenes.shown

@@ -18,7 +18,7 @@ from pipeline.conditioning.prompt_encoder import TextEncoder
 from pipeline.conditioning.text_model import TextModel, Tokenizer
 from pipeline.models.building import build_diffusers, build_text_encoder
 from pipeline.models.errors import ModelError, explained
-from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, Family
+from pipeline.models.families import PIX2PIX, SD1, SD2, SDXL, Family, check_channels
 from pipeline.models.lora_names import is_lora
 from pipeline.models.model_parts import Parts
 from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
@@ -183,12 +183,9 @@ def family_of_file(path: Path, shapes: Shapes) -> Family:
             f"{path} is not a Stable Diffusion checkpoint in the original layout: it holds no {_UNET}input_blocks.0.0; "
             "of a model that is stored in several files, give the folder"
         )
+    check_channels(path, first[1], last[0])
     if first[1] == 2 * last[0]:
         return PIX2PIX
-    if first[1] != last[0]:
-        raise ModelError(
-            f"{path} is an inpainting or depth model (its UNet takes {first[1]} channels); take the plain one"
-        )
     if _has(shapes, _XL_OPEN_CLIP):
         return SDXL
     if _has(shapes, _OPEN_CLIP):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from pipeline.adapter_list import Wanted
+from pipeline.models.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,22 @@ def unsupported_by(family: Family) -> dict[str, str]:
     }
 
 
+def check_channels(what: object, taken: int, given: int) -> None:
+    """Refuse a UNet that is shown something which nothing here makes.
+
+    Args:
+        what: the model, for people.
+        taken, given: its channels. It may be shown the latent alone, with the input latent (InstructPix2Pix), or with a
+            mask and the masked latent (inpainting).
+
+    Raises:
+        ModelError: it is shown something else.
+    """
+    if taken not in (given, 2 * given, 2 * given + 1):
+        kind = "a depth model" if taken == given + 1 else "of a kind that is not known here"
+        raise ModelError(f"{what} is {kind}: its UNet takes {taken} channels and gives {given}; take the plain model")
+
+
 def family_of(unet: Mapping[str, object], pipeline_class: str = "") -> Family:
     """The family of a diffusers UNet configuration; ``pipeline_class`` is that of the folder's index."""
     added = unet.get("addition_embed_type")
@@ -163,7 +180,9 @@ def family_of(unet: Mapping[str, object], pipeline_class: str = "") -> Family:
         return {"text_time": SDXL, "text": VITRAIL}.get(str(added), OTHER)
     if "Pix2Pix" in pipeline_class:
         return PIX2PIX
-    if unet.get("in_channels") != unet.get("out_channels"):
+    taken, given = unet.get("in_channels"), unet.get("out_channels")
+    inpaints = isinstance(given, int) and taken == 2 * given + 1
+    if taken != given and not inpaints:
         return OTHER
     return SD2 if unet.get("use_linear_projection") else SD1
 

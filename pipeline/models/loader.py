@@ -20,7 +20,7 @@ from pipeline.models.controls import Controls
 from pipeline.models.deferred import Deferred
 from pipeline.models.errors import ModelError
 from pipeline.models.facts import Facts, Modules
-from pipeline.models.families import VITRAIL, Character, Hints, character_of, defaults_for
+from pipeline.models.families import VITRAIL, Character, Hints, character_of, check_channels, defaults_for
 from pipeline.models.folder import read_folder
 from pipeline.models.hub import Progress, download, looks_like_hub_id
 from pipeline.models.kept_prompts import KeptPrompts, Projection
@@ -243,7 +243,8 @@ def _check_fit(path: Path, parts: Parts, facts: Facts) -> None:
     """Refuse parts that do not fit each other, before the first frame finds out."""
     config = facts.unet
     latent, taken, given = facts.autoencoder.latent_channels, config["in_channels"], config["out_channels"]
-    if given != latent or taken not in (latent, 2 * latent):
+    check_channels(f"the model in {path}", taken, given)
+    if given != latent:
         raise ModelError(
             f"the parts in {path} do not fit: the autoencoder has {latent} latent channels, "
             f"the UNet takes {taken} and gives {given}"

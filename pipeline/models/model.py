@@ -116,6 +116,11 @@ class Model:
         return self.unet_config["in_channels"] == 2 * self.autoencoder.latent_channels
 
     @property
+    def sees_mask(self) -> bool:
+        """Whether the UNet is also given a mask and the masked latent (one channel and twice the latent channels)."""
+        return self.unet_config["in_channels"] == 2 * self.autoencoder.latent_channels + 1
+
+    @property
     def input_scale(self) -> float:
         """What the input latent is multiplied with for a UNet that sees it."""
         return 1 / self.family.latent_scale if self.raw_input else 1.0

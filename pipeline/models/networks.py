@@ -109,10 +109,10 @@ class DecoderNetwork:
 class DenoiserNetwork:
     """Noisy latents to the model's output.
 
-    ``rows`` (B, C or 2C, h, w), ``timesteps`` (B,) and what the conditioning says (see ``pipeline.conditioning``) to
-    ``output`` (B, C, h, w) float32. Where a shape is kept, ``shape_features_N``, ``shape_residuals_N`` and
-    ``shape_middle`` (B, ...) are added inside (see ``pipeline.models.control_networks``). With a
-    feature bank it also gives what goes into it.
+    ``rows`` (B, C, 2C or 2C + 1, h, w), ``timesteps`` (B,) and what the conditioning says (see
+    ``pipeline.conditioning``) to ``output`` (B, C, h, w) float32. Where a shape is kept, ``shape_features_N``,
+    ``shape_residuals_N`` and ``shape_middle`` (B, ...) are added inside (see ``pipeline.models.control_networks``).
+    With a feature bank it also gives what goes into it.
     """
 
     name, part, open_sizes, window = "denoiser", DENOISER, False, False

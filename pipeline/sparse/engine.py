@@ -199,7 +199,7 @@ class SparseEngine:
         """After a ``tick``, each row where its slot's frame changed."""
         progress = self._progress
         # What else moves with the frames, or was found in those before, may change where the pictures do not.
-        shown = bool(moving.keys() - {"rows", "timesteps"})
+        shown = self.frames_bring or bool(moving.keys() - {"rows", "timesteps"})
         banked = any(name.startswith(BANK_PREFIX) for name in conditions)
         if self._unet is None or not progress.reuses or shown or banked:
             # Where no frame is another than at the tick before, the whole comes out as it was: not so with a bank.

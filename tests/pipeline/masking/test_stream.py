@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import ModelError, Stream, StreamConfig
+from pipeline import Model, ModelError, Stream, StreamConfig
 from pipeline.backends.backend import Tensors
 from pipeline.backends.eager import EagerBackend
 from pipeline.models.networks import Network
@@ -31,8 +31,8 @@ def clip(count: int, *, still: bool = False) -> torch.Tensor:
 class CountingBackend(EagerBackend):
     """Counts how often each network is run."""
 
-    def __init__(self) -> None:
-        super().__init__(tiny_model())
+    def __init__(self, model: Model | None = None) -> None:
+        super().__init__(model or tiny_model())
         self.calls: dict[str, int] = {}
 
     def run(self, network: Network, moving: Tensors, staying: Tensors) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from functools import cache
 from pathlib import Path
@@ -31,13 +32,16 @@ from pipeline.models.families import (
     character_of,
     character_of_name,
     defaults_for,
+    family_of,
     tells_few_steps,
 )
 from tests.checkpoints import KINDS, shelved, write_original
+from tests.tiny_model import write_json, write_tiny_model
 
 diffusers: Any = importlib.import_module("diffusers")  # it exports its pipelines in a way that type checkers miss
 
 FAMILIES = {"sd15": SD1, "sd21": SD2, "turbo": SD2, "sdxl": SDXL, "ssd": SDXL, "pix2pix": PIX2PIX}
+FAMILIES |= {"inpainting": SD1, "inpainting-xl": SDXL}
 
 
 @cache
@@ -70,6 +74,7 @@ def picture(model: Model, **settings: object) -> torch.Tensor:
 def test_a_folder_is_recognised_and_streams(kind: str, shelf: Path) -> None:
     model = model_of(kind, shelf)
     assert model.family is FAMILIES[kind]
+    assert (model.sees_input, model.sees_mask) == (kind == "pix2pix", kind.startswith("inpainting"))
     assert model.few_step == (kind == "turbo")
     assert model.schedule.prediction_type == ("v_prediction" if kind == "sd21" else "epsilon")
     assert model.defaults.get("solver") == ("lcm" if kind == "turbo" else "dpmpp-2m")
@@ -88,6 +93,7 @@ def test_a_single_file_gives_the_same_pictures_as_the_folder(kind: str, shelf: P
     path = write_original(folder, shelf / "files" / f"{kind}-model.safetensors", kind, says)
     model = settled(load_model(str(path), device="cpu", dtype="float32"))
     assert model.family is FAMILIES[kind]
+    assert model.sees_mask == kind.startswith("inpainting")
     assert model.few_step == (kind == "turbo")
     torch.testing.assert_close(picture(model), picture(model_of(kind, shelf)), atol=1e-5, rtol=0)
 
@@ -265,14 +271,28 @@ def test_a_file_of_another_kind_is_one_sentence(key: str, tmp_path: Path) -> Non
         load_model(str(tmp_path / "model.safetensors"), device="cpu")
 
 
-def test_an_inpainting_checkpoint_is_refused_in_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("channels", "kind"), [(5, "a depth model"), (7, "of a kind that is not known here")])
+def test_a_model_that_is_shown_something_else_is_refused_in_words(channels: int, kind: str, tmp_path: Path) -> None:
+    words = f"is {kind}: its UNet takes {channels} channels and gives 4; take the plain model"
     state = {
-        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 9, 3, 3),
+        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, channels, 3, 3),
         "model.diffusion_model.out.2.weight": torch.zeros(4, 8, 3, 3),
     }
     save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=r"inpainting or depth model .its UNet takes 9 channels"):
+    with pytest.raises(ModelError, match=words):
         load_model(str(tmp_path / "model.safetensors"), device="cpu")
+    folder = write_tiny_model(tmp_path / "folder", sees_input=True)
+    weights, config = (folder / "unet" / name for name in ("diffusion_pytorch_model.safetensors", "config.json"))
+    state = load_file(weights)
+    save_file({**state, "conv_in.weight": state["conv_in.weight"][:, :channels].contiguous()}, weights)
+    write_json(config, {**json.loads(config.read_text(encoding="utf-8")), "in_channels": channels})
+    with pytest.raises(ModelError, match=words):
+        load_model(str(folder), device="cpu")
+
+
+def test_an_inpainting_model_of_stable_diffusion_2_is_one_of_its_family() -> None:
+    unet = {"in_channels": 9, "out_channels": 4, "use_linear_projection": True}
+    assert family_of(unet, "StableDiffusionInpaintPipeline") is SD2
 
 
 def test_a_file_without_a_tokenizer_says_where_to_put_one(shelf: Path) -> None:

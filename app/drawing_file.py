@@ -15,9 +15,9 @@ import platformdirs
 
 from app.drawing import Drawing
 from app.files import put_out_of_the_way
-from app.picture_file import WRITTEN_SUFFIXES, write_picture
 from app.sources.base import SourceError
 from app.sources.images import read_image
+from pipeline.picture_file import WRITTEN_SUFFIXES, write_picture
 
 logger = logging.getLogger(__name__)
 

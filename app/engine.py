@@ -206,7 +206,7 @@ def load_engine(settings: Settings, progress: Progress | None = None) -> Loaded:
         sees_input=model.sees_input,
         timesteps=model.schedule.timesteps,
         defaults=model.defaults,
-        unsupported=model.unsupported,
+        unsupported={name: f"{why[0].upper()}{why[1:]}." for name, why in model.unsupported.items()},
     )
     # With what the model recommends from the start: a solver that does not suit it might ask for files of its own.
     config = adapted(settings.stream, with_loras(model.defaults, settings.stream))

@@ -11,8 +11,9 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.files import TooLargeError, read_whole, remove_old_drafts, write_whole
+from app.files import remove_old_drafts
 from pipeline.user_path import real_path
+from pipeline.whole_files import TooLargeError, read_whole, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from app.catalogue import catalogue, value_of
-from app.files import TooLargeError, read_whole
 from app.json_files import encodable, few, write_text
 from app.settings import Settings, default_path
 from app.settings_file import from_dict
 from pipeline.setting import Setting, Value, described
+from pipeline.whole_files import TooLargeError, read_whole
 
 VERSION = 1
 SUFFIX = ".toml"

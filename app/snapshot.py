@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from app.files import names, open_ordinary, snapshots_folder
+from app.files import names, snapshots_folder
 from app.json_files import DamagedError, encodable, few, parse_json, to_json
 from app.settings import Settings
 from app.settings_file import from_dict
 from app.sinks.base import SinkError
 from app.sinks.recorder import make_folder
+from pipeline.whole_files import open_ordinary
 
 _KEY = "vitrail"
 _VERSION = 1
@@ -127,7 +128,7 @@ def settings_of_snapshot(path: Path) -> tuple[Settings, list[str]]:
 def _inside(path: Path) -> dict[str, Any]:
     from PIL import UnidentifiedImageError
 
-    from app.picture_file import TooManyPixelsError, open_picture
+    from pipeline.picture_file import TooManyPixelsError, open_picture
 
     try:
         with open_ordinary(path) as file, open_picture(file, ("PNG",)) as picture:

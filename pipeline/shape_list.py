@@ -54,3 +54,23 @@ def _shape(entry: str) -> Shape:
     if not 0 <= weight <= MOST_WEIGHT:
         raise ValueError(f"the weight of {hint} is {number}; it must be between 0 and {MOST_WEIGHT:g}")
     return Shape(hint, weight, model)
+
+
+# What the names of adapters and ControlNets say of the hint that they were trained on.
+_SAID = {
+    "canny": r"canny",
+    "sketch": r"sketch|scribble|line ?art",
+    "soft-edge": r"soft ?edge|hed|pidi",
+    "depth": r"depth",
+    "pose": r"pose",
+    "mask": r"mask",
+}
+
+
+def hint_of_name(name: str) -> str:
+    """The hint that an adapter or ControlNet of this name is shown; ``canny`` where the name does not say."""
+    words = re.sub(r"[\W_]+", " ", name.lower())
+    said = (
+        hint for hint, pattern in _SAID.items() if re.search(rf"(?<![a-z])(?:open|dw)?(?:{pattern})(?![a-z])", words)
+    )
+    return next(said, "canny")

@@ -11,13 +11,13 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QWidget
 
 from app.drawing_file import DrawingError, open_drawing, save_drawing
 from app.files import names, snapshots_folder
-from app.picture_file import WRITTEN_SUFFIXES
 from app.screens import screen_at
 from app.session import Session
 from app.sources import SourceError
 from app.sources.images import read_image
 from app.sources.screen import screens
 from app.weights_file import WeightsError, with_weights
+from pipeline.picture_file import WRITTEN_SUFFIXES
 from ui.bridge import Bridge
 from ui.choice import CANVAS, Choice
 from ui.clean_feed import CleanFeed, transparent_here
@@ -111,7 +111,8 @@ class Dialogs(QObject):
             self.failed.emit(str(error))
             return
         if self._editor.change(**changes):
-            self.taken.emit(f"{path.name} is taken as a {what}.")
+            article = "an" if what[0] in "AEIOU" else "a"
+            self.taken.emit(f"{path.name} is taken as {article} {what}.")
 
     def open_shortcuts(self) -> None:
         """Show the shortcuts."""

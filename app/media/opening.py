@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from app.files import open_ordinary
+from pipeline.whole_files import open_ordinary
 
 
 def open_media(path: Path) -> InputContainer:

@@ -10,9 +10,9 @@ import numpy as np
 from app.files import remove_old_drafts
 from app.frame import Frame
 from app.opacity import opaque, with_alpha
-from app.picture_file import TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, write_picture
 from app.sinks.base import SinkError
 from app.sinks.watch import require_file
+from pipeline.picture_file import TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, write_picture
 from pipeline.user_path import is_folder
 
 NUMBERED = re.compile(r"frame_([0-9]{6,})\.png")  # names of the pictures in a folder

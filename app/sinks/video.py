@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
-from app.files import NOT_ORDINARY, SetAside
+from app.files import SetAside
 from app.fitting import laid_on
 from app.frame import Frame
 from app.media.clock import LONGEST_GAP
@@ -27,6 +27,7 @@ from app.sinks.base import SinkError
 from app.sinks.coding import FORMATS, VIDEO_SUFFIXES, Coding, coding_for
 from app.sinks.watch import FileWatch
 from pipeline.user_path import is_there
+from pipeline.whole_files import NOT_ORDINARY
 
 _CLOCK = Fraction(1, 90_000)  # ticks in which presentation times are written; whole for 24, 25, 30 and 60 fps
 _LONGEST_STEP = round(LONGEST_GAP / _CLOCK)  # MP4 has 31 bits for it, and FFmpeg ends the program beyond them

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from app.files import open_ordinary
 from app.frame import Frame
-from app.picture_file import Kind, PictureError, TooManyPixelsError, kind_of, open_picture, read_picture, shown
 from app.sources.base import SourceError
 from app.sources.generated import GeneratedSource
 from app.sources.pacing import Beat, wait_until
 from app.sources.video import VideoSource
+from pipeline.picture_file import Kind, PictureError, TooManyPixelsError, kind_of, open_picture, read_picture, shown
 from pipeline.user_path import is_folder
+from pipeline.whole_files import open_ordinary
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,8 +6,6 @@ import os
 from typing import Any
 
 from app.drawing import Drawing
-from app.files import NOT_ORDINARY
-from app.picture_file import Kind, kind_of
 from app.sources.base import Source, SourceError
 from app.sources.camera import CameraSource
 from app.sources.canvas import CanvasSource
@@ -18,7 +16,9 @@ from app.sources.text import TextSource
 from app.sources.video import VideoSource
 from app.sources.window import WindowSource
 from app.words import TEXT_FRAMES
+from pipeline.picture_file import Kind, kind_of
 from pipeline.user_path import is_address, is_file, is_folder, is_there, user_path
+from pipeline.whole_files import NOT_ORDINARY
 
 _TESTCARD_OPTIONS = {"seed": int, "width": int, "height": int, "fps": float, "frames": int}
 _TEXT_OPTIONS = {name: _TESTCARD_OPTIONS[name] for name in ("width", "height", "fps", "frames")}

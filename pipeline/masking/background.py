@@ -13,6 +13,7 @@ from pipeline.backdrop import Behind, parse_backdrop
 from pipeline.config import StreamConfig
 from pipeline.device import uploaded
 from pipeline.models.errors import ModelError
+from pipeline.picture_file import PictureError, read_picture
 from pipeline.user_path import user_path
 
 _KEPT = 4  # pictures, for whoever tries several in turn
@@ -56,23 +57,12 @@ def _named(config: StreamConfig) -> str:
 def _read(path: Path) -> np.ndarray:
     """(h, w, 3) uint8 RGB, upright. Raises ``ModelError``."""
     try:
-        data = np.fromfile(path, np.uint8)  # not cv2.imread: on Windows that fails on names outside the code page
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ModelError(
-            f"the background {str(path)!r} cannot be read ({why}); "
-            "give blur, none, a colour such as #00ff00, or a picture file"
-        ) from error
-    try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise ModelError(f"the background {str(path)!r} is not a picture that can be read; give a PNG or JPEG")
+        pixels = read_picture(path)
+    except PictureError as error:
+        what = "blur, none, a colour such as #00ff00, or a picture file"
+        raise ModelError(f"the background {str(error).rstrip('.')}; give {what}") from error
     scale = _LONGEST_SIDE / max(pixels.shape[:2])
-    if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
 
 
 def _cut(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

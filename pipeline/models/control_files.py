@@ -17,7 +17,7 @@ from pipeline.models.families import Family
 from pipeline.models.hub import download_part, looks_like_hub_id
 from pipeline.models.model_parts import read_json
 from pipeline.models.modules import UNetConfig, control_classes
-from pipeline.models.weights import check_finite, open_tensors, read_header, unused_note, weight_files
+from pipeline.models.weights import read_header, sound_state, unused_note, weight_files
 from pipeline.user_path import is_file, is_folder, is_there, user_path
 
 _CONFIG = "config.json"
@@ -76,11 +76,7 @@ def read_control(spec: str, family: Family, unet: UNetConfig, dtype: torch.dtype
     kind = kind_of(str(path), shapes)
     config = _written_config(path, kind) if is_folder(path) else None
     what = f"the {kind.value} in {path}"
-    stored: dict[str, torch.Tensor] = {}
-    for file in files:
-        tensors = open_tensors(file)
-        check_finite(file, tensors)
-        stored |= tensors
+    stored = sound_state(files)
     with explained(what):
         state = adapter_state(stored) if kind is ControlKind.ADAPTER else controlnet_state(stored)
         if config is None:

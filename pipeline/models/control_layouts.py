@@ -44,6 +44,13 @@ _HINT = "controlnet_cond_embedding."
 _ADAPTER = "adapter."
 
 
+def control_kind(shapes: Shapes) -> ControlKind | None:
+    """Which kind of control has tensors of these names, also one that cannot be run; None where it is no control."""
+    if f"{_HINT}conv_in.weight" in shapes or _original(shapes, "input_hint_block.0.weight"):
+        return ControlKind.CONTROLNET
+    return ControlKind.ADAPTER if any(re.match(r"(adapter\.)?body\.0\.", name) for name in shapes) else None
+
+
 def kind_of(what: str, shapes: Shapes) -> ControlKind:
     """Which kind of control has tensors of these ``shapes``.
 
@@ -56,10 +63,9 @@ def kind_of(what: str, shapes: Shapes) -> ControlKind:
     for mark, is_other in _OTHERS.items():
         if any(mark in name for name in shapes):
             raise ModelError(f"{what} {is_other}")
-    if f"{_HINT}conv_in.weight" in shapes or _original(shapes, "input_hint_block.0.weight"):
-        return ControlKind.CONTROLNET
-    if any(re.match(r"(adapter\.)?body\.0\.", name) for name in shapes):
-        return ControlKind.ADAPTER
+    kind = control_kind(shapes)
+    if kind is not None:
+        return kind
     if is_lora(shapes):
         raise ModelError(f"{what} is a LoRA: give this file as --lora")
     if any(name.startswith((_WHOLE_MODEL, "down_blocks.")) for name in shapes):

@@ -10,7 +10,7 @@ import torch
 from pipeline.config import StreamConfig
 from pipeline.models.control_files import Control, read_control
 from pipeline.models.errors import ModelError
-from pipeline.models.families import VITRAIL, Family
+from pipeline.models.families import Family, unsupported_by
 from pipeline.models.memory import WeightPlaces
 from pipeline.models.modules import UNetConfig
 from pipeline.shape_list import Shape, parse_shapes
@@ -47,11 +47,9 @@ class Controls:
         return tuple(self._named(shape) for shape in parse_shapes(config.keep_shape))
 
     def _named(self, shape: Shape) -> Shape:
-        if self._family is VITRAIL:
-            raise ModelError(
-                "the embedded model cannot keep a shape: there is no T2I-Adapter or ControlNet for it; choose a model "
-                "of Stable Diffusion 1, 2 or XL"
-            )
+        unsupported = unsupported_by(self._family)
+        if "keep_shape" in unsupported:
+            raise ModelError(unsupported["keep_shape"])
         model = shape.model or self._family.adapters.get(shape.hint, "")
         if not model:
             raise ModelError(

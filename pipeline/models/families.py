@@ -146,14 +146,14 @@ class Character:
 def unsupported_by(family: Family) -> dict[str, str]:
     """Settings of a stream that have no effect on models of this family, by name, each with the reason.
 
-    Each is one sentence for people, as a control that is greyed out shows it.
+    Each is one sentence for people without a full stop, as a control that is greyed out shows it.
     """
     if family is not VITRAIL:
         return {}
     other = "choose a Stable Diffusion model for it, such as SimianLuo/LCM_Dreamshaper_v7"
     return {
-        "keep_shape": f"There are no T2I-Adapters or ControlNets for {VITRAIL.title}'s own model; {other}.",
-        "look_like": f"There is no IP-Adapter for {VITRAIL.title}'s own model; {other}.",
+        "keep_shape": f"there is no T2I-Adapter or ControlNet for the embedded model; {other}",
+        "look_like": f"there is no IP-Adapter for the embedded model; {other}",
     }
 
 

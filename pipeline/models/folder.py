@@ -16,7 +16,7 @@ from pipeline.models.model_parts import Parts, part_class, read_json
 from pipeline.models.modules import AutoencoderModule, UNet, autoencoder_classes, unet_class
 from pipeline.models.original_layout import early_autoencoder_state
 from pipeline.models.tokenizers import read_tokenizer
-from pipeline.models.weights import check_finite, open_tensors, read_header, unused_note, weight_files
+from pipeline.models.weights import sound_state, unused_note, weight_files
 from pipeline.user_path import is_folder
 
 
@@ -60,13 +60,7 @@ def _read_state(folder: Path) -> tuple[str, dict[str, torch.Tensor]]:
     """The part and where it lies, for people, and its weights by name, sound and finite."""
     if not is_folder(folder):
         raise ModelError(f"the model is incomplete: {folder} is missing")
-    state: dict[str, torch.Tensor] = {}
-    for path in weight_files(folder):
-        read_header(path)
-        tensors = open_tensors(path)
-        check_finite(path, tensors)
-        state |= tensors
-    return f"the model's {folder.name} in {folder}", state
+    return f"the model's {folder.name} in {folder}", sound_state(weight_files(folder))
 
 
 def _note_unused(what: str, unused: list[str], state: Mapping[str, torch.Tensor], notes: list[str]) -> None:

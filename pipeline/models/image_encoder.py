@@ -14,7 +14,7 @@ from torch import nn
 from pipeline.models.building import build_image_encoder
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.model_parts import read_json
-from pipeline.models.weights import check_finite, open_tensors, read_header, weight_files
+from pipeline.models.weights import sound_state, weight_files
 
 # What CLIP was trained on; in h94's repository no file says it.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -75,12 +75,7 @@ class ImageEncoder:
         from transformers import CLIPVisionConfig
 
         what = f"the image encoder in {folder}"
-        state: dict[str, torch.Tensor] = {}
-        for path in weight_files(folder):
-            read_header(path)
-            tensors = open_tensors(path)
-            check_finite(path, tensors)
-            state |= tensors
+        state = sound_state(weight_files(folder))
         self._side = read_facts(folder).side
         with explained(what):
             config = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)

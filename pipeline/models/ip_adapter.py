@@ -152,6 +152,11 @@ def read_facts(path: Path) -> IpAdapterFacts:
     return IpAdapterFacts(pooled, encoded, width, layers)
 
 
+def is_ip_adapter(shapes: Shapes) -> bool:
+    """Whether a file with tensors of these names is an IP-Adapter, of whichever kind."""
+    return any(name.startswith("ip_adapter.") for name in shapes)
+
+
 def _is_of_faces(shapes: Shapes, projection: Shapes) -> bool:
     plain = "proj.weight" in projection or "proj.3.weight" in projection or "latents" in projection
     adapted = any("_lora." in name for name in shapes)

@@ -17,12 +17,12 @@ from pipeline.conditioning.image_prompts import Look
 from pipeline.conditioning.mixture import KeysValues
 from pipeline.config import StreamConfig
 from pipeline.models.errors import ModelError
-from pipeline.models.families import Family
+from pipeline.models.families import Family, unsupported_by
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.ip_adapter import IpAdapter, IpAdapterFacts
 from pipeline.models.ip_adapter_files import find_encoder, find_ip_adapter
 from pipeline.models.modules import UNet
-from pipeline.models.reference_picture import read_reference
+from pipeline.picture_file import PictureError, picture_tensor
 from pipeline.user_path import user_path
 
 # What an encoder has said of so many pictures is kept, for whoever goes back to one: a megabyte each at most.
@@ -70,7 +70,7 @@ class Looks:
         """Why this model can look like no picture, in one sentence without a full stop; None where it can."""
         if self._family.ip_adapter:
             return None
-        return (
+        return unsupported_by(self._family).get("look_like") or (
             f"no IP-Adapter is known for this kind of model ({self._family.title}), so that it cannot look like a "
             "picture; load a Stable Diffusion 1 or SDXL model, or name an IP-Adapter that was made for it"
         )
@@ -96,7 +96,7 @@ class Looks:
         with self._reading:
             # The pictures first: that one of them is none is found out without a download.
             absent = [file for file, _ in wanted if (config.look_model, file) not in self._pictures]
-            pictures = [read_reference(user_path(file)) for file in absent]
+            pictures = [_read(file) for file in absent]
             _, found = self._keys_values(config.look_model, pictures)
             with self._changing:
                 self._pictures |= {(config.look_model, file): one for file, one in zip(absent, found, strict=True)}
@@ -199,3 +199,11 @@ def _digest(picture: torch.Tensor | None) -> bytes:
         return b""
     shape = str(tuple(picture.shape)).encode()
     return hashlib.blake2b(picture.numpy().tobytes(), key=shape, digest_size=20).digest()
+
+
+def _read(file: str) -> torch.Tensor:
+    """(3, H, W) in 0..1 of a picture that a person names. Raises ``ModelError``."""
+    try:
+        return picture_tensor(user_path(file))
+    except PictureError as error:
+        raise ModelError(f"{str(error).rstrip('.')}; give a picture file, as in face.png") from error

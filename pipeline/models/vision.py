@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.models.errors import ModelError, explained
 from pipeline.models.hub import Progress, download_part, looks_like_hub_id
 from pipeline.models.model_parts import read_json
-from pipeline.models.weights import check_finite, open_tensors, read_header, weight_files
+from pipeline.models.weights import sound_state, weight_files
 from pipeline.user_path import is_file, is_folder, is_there, user_path
 
 if TYPE_CHECKING:
@@ -66,12 +66,7 @@ def read_vision_model(
     what = f"the {task} model in {folder}"
     raw = read_json(folder / _CONFIG)
     config, kind = _kind(what, task, raw)
-    state: dict[str, torch.Tensor] = {}
-    for path in weight_files(folder):
-        read_header(path)
-        tensors = open_tensors(path)
-        check_finite(path, tensors)
-        state |= tensors
+    state = sound_state(weight_files(folder))
     module = _built(what, kind, config, state).eval().requires_grad_(False).to(device, dtype)
     known = read_json(folder / _PREPROCESSOR) if is_file(folder / _PREPROCESSOR) else {}
     mean, deviation = _colours(known.get("image_mean"), _MEAN), _colours(known.get("image_std"), _DEVIATION)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -148,6 +148,21 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     state = open_tensors(path)
     check_finite(path, state)
     return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def sound_state(files: Iterable[Path]) -> dict[str, torch.Tensor]:
+    """All weights in these files, by name, sound and finite.
+
+    Raises:
+        ModelError: see ``read_header`` and ``check_finite``.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for path in files:
+        read_header(path)
+        tensors = open_tensors(path)
+        check_finite(path, tensors)
+        state |= tensors
+    return state
 
 
 def check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from app.engine import Loaded, ModelFacts
@@ -24,6 +26,9 @@ from tests.tiny_model import write_tiny_model
 
 TURBO = {"steps": 1, "solver": "lcm", "guidance": "none"}
 PLAIN = {"steps": 10, "solver": "dpmpp-2m", "guidance": "full", "guidance_scale": 5.0}
+
+
+_PIXEL = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 
 
 def facts(defaults: dict[str, object]) -> ModelFacts:
@@ -221,3 +226,18 @@ def test_a_session_starts_without_the_file_that_is_gone_and_a_film_does_not(tmp_
     film = Session(FakeSource(count=3), settings, [ListSink()], loader=load_engine, once=True)
     with film:
         assert film.wait(SAFETY_SECONDS).state is SessionState.FAILED
+
+
+def test_what_the_embedded_model_cannot_follow_is_known_before_it_is_asked_for(tmp_path: Path) -> None:
+    from app.engine import load_engine
+
+    loaded = load_engine(Settings(acceleration="eager", device="cpu"))
+    assert set(loaded.facts.unsupported) == {"keep_shape", "look_like"}
+    for name, value in (("keep_shape", "canny:0.8"), ("look_like", str(tmp_path / "face.png"))):
+        (tmp_path / "face.png").write_bytes(_PIXEL)
+        with pytest.raises(ModelError) as refused:
+            loaded.engine.prepare(StreamConfig(**{name: value}))  # type: ignore[arg-type]
+        said = loaded.facts.unsupported[name]
+        assert said.endswith(".")
+        assert f"{refused.value}.".lower() == said.lower()
+    loaded.release()

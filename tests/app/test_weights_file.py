@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from app.settings import Settings
 from app.weights_file import WeightsError, with_weights
 from pipeline.adapter_list import parse_loras
+from pipeline.shape_list import Shape, hint_of_name, parse_shapes
 
 
 def written(path: Path, *names: str) -> Path:
@@ -36,6 +37,39 @@ def test_a_learned_word_and_a_model_are_known(tmp_path: Path) -> None:
     names = ("model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in.weight", "alphas")
     model = written(tmp_path / "model.safetensors", *names)
     assert with_weights(Settings(), model) == ({"model": str(model)}, "model")
+
+
+def test_what_keeps_the_shape_or_shows_a_picture_is_known(tmp_path: Path) -> None:
+    net = written(tmp_path / "control_v11f1p_sd15_depth.safetensors", "control_model.input_hint_block.0.weight")
+    adapter = written(tmp_path / "t2i;sketch.safetensors", "body.0.block1.weight", "conv_in.weight")
+    settings = Settings()
+    changes, what = with_weights(settings, net)
+    assert (changes, what) == ({"keep_shape": f"depth:0.8 @ {net}"}, "ControlNet for depth")
+    settings = replace(settings, stream=replace(settings.stream, **changes))
+    assert with_weights(settings, net)[0] == changes  # it is there
+    changes, what = with_weights(settings, adapter)
+    assert what == "T2I-Adapter for sketch"
+    kept = parse_shapes(changes["keep_shape"])
+    assert kept == (Shape("depth", 0.8, str(net)), Shape("sketch", 0.8, str(adapter)))
+    look = written(tmp_path / "ip-adapter.safetensors", "image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight")
+    assert with_weights(Settings(), look) == ({"look_model": str(look)}, "IP-Adapter")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("control_v11p_sd15_openpose.safetensors", "pose"),
+        ("diffusers/controlnet-canny-sdxl-1.0", "canny"),
+        ("control_v11p_sd15_softedge_fp16", "soft-edge"),
+        ("t2iadapter_sketch_sd15v2", "sketch"),
+        ("control_scribble", "sketch"),
+        ("controlnet-hed", "soft-edge"),
+        ("shedding", "canny"),
+        ("mine.safetensors", "canny"),
+    ],
+)
+def test_the_hint_is_told_by_the_name(name: str, hint: str) -> None:
+    assert hint_of_name(name) == hint
 
 
 @pytest.mark.parametrize(

@@ -371,7 +371,7 @@ def test_where_there_is_none_one_sentence_says_so(shelf: Shelf, tmp_path: Path) 
     stream = Stream(embedded, StreamConfig(prompt="a"))
     wanted = replace(stream.config, keep_shape=shelf.kept(*KEPT["adapter"]))
     assert not stream.is_prepared(wanted)
-    with pytest.raises(ModelError, match="the embedded model cannot keep a shape: there is no T2I-Adapter or Contr"):
+    with pytest.raises(ModelError, match="there is no T2I-Adapter or ControlNet for the embedded model; choose"):
         stream.configure(wanted)
     assert stream.config.keep_shape == ""
     tiny = Stream(tiny_model(), BASE)

@@ -125,6 +125,7 @@ def test_what_the_prompt_names_is_brought_into_view(window: Window):
 def _chain(first: QWidget) -> list[QWidget]:
     found, widget = [], first
     while (widget := widget.nextInFocusChain()) is not first:
+        assert widget is not None
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             found.append(widget)
     return found

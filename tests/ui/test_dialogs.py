@@ -432,7 +432,9 @@ def test_the_frame_of_now_becomes_what_the_picture_looks_like(qtbot: QtBot, wind
     ((kept, weight),) = parse_loras(window.editor.text("look_like"))
     assert Path(kept).parent == tmp_path
     assert weight == 1
-    assert cv2.imread(kept).shape == (64, 64, 3)
+    picture = cv2.imread(kept)
+    assert picture is not None
+    assert picture.shape == (64, 64, 3)
     window.commands["undo"].trigger()
     assert window.editor.text("look_like") == ""
     (tmp_path / "file").write_text("")
@@ -615,6 +617,7 @@ def test_everything_can_be_reached_by_keyboard(window: Window):
     reached = set()
     first = widget = window.prompt_bar.prompt
     while (widget := widget.nextInFocusChain()) is not first:
+        assert widget is not None
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             reached.add(widget)
     assert {control.part for control in window.panel.controls.values()} <= reached

@@ -26,7 +26,7 @@ from pipeline.conditioning.image_prompts import Look
 from pipeline.denoiser import Denoiser
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.ip_adapter import IpAdapter
-from pipeline.models.reference_picture import read_reference
+from pipeline.picture_file import picture_tensor
 from pipeline.sparse.costs import Costs
 from pipeline.sparse.window_unet import WindowUNet
 from tests.adapters import write_lora
@@ -127,7 +127,7 @@ def test_the_picture_is_added_once_after_the_words_are_guided(
     model, config = tiny_model(), looking("a", attention_limit=1.5, attention_blend=0.5)
     config = replace(config, attention_guidance=4.0 if in_attention else 1.0)
     attentions = cross_attentions(model.unet)
-    encoded = ImageEncoder(folder / "image_encoder")(read_reference(folder / "a.png"), pooled=True)
+    encoded = ImageEncoder(folder / "image_encoder")(picture_tensor(folder / "a.png"), pooled=True)
     both = IpAdapter(folder / "plain.safetensors").keys_values(encoded, attentions)
     denoiser = Denoiser(model, EagerBackend(model))
     denoiser.set_prompts("a cat", "grey" if in_attention else None)
@@ -277,7 +277,7 @@ def test_pictures_are_given_as_tensors(folder: Path, looking: Looking) -> None:
     """They stand in place of those in the settings, until they are taken back or the settings name others."""
     stream = Stream(tiny_model(), looking("a"))
     stream(frames(1))
-    pictures = torch.stack([read_reference(folder / "b.png"), read_reference(folder / "c.png")])
+    pictures = torch.stack([picture_tensor(folder / "b.png"), picture_tensor(folder / "c.png")])
     stream.look_like(pictures, [1.0, 2.0])
     assert torch.equal(settled(stream, frames(1)), settled(Stream(tiny_model(), looking("b", "c:2")), frames(1)))
     stream.configure(looking("a", look_weight=0.4))
@@ -349,7 +349,8 @@ def test_windows_of_sparse_inference_look_at_the_picture(looking: Looking, monke
         return forward(unet, rows, **others)
 
     monkeypatch.setattr(WindowUNet, "forward", recorded)
-    scene, stream = frames(1, 128)[0], Stream(tiny_model(), looking("a", steps=1, sparse=True))
+    guided = {"guidance": "full", "guidance_scale": 1.5}
+    scene, stream = frames(1, 128)[0], Stream(tiny_model(), looking("a", steps=1, sparse=True, **guided))
     for left in (0, 16, 32, 48, 64):
         moved = scene.clone()
         moved[:, 40:56, left : left + 16] = 1 - moved[:, 40:56, left : left + 16]
@@ -417,7 +418,7 @@ def test_a_family_without_an_adapter_says_so(folder: Path) -> None:
         lambda: stream.look_like(torch.rand(1, 3, 8, 8)),
         lambda: stream.configure(StreamConfig(look_like=str(folder / "a.png"))),
     ):
-        with pytest.raises(ModelError, match="no IP-Adapter is known for this kind of model") as caught:
+        with pytest.raises(ModelError, match="there is no IP-Adapter for the embedded model; choose") as caught:
             ask()
         assert str(caught.value) == stream.look_obstacle
         assert torch.equal(stream(frames(1)).image, plain)

@@ -115,6 +115,8 @@ def test_a_picture_equals_that_of_diffusers_pipeline(family: str, adapter: str, 
             look_model=look_model,
         )
         ours = by_stream(model, config)
-        torch.testing.assert_close(ours, by_diffusers(pipeline, model, config, pictures), atol=CLOSE, rtol=0)
+        # Guidance enlarges what is rounded: another number of threads alone makes 5e-5 at scale 2, 3e-6 without.
+        close = CLOSE * scale
+        torch.testing.assert_close(ours, by_diffusers(pipeline, model, config, pictures), atol=close, rtol=0)
         plain = by_stream(model, replace(config, look_weight=0.0))
         assert float((ours - plain).abs().max()) > 100 * CLOSE

@@ -22,7 +22,7 @@ from pipeline.models.image_encoder import ImageEncoder, prepared
 from pipeline.models.ip_adapter import IpAdapterFacts
 from pipeline.models.ip_adapter_files import find_encoder, find_ip_adapter
 from pipeline.models.looks import Looks
-from pipeline.models.reference_picture import read_reference
+from pipeline.picture_file import PictureError, picture_tensor
 from tests.hub_server import HubServer
 from tests.ip_adapters import ENCODERS, FILES, SIDE, adapter_state, write_encoder, write_picture, write_repository
 from tests.tiny_model import tiny_model
@@ -212,12 +212,18 @@ def test_a_picture_that_is_none_is_one_sentence(copied: Path) -> None:
     (copied / "text.png").write_text("no picture")
     (copied / "empty.png").write_bytes(b"")
     (copied / "cut.png").write_bytes((copied / "face.png").read_bytes()[:200])
-    for name in ("text.png", "empty.png", "cut.png"):
-        assert "is not a picture that can be read" in refused(looking(copied, picture=name))
-    for name in ("none.png", "models"):
-        assert "there is no picture" in refused(looking(copied, picture=name))
+    for name, why in (
+        ("text.png", "is not a picture that can be read"),
+        ("cut.png", "is not a picture that can be read"),
+        ("empty.png", "is empty (0 bytes)"),
+        ("none.png", "cannot be read: No such file or directory"),
+        ("models", "cannot be read: "),
+    ):
+        said = refused(looking(copied, picture=name))
+        assert why in said
+        assert said.endswith("; give a picture file, as in face.png")
     config = replace(looking(copied), look_like=f"{copied / 'face.png'}; {copied / 'none.png'}")
-    assert "there is no picture" in refused(config)
+    assert "none.png cannot be read" in refused(config)
 
 
 def test_a_weight_below_zero_is_refused() -> None:
@@ -233,23 +239,23 @@ def test_a_picture_stands_upright_on_white(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    turned = (read_reference(tmp_path / "turned.png") * 255).round().to(torch.uint8)
+    turned = (picture_tensor(tmp_path / "turned.png") * 255).round().to(torch.uint8)
     assert np.array_equal(turned.permute(1, 2, 0).numpy(), np.rot90(pixels, -1))
     clear = np.dstack([pixels, np.full((6, 4), 51, np.uint8)])
     Image.fromarray(clear).save(tmp_path / "clear.png")
     expected = torch.from_numpy(pixels).permute(2, 0, 1) / 255 * 0.2 + 0.8
-    torch.testing.assert_close(read_reference(tmp_path / "clear.png"), expected, atol=1 / 255, rtol=0)
+    torch.testing.assert_close(picture_tensor(tmp_path / "clear.png"), expected, atol=1 / 255, rtol=0)
     grey = np.linspace(0, 65535, 24, dtype=np.uint16).reshape(6, 4)
     Image.fromarray(grey).save(tmp_path / "deep.png")
     expected = torch.from_numpy(grey.astype(np.float32) / 65535).expand(3, -1, -1)
-    torch.testing.assert_close(read_reference(tmp_path / "deep.png"), expected, atol=1 / 255, rtol=0)
+    torch.testing.assert_close(picture_tensor(tmp_path / "deep.png"), expected, atol=1 / 255, rtol=0)
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_picture(tmp_path / "large.png", 0, (20, 30))
-    monkeypatch.setattr("pipeline.models.reference_picture.MOST_PIXELS", 599)
-    with pytest.raises(ModelError, match="is 30x20 pixels large; pictures of up to 0 million can be read"):
-        read_reference(path)
+    monkeypatch.setattr("pipeline.picture_file.MOST_PIXELS", 599)
+    with pytest.raises(PictureError, match="is 30x20 pixels large; pictures of up to 0 million can be read"):
+        picture_tensor(path)
 
 
 # The largest step between two whole numbers of a pixel, once prepared.
@@ -262,7 +268,7 @@ def test_pictures_are_prepared_as_clip_does(size: tuple[int, int], tmp_path: Pat
     theirs = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=SIDE)
     with Image.open(path) as picture:
         expected = theirs(picture, return_tensors="pt").pixel_values[0]
-    ours = prepared(read_reference(path), SIDE)
+    ours = prepared(picture_tensor(path), SIDE)
     assert ours.shape == (3, SIDE, SIDE)
     torch.testing.assert_close(ours, expected, atol=0 if size == (SIDE, SIDE) else 1.01 * _ONE_OF_255, rtol=1e-5)
     assert float((ours - expected).abs().mean()) < 0.2 * _ONE_OF_255

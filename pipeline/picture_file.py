@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import cv2
 import numpy as np
 
-from app.files import TooLargeError, open_ordinary, read_whole, write_whole
+from pipeline.whole_files import TooLargeError, open_ordinary, read_whole, write_whole
 
-if TYPE_CHECKING:  # the window opens without Pillow
+if TYPE_CHECKING:  # the window opens without Pillow and torch
+    import torch
     from PIL import Image, ImageCms
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,13 @@ def read_picture(path: Path) -> np.ndarray:
     if pixels is None:
         raise PictureError(f"{path} is not a picture that can be read.")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def picture_tensor(path: Path) -> torch.Tensor:
+    """``read_picture`` as (3, H, W) float32 in 0..1. Raises ``PictureError``."""
+    import torch
+
+    return torch.from_numpy(read_picture(path)).permute(2, 0, 1).float().div(255)
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:

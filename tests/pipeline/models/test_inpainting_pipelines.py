@@ -19,7 +19,7 @@ from tests.tiny_model import make_prompts_matter, unet_of
 
 @cache
 def calm_model(kind: str, shelf: Path) -> Model:
-    """A model whose prompts matter less: else it makes of float32's rounding in a flat picture a thousand times that."""
+    """A model whose prompts matter less: else it makes a thousand times of the rounding of a flat picture."""
     model = load_model(str(shelved(kind, shelf)), device="cpu", dtype="float32")
     make_prompts_matter(unet_of(model), 1 / 6)
     return model

@@ -131,9 +131,9 @@ def test_wholly_changed_frames_in_a_row_are_mostly_not_looked_at(monkeypatch: py
     looks: list[torch.Tensor] = []
     look = ChangeDetector.look
 
-    def counted(detector: ChangeDetector, frame: torch.Tensor) -> np.ndarray:
+    def counted(detector: ChangeDetector, frame: torch.Tensor, needed: np.ndarray | None = None) -> np.ndarray:
         looks.append(frame)
-        return look(detector, frame)
+        return look(detector, frame, needed)
 
     monkeypatch.setattr(ChangeDetector, "look", counted)
     stream = Stream(tiny_model(), replace(CONFIG, steps=1, sparse=True))
@@ -322,9 +322,9 @@ def worst_input(clip: list[torch.Tensor]) -> float:
 def against_the_previous_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     look = ChangeDetector.look
 
-    def other_look(self: ChangeDetector, frame: torch.Tensor) -> np.ndarray:
+    def other_look(self: ChangeDetector, frame: torch.Tensor, needed: np.ndarray | None = None) -> np.ndarray:
         kept, self.reference = self.reference, getattr(self, "seen", self.reference)
-        active = look(self, frame)
+        active = look(self, frame, needed)
         self.reference, self.__dict__["seen"] = kept, frame.clone()
         return active
 

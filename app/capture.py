@@ -259,8 +259,8 @@ class CaptureThread(threading.Thread):
                 self._metrics,
                 None if self._preview is None else partial(self._previewed, self._epoch),
             )
+            self._feeds = (*self.feeds, feed)  # first: it is open from the moment that it begins
             feed.start()
-            self._feeds = (*self.feeds, feed)
             return feed
 
     def _previewed(self, epoch: int, frame: Frame) -> bool:

@@ -119,7 +119,9 @@ class Visit:
         self.seen["typed"] = prompt.text()
 
     def _click_a_style(self, window: Window) -> None:
-        chip = window.prompt_bar.chips.buttons[1]
+        # What is typed names a style, which the row has brought into view; another one beside it.
+        seen = [one for one in window.prompt_bar.chips.buttons if one.visibleRegion().boundingRect() == one.rect()]
+        chip = next(one for one in seen if not one.isChecked())
         self._hands.click(chip)
         wait_for(lambda: window.session.settings.stream.prompt != WORDS, "a click on a style changed nothing")
         self.seen["style"] = [chip.text(), window.session.settings.stream.prompt]

@@ -4,16 +4,18 @@
 is drawn to the most similar of what it found in them. In a stream batch position k always holds a frame that is about
 to take step k, so that the bank of a row is what that very row had at earlier calls, at the same noise level.
 
-With queries, keys and values ``Q, K, V`` of a row, those of its bank ``K', V'`` and what was found ``F'`` (section 3.3;
-``s`` is the setting, which the paper has not)::
+With queries, keys and values ``Q, K, V`` of a row, those of its bank ``K', V'`` and what was found ``F'`` (``s`` is the
+setting, which the paper has not)::
 
-    found   = softmax([Q K^T, Q K'^T + log s] / sqrt(size)) [V, V']       extended attention, eq. 3
-    nearest = the row of F' with the largest cosine to a row of found     feature fusion, eq. 4
+    found   = softmax([Q K^T, Q K'^T + log s] / sqrt(size)) [V, V']       extended self-attention, section 4.1
+    nearest = the row of F' with the largest cosine to a row of found     feature fusion, section 4.2
     result  = found + s share (nearest - found)                           share: 0 below a cosine of 0.9, up to 0.8
+
+The paper fuses what leaves a transformer block; here it is what the self-attention has found in it.
 
 ``log s`` is no scale but a weight: a bank of ``s = 0.5`` counts like half as many tokens. The bank is as large as the
 tokens of one frame. Every few calls the frame in hand is merged into it: of both together one half is chosen at random,
-and each token of the other half is averaged into the one of the first that is most like it (section 3.4).
+and each token of the other half is averaged into the one of the first that is most like it (section 4.3).
 """
 
 from __future__ import annotations

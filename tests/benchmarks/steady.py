@@ -63,6 +63,8 @@ def main() -> None:
         results["cost_ms_at_512"] = cost(512)
         results["delay"] = delay(arguments.seconds)
         print(results["cost_ms_at_512"], results["delay"], sep="\n")  # noqa: T201 - what a benchmark is for
+    if arguments.only == "bank":
+        results |= bank(arguments)
     print(save("steady" + (f"-{arguments.only}" if arguments.only else ""), results))  # noqa: T201
 
 
@@ -76,7 +78,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=8, help="how long the delay is measured")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
     parser.add_argument("--out", type=Path, help="folder for clips side by side")
-    parser.add_argument("--only", choices=("quality", "delay"), help="one half of it")
+    parser.add_argument("--steps", type=int, default=1, help="of the pictures for the feature bank")
+    parser.add_argument("--only", choices=("quality", "delay", "bank"), help="one part of it")
     return parser.parse_args()
 
 
@@ -113,6 +116,35 @@ def quality(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     print(summary)  # noqa: T201
     return {"summary": summary, "steadiness_of": steadiness, "reprojection_of": reprojection}
+
+
+def bank(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The feature bank at full strength, today's steadiness, and both, against neither, for every clip and style."""
+    model = load_model("embedded")
+    rows: list[dict[str, Any]] = []
+    for clip in clips(arguments.clips, arguments.frames, arguments.side):
+        ways = motions(clip, Track())
+        for style in arguments.styles:
+            off, banked = (
+                styled(model, style, clip.frames, steps=arguments.steps, feature_bank=strength)
+                for strength in (0.0, 1.0)
+            )
+            tried = {
+                "bank": banked,
+                "steadiness": steady(clip.frames, off, arguments.steadiness),
+                "both": steady(clip.frames, banked, arguments.steadiness),
+            }
+            for name, pictures in tried.items():
+                about = {"clip": clip.name, "style": style, "steps": arguments.steps, "with": name}
+                rows.append(about | steadiness_of(clip.frames, ways, off, pictures))
+                print(rows[-1], flush=True)  # noqa: T201
+    ratios = ("warping_ratio", "sharpness_ratio")
+    summary = {
+        name: {ratio: _mean([row for row in rows if row["with"] == name], ratio) for ratio in ratios}
+        for name in ("bank", "steadiness", "both")
+    }
+    print(summary)  # noqa: T201
+    return {"summary": summary, "bank_of": rows}
 
 
 def steady(frames: Sequence[Frame], pictures: Sequence[np.ndarray], amount: float) -> list[np.ndarray]:

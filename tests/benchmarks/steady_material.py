@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,11 +64,13 @@ def _read(name: str, path: Path, start: int, count: int, side: int) -> Clip:
     return Clip(name, frames, start)
 
 
-def styled(model: Model, prompt: str, frames: list[Frame]) -> list[np.ndarray]:
-    """What the model makes of each frame, (H, W, 3) uint8."""
-    stream = Stream(model, StreamConfig(prompt=prompt))
+def styled(model: Model, prompt: str, frames: list[Frame], **settings: Any) -> list[np.ndarray]:
+    """What the model makes of each frame, (H, W, 3) uint8, under these settings of ``StreamConfig``."""
+    stream = Stream(model, StreamConfig(prompt=prompt, **settings))
     try:
-        return [pixels_of(stream(frame.tensor).image[0]) for frame in frames if frame.tensor is not None]
+        outputs = [stream(frame.tensor, tags=[at]) for at, frame in enumerate(frames) if frame.tensor is not None]
+        pictures = {one.tags[0]: one.image[0] for one in [*outputs, *stream.flush()] if not one.repeated}
+        return [pixels_of(pictures[at]) for at in sorted(pictures)]
     finally:
         stream.close()
 

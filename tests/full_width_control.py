@@ -128,7 +128,12 @@ def compare(shelf: Path) -> None:
         began = time.perf_counter()
         ours = looks.by_stream(model, config)
         seconds = (time.perf_counter() - began) / 2
-        theirs = looks.by_diffusers(looks.pipeline_of(shelf, "sd15", kind), model, config, [face])
+        pipeline = pipeline_of(folder, "StableDiffusionImg2ImgPipeline")
+        within, name = FILES["sd15"][kind].split("/")
+        pipeline.load_ip_adapter(
+            str(shelf / "h94"), subfolder=within, weight_name=name, image_encoder_folder="image_encoder"
+        )
+        theirs = looks.by_diffusers(pipeline, model, config, [face])
         tell(f"IP-Adapter {kind}", ours, theirs, seconds)
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--acceleration", default="auto")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     console = Console(width=120)
     model = load_model("embedded", device="cpu")
@@ -48,7 +48,7 @@ def main() -> None:
             for name, stream in streams.items()
         }
         steps["network"] = timed(lambda _: backend.run(network, {"squares": squares}, {}))
-        seconds = in_turns(steps, options.rounds, 8, warm_up=4)
+        seconds = in_turns(steps, options.rounds, 30, warm_up=8)
         found = {
             name: {
                 "ms": round(1e3 * statistics.median(own), 2),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QKeySequence, QShortcut, QWheelEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QToolButton, QWidget
 
 from app.styles import Style
 from ui.icons import icon
+from ui.inputs import small_button
 from ui.keys import keys_of
 from ui.words import has
 
@@ -175,12 +176,7 @@ class _Row(QScrollArea):
 
 
 def _arrow(drawing: str, name: str, act: Callable[[], object]) -> QToolButton:
-    button = QToolButton()
-    button.setProperty("role", "small")
-    button.setIcon(icon(drawing, size=16))
-    button.setIconSize(QSize(16, 16))
-    button.setAccessibleName(name)
-    button.setToolTip(name)
+    button = small_button(drawing, name, name)
     button.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the arrow keys reach what is behind it
     button.clicked.connect(lambda _=False: act())
     button.hide()

@@ -12,7 +12,7 @@ from app.catalogue import Entry
 from pipeline.setting import Value
 from ui import theme
 from ui.icons import icon
-from ui.inputs import Choice, Slider, Switch, number_box, quietly, whole_box
+from ui.inputs import Choice, Slider, Switch, number_box, quietly, small_button, whole_box
 from ui.offers import offers_menu
 
 # With more positions than this, a slider cannot be set by hand.
@@ -183,11 +183,7 @@ class WordsControl(Control):
         self.column.addLayout(row)
         self.more: QToolButton | None = None
         if entry.setting.offers or entry.setting.pick is not None:
-            self.more = QToolButton()
-            self.more.setProperty("role", "small")
-            self.more.setIconSize(QSize(16, 16))
-            self.more.setToolTip("Choose")
-            self.more.setAccessibleName(f"{entry.label}: choose")
+            self.more = small_button("plus", f"{entry.label}: choose", "Choose")
             self.more.clicked.connect(self._offer)
             row.addWidget(self.more)
         self._finish()

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from ui import theme
-from ui.icons import pixmap
+from ui.icons import icon, pixmap
 
 _KNOB = "#f4f5f8"
 
@@ -102,6 +102,17 @@ class Segments(QFrame):
         self._together.addButton(button)
         self._row.addWidget(button)
         return button
+
+
+def small_button(drawing: str, name: str, tip: str) -> QToolButton:
+    """A button that is its icon alone, with a name for who cannot see it."""
+    button = QToolButton()
+    button.setProperty("role", "small")
+    button.setIcon(icon(drawing, size=16))
+    button.setIconSize(QSize(16, 16))
+    button.setAccessibleName(name)
+    button.setToolTip(tip)
+    return button
 
 
 def quietly(widget: QWidget, act: Callable[[], object]) -> None:

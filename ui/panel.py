@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from app.catalogue import matters, sections
 from app.engine import ModelFacts
@@ -15,6 +15,7 @@ from pipeline.setting import Section
 from ui.controls import Control, control_for
 from ui.editor import Editor
 from ui.icons import icon
+from ui.inputs import small_button
 from ui.numbers import SimilarityMeter
 
 WIDTH = 332
@@ -177,8 +178,8 @@ class Panel(QWidget):
         self._column.addWidget(section)
 
     def _add_seed_buttons(self) -> None:
-        self.shuffle = _small("shuffle", "Shuffle the seed", "Other noise, now")
-        self.hold = _small("lock", "Hold the seed", "Hold: off, and every new prompt gets new noise")
+        self.shuffle = small_button("shuffle", "Shuffle the seed", "Other noise, now")
+        self.hold = small_button("lock", "Hold the seed", "Hold: off, and every new prompt gets new noise")
         self.hold.setCheckable(True)
         self.hold.setChecked(True)
         self.shuffle.clicked.connect(self.shuffle_seed)
@@ -195,13 +196,3 @@ class Panel(QWidget):
         if name in self.controls:
             self._show(self.controls[name])
             self.controls[name].show_problem(reason)
-
-
-def _small(drawing: str, name: str, tip: str) -> QToolButton:
-    button = QToolButton()
-    button.setProperty("role", "small")
-    button.setIcon(icon(drawing, size=16))
-    button.setIconSize(QSize(16, 16))
-    button.setAccessibleName(name)
-    button.setToolTip(tip)
-    return button
